@@ -1,0 +1,49 @@
+"""Starts a stage: reads its params from params.yaml and its paths from dvc.yaml, by the names in its `run`'s signature."""
+
+import inspect
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from affectnet.errors import UserError, exit_code
+from affectnet.params import Runtime, Section, parse, read_document
+
+DVC_FILE = Path("dvc.yaml")
+
+
+def launch(run: Callable[..., str]) -> None:
+    """Runs the stage and prints the summary line that `run` returns; exits with 0, 1, 2 or 130."""
+    raise SystemExit(exit_code(lambda: print(run(**arguments(run)), flush=True)))
+
+
+def arguments(run: Callable[..., str]) -> dict[str, Any]:
+    """What `run` is called with: a Section for each parameter annotated with one, a Path for each other."""
+    stage = Path(inspect.getfile(run)).stem
+    document, paths = read_document(), stage_paths(read_document(DVC_FILE)["stages"][stage], stage)
+    found: dict[str, Any] = {}
+    for parameter in inspect.signature(run).parameters.values():
+        wanted = parameter.annotation
+        if isinstance(wanted, type) and issubclass(wanted, Section):
+            found[parameter.name] = parse(document, "runtime" if wanted is Runtime else stage, wanted)
+        else:
+            found[parameter.name] = paths[parameter.name]
+    return found
+
+
+def stage_paths(entry: Mapping[str, Any], stage: str) -> dict[str, Path]:
+    """The data paths of a stage in dvc.yaml, by the file's stem; `metrics/<stage>…` is called `metrics`.
+
+    Dependencies that are code (`.py`) are no arguments. `meta.reads` names what a stage reads although it is no
+    dependency. Errors: UserError when two paths share a name.
+    """
+    found: dict[str, Path] = {}
+    listed = [*entry.get("meta", {}).get("reads", []), *entry.get("deps", []), *entry.get("outs", [])]
+    for item in [*listed, *entry.get("metrics", []), *entry.get("plots", [])]:
+        path = PurePosixPath(item if isinstance(item, str) else next(iter(item)))
+        if path.suffix == ".py":
+            continue
+        name = "metrics" if path.parent.name == "metrics" and path.stem == stage else path.stem
+        if name in found:
+            raise UserError(f"{DVC_FILE}: stages.{stage}: two paths are called {name!r}: {found[name]} and {path}")
+        found[name] = Path(path)
+    return found

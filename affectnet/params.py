@@ -1,0 +1,93 @@
+"""params.yaml, read and checked: sections, and the catalogue entries that the top-level switches select."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from affectnet.errors import UserError
+
+PARAMS_FILE = Path("params.yaml")
+AnySection = TypeVar("AnySection", bound="Section")
+
+
+class Section(BaseModel):
+    """A part of params.yaml: strict types, ranges, no unknown keys, and no defaults, so that a value has one home."""
+
+    model_config = ConfigDict(strict=True, frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Runtime(Section):
+    """How a stage runs, never what comes out: tracked by no stage, so that another machine invalidates nothing."""
+
+    device: Literal["auto", "cpu", "cuda"]
+    workers: int = Field(ge=0, le=1024)
+
+
+def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
+    """The YAML document as plain Python values, read as DVC reads it (YAML 1.2: `1e-3` is a number).
+
+    Errors: UserError when the file is missing, is no UTF-8, no YAML or no mapping.
+    """
+    try:
+        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run from the folder that holds it") from None
+    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+        raise UserError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(document, dict):
+        raise UserError(f"{path}: holds no mapping; see the shipped file")
+    return document
+
+
+def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
+    """The values for `model`: its own section, and for each field that is a top-level switch the selected entry.
+
+    Returns the values, the dotted name of each field's home (`optimizer` → `optimizers.adam`), and problems found.
+    """
+    problems: list[str] = []
+    if not isinstance(own := document.get(section), dict):
+        problems.append(f"{section}: the section is missing")
+        own = {}
+    values, homes = dict(own), {name: f"{section}.{name}" for name in {*own, *model.model_fields}}
+    for name in model.model_fields:
+        if name not in document or isinstance(document[name], dict):
+            continue
+        chosen, catalogue = document[name], document.get(f"{name}s")
+        homes[name] = name
+        if not isinstance(catalogue, dict):
+            values[name] = chosen
+        elif not isinstance(chosen, str) or chosen not in catalogue:
+            problems.append(f"{name}: no entry {chosen!r} under {name}s; choose one of {', '.join(map(str, catalogue))}")
+        else:
+            values[name], homes[name] = catalogue[chosen], f"{name}s.{chosen}"
+    return values, homes, problems
+
+
+def parse(document: Mapping[str, Any], section: str, model: type[AnySection], place: Path = PARAMS_FILE) -> AnySection:
+    """The section as its class. Errors: UserError that names every problem at once, one line each, by dotted name."""
+    values, homes, problems = select(document, section, model)
+    unresolved = set(model.model_fields) - set(values) if problems else set()
+    try:
+        parsed = model.model_validate(values)
+    except ValidationError as error:
+        problems += [_line(homes, model, detail) for detail in error.errors() if detail["loc"][0] not in unresolved]
+    if problems:
+        raise UserError(*(f"{place}: {problem}" for problem in problems))
+    return parsed
+
+
+def _line(homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
+    first, *rest = detail["loc"]
+    field = model.model_fields.get(first)
+    if rest and field is not None and field.discriminator is not None:
+        rest = rest[1:]  # pydantic puts the union's tag there, which params.yaml does not have
+    name = ".".join([homes[first], *map(str, rest)])
+    if detail["type"] == "missing":
+        return f"{name}: missing; give it a value"
+    if detail["type"] == "extra_forbidden":
+        return f"{name}: unknown; check the spelling"
+    return f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {detail['input']!r}"
