@@ -1,0 +1,73 @@
+"""Training state that survives a kill: kept outside the stage's outputs, under a key of all that decides the result."""
+
+import fcntl
+import hashlib
+import io
+import json
+import shutil
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from affectnet.atomic import replacing
+from affectnet.errors import UserError
+from affectnet.scratch import scratch
+
+
+def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """SHA-256 of the params, of the files' bytes, of torch's version and of this project's loaded code, in hex."""
+    digest = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
+    ours = {Path(module.__file__) for name, module in sys.modules.items() if _is_ours(name) and getattr(module, "__file__", None)}
+    for path in [*sorted(ours), *files]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _is_ours(module: str) -> bool:
+    return module.split(".")[0] in {"affectnet", "stages", "__main__"}
+
+
+class TrainingState:
+    """The one file that holds the last finished epoch of a training, and its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The state after the last finished epoch; None when there is none (or an unreadable one, which is said)."""
+        if not self.path.exists():
+            return None
+        try:
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+        except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
+            print(f"resume: {self.path} is unreadable ({type(error).__name__}); starting from the first epoch", file=sys.stderr)
+            return None
+        return state
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replaces the state atomically. Through a buffer: torch.save embeds a path's stem in the bytes."""
+        buffer = io.BytesIO()
+        torch.save(dict(state), buffer)
+        with replacing(self.path) as temporary:
+            temporary.write_bytes(buffer.getbuffer())
+
+
+@contextmanager
+def training_state(key: str) -> Iterator[TrainingState]:
+    """The state under the key, locked for this process; removed when the block ends well, kept when it does not.
+
+    Errors: UserError when another process trains with the same key (killing dvc leaves its trainer alive).
+    """
+    folder = scratch("resume", key[:16])
+    with (folder.parent / f"{folder.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise UserError("stages.train: the same training already runs in another process; wait for it or end it") from None
+        yield TrainingState(folder)
+        shutil.rmtree(folder, ignore_errors=True)

@@ -1,0 +1,67 @@
+"""Scores of an expression classifier, all from its confusion matrix: formulas as in scikit-learn, ties and gaps stated."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Counts = NDArray[np.int64]
+Values = NDArray[np.float64]
+
+
+def confusion_matrix(true: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> Counts:
+    """(classes, classes) counts, true expression down, predicted across."""
+    return np.bincount(true.astype(np.int64) * classes + predicted, minlength=classes * classes).reshape(classes, classes)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """accuracy and macro_f1 are scalars (or one per matrix), recall, precision and f1 one per class; all shares, 0–1."""
+
+    accuracy: Values
+    macro_f1: Values
+    recall: Values
+    precision: Values
+    f1: Values
+
+
+def scores(confusion: NDArray[np.integer]) -> Scores:
+    """Scores of one (k, k) confusion matrix, or of many, (…, k, k).
+
+    Recall, precision and F1 of a class without samples, or never predicted, count as 0, as scikit-learn's
+    `zero_division=0`; macro-F1 is the plain mean of the classes' F1. Leave out of the matrix the classes that are not
+    to be averaged over.
+    """
+    hits = np.diagonal(confusion, axis1=-2, axis2=-1).astype(np.float64)
+    true, predicted = confusion.sum(-1), confusion.sum(-2)
+    f1 = _ratio(2 * hits, true + predicted)
+    return Scores(_ratio(hits.sum(-1), true.sum(-1)), f1.mean(-1), _ratio(hits, true), _ratio(hits, predicted), f1)
+
+
+def bootstrap_scores(confusion: Counts, draws: int, generator: np.random.Generator) -> Scores:
+    """Scores of `draws` resamples of the test faces with replacement, (draws, …).
+
+    A resample of n faces is a multinomial draw over the matrix's cells, so no per-face table is needed (exact: the
+    scores depend on the cells' counts alone).
+    """
+    n = int(confusion.sum())
+    cells = generator.multinomial(n, confusion.ravel() / n, size=draws)
+    return scores(cells.reshape(draws, *confusion.shape))
+
+
+def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:
+    """Percentile interval over the first axis (Efron & Tibshirani 1993, ch. 13)."""
+    low, high = np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0)
+    return low, high
+
+
+def constant_floors(confusion: Counts) -> tuple[float, float]:
+    """Best accuracy and best macro-F1 that a predictor reaches which always gives the same answer."""
+    support = confusion.sum(1)
+    shares = support / support.sum()
+    return float(shares.max()), float((2 * shares / (1 + shares)).max() / len(shares))
+
+
+def _ratio(above: NDArray[np.generic], below: NDArray[np.generic]) -> Values:
+    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
+    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)
