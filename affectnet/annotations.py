@@ -20,7 +20,13 @@ ANNOTATIONS = Contract(
     (
         *_WHERE,
         Column("split", pa.string(), "where the face belongs", choices=SPLITS),
-        Column("left", pa.float32(), "left edge of the face box, in the photograph as it is shown (EXIF orientation applied)", "px", nullable=True),
+        Column(
+            "left",
+            pa.float32(),
+            "left edge of the face box, in the photograph as it is shown (EXIF orientation applied)",
+            "px",
+            nullable=True,
+        ),
         Column("top", pa.float32(), "upper edge; the four edges are null together: the whole photograph", "px", nullable=True),
         Column("right", pa.float32(), "right edge, exclusive", "px", nullable=True),
         Column("bottom", pa.float32(), "lower edge, exclusive", "px", nullable=True),

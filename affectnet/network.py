@@ -84,7 +84,10 @@ def start(network: nn.Module, params: ModelParams) -> None:
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if not name.startswith(head)}
     wrong = [name for name, shape in wanted.items() if name not in trunk or tuple(trunk[name].shape) != shape]
     if wrong:
-        raise UserError(f"{params.weights}: does not fit {params.architecture} at width {params.width:g}: {len(wrong)} tensors are missing or of another shape, first {wrong[0]}")
+        raise UserError(
+            f"{params.weights}: does not fit {params.architecture} at width {params.width:g}: "
+            f"{len(wrong)} tensors are missing or of another shape, first {wrong[0]}"
+        )
     network.load_state_dict({name: trunk[name] for name in wanted}, strict=False)
 
 
@@ -94,7 +97,10 @@ def _weights(params: ModelParams) -> State:
         try:
             state: State = enum[params.weights].get_state_dict(check_hash=True, progress=False)
         except (OSError, RuntimeError) as error:
-            raise UserError(f"{params.weights}: could not be downloaded ({error}); name a local .pth or .safetensors file in models.<name>.weights, or none") from None
+            raise UserError(
+                f"{params.weights}: could not be downloaded ({error}); "
+                "name a local .pth or .safetensors file in models.<name>.weights, or none"
+            ) from None
         return state
     path = Path(params.weights)
     try:

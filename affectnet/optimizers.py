@@ -37,7 +37,9 @@ def build_optimizer(params: OptimizerParams, parameters: Iterable[torch.nn.Param
     fused = device.type == "cuda"
     if params.algorithm == "sgd":
         nesterov = params.nesterov and params.momentum > 0
-        return torch.optim.SGD(parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay, nesterov=nesterov, fused=fused)
+        return torch.optim.SGD(
+            parameters, params.lr, momentum=params.momentum, weight_decay=params.weight_decay, nesterov=nesterov, fused=fused
+        )
     algorithm = torch.optim.Adam if params.algorithm == "adam" else torch.optim.AdamW
     return algorithm(parameters, params.lr, betas=(params.momentum, 0.999), weight_decay=params.weight_decay, fused=fused)
 

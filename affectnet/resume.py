@@ -21,15 +21,17 @@ from affectnet.scratch import scratch
 def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
     """SHA-256 of the params, of the files' bytes, of torch's version and of this project's loaded code, in hex."""
     digest = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
-    ours = {Path(module.__file__) for name, module in sys.modules.items() if _is_ours(name) and getattr(module, "__file__", None)}
-    for path in [*sorted(ours), *files]:
+    for path in [*_loaded_code(), *files]:
         with path.open("rb") as file:
             digest.update(hashlib.file_digest(file, "sha256").digest())
     return digest.hexdigest()
 
 
-def _is_ours(module: str) -> bool:
-    return module.split(".")[0] in {"affectnet", "stages", "__main__"}
+def _loaded_code() -> list[Path]:
+    """The source files of this project's modules that are loaded, the started one included."""
+    ours = (module for name, module in sys.modules.items() if name.split(".")[0] in {"affectnet", "stages", "__main__"})
+    files = {module.__file__ for module in ours if getattr(module, "__file__", None)}
+    return sorted(Path(file) for file in files if file)
 
 
 class TrainingState:

@@ -1,6 +1,7 @@
 """Scores of an expression classifier, all from its confusion matrix: formulas as in scikit-learn, ties and gaps stated."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -62,6 +63,6 @@ def constant_floors(confusion: Counts) -> tuple[float, float]:
     return float(shares.max()), float((2 * shares / (1 + shares)).max() / len(shares))
 
 
-def _ratio(above: NDArray[np.generic], below: NDArray[np.generic]) -> Values:
-    above, below = np.asarray(above, np.float64), np.asarray(below, np.float64)
-    return np.divide(above, below, out=np.zeros(np.broadcast(above, below).shape), where=below > 0)
+def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Values:
+    share = np.zeros(np.broadcast(above, below).shape)
+    return np.divide(above, below, out=share, where=np.asarray(below) > 0)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from affectnet.faces import read_policy
 from pydantic import Field
 
 from affectnet.atomic import replacing, write_json
@@ -13,7 +14,6 @@ from affectnet.dataset import load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.faces import read_policy
 from affectnet.inference import logits
 from affectnet.launch import launch
 from affectnet.modelfile import Card, load_model
@@ -28,7 +28,9 @@ class EvaluateParams(Section):
     bootstrap: int = Field(ge=100)
 
 
-def run(params: EvaluateParams, runtime: Runtime, faces: Path, model: Path, train: Path, *, metrics: Path, confusion: Path, curves: Path) -> str:
+def run(
+    params: EvaluateParams, runtime: Runtime, faces: Path, model: Path, train: Path, *, metrics: Path, confusion: Path, curves: Path
+) -> str:
     """Writes the scores with intervals and floors, the confusion table and the learning curves; returns the summary line."""
     device = choose(runtime.device)
     network, card = load_model(model)
@@ -93,7 +95,9 @@ def _same_crops(card: Card, faces: Path) -> None:
     policy = read_policy(faces)
     if policy != card.crop:
         differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
-        raise UserError(f"{faces}: cut with another policy than the model's training crops ({', '.join(differing)} differ); run `dvc repro`")
+        raise UserError(
+            f"{faces}: cut with another policy than the model's training crops ({', '.join(differing)} differ); run `dvc repro`"
+        )
 
 
 def write_confusion(path: Path, true: np.ndarray, predicted: np.ndarray) -> None:

@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torchvision
+from affectnet.faces import read_policy, shard_paths
 from dvclive.live import Live
 from pydantic import Field
 from torch import nn
@@ -25,7 +26,6 @@ from affectnet.dataset import Faces, fingerprint, load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.faces import read_policy, shard_paths
 from affectnet.inference import logits
 from affectnet.launch import launch
 from affectnet.losses import Loss, LossParams, build_loss
@@ -125,7 +125,8 @@ class Trainer:
         losses = torch.empty(len(steps), device=self.device)
         index = self.targets.index(faces.expression)
         for step, batch in enumerate(progress(steps, f"epoch {epoch + 1}", unit="step")):
-            self._set_learning_rate(epoch + step / len(steps))
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._learning_rate(epoch + step / len(steps))
             images = augment(normalised(faces.images[batch].to(self.device, non_blocking=True)))
             with self.autocast():
                 loss = self.loss(self.network(images), index[batch].to(self.device, non_blocking=True))
@@ -155,16 +156,17 @@ class Trainer:
         for parameter in trunk_parameters(self.network):
             parameter.requires_grad_(not frozen)
 
-    def _set_learning_rate(self, epoch: float) -> None:
-        rate = self.params.optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
+    def _learning_rate(self, epoch: float) -> float:
+        return self.params.optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
 
     def _refuse_nan(self, losses: torch.Tensor, epoch: int) -> None:
         broken = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
         if broken:
-            rate = self.params.optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
-            raise UserError(f"stages.train: the loss is no number at epoch {epoch + 1}, step {broken[0] + 1}, learning rate {rate:.3g}; lower optimizers.<name>.lr")
+            rate = self._learning_rate(epoch + broken[0] / len(losses))
+            raise UserError(
+                f"stages.train: the loss is no number at epoch {epoch + 1}, step {broken[0] + 1}, learning rate {rate:.3g}; "
+                "lower optimizers.<name>.lr"
+            )
 
 
 def fit(trainer: Trainer, train: Faces, validation: Faces, state: TrainingState, log: Callable[[dict[str, float]], None]) -> Progress:
@@ -235,8 +237,18 @@ def _card(params: TrainParams, targets: Targets, faces: Path, reached: Progress)
         std=STD,
         crop=read_policy(faces),
         data=fingerprint(shard_paths(faces, "train")),
-        training={"params": params.model_dump(), "epoch": reached.best_epoch, "epochs": reached.epoch, **reached.history[reached.best_epoch - 1]},
-        versions={"python": platform.python_version(), "torch": torch.__version__, "torchvision": torchvision.__version__, "numpy": np.__version__},
+        training={
+            "params": params.model_dump(),
+            "epoch": reached.best_epoch,
+            "epochs": reached.epoch,
+            **reached.history[reached.best_epoch - 1],
+        },
+        versions={
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "torchvision": torchvision.__version__,
+            "numpy": np.__version__,
+        },
     )
 
 
