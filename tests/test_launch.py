@@ -1,0 +1,27 @@
+from pathlib import Path
+
+import pytest
+
+from affectnet.errors import UserError
+from affectnet.launch import stage_paths
+
+
+def test_paths_are_named_by_their_stems_and_code_is_no_argument() -> None:
+    entry = {
+        "meta": {"reads": ["data/raw"]},
+        "deps": ["data/inventory.parquet", "stages/clean.py"],
+        "outs": ["data/annotations.parquet", {"metrics/clean/table.csv": {"cache": False}}],
+        "metrics": [{"metrics/clean.json": {"cache": False}}],
+    }
+    assert stage_paths(entry, "clean") == {
+        "raw": Path("data/raw"),
+        "inventory": Path("data/inventory.parquet"),
+        "annotations": Path("data/annotations.parquet"),
+        "table": Path("metrics/clean/table.csv"),
+        "metrics": Path("metrics/clean.json"),
+    }
+
+
+def test_two_paths_of_one_name_are_refused() -> None:
+    with pytest.raises(UserError, match="two paths are called 'a'"):
+        stage_paths({"deps": ["data/a.csv", "models/a.bin"]}, "clean")
