@@ -1,0 +1,95 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.modelfile import METADATA_KEY, Card, load_model, save_model
+from affectnet.network import ModelParams, build
+
+MODEL: dict[str, Any] = {
+    "architecture": "vgg16_bn",
+    "width": 0.0625,
+    "weights": "none",
+    "head": "pooled",
+    "dropout": 0.0,
+    "image_px": 32,
+    "freeze_epochs": 0,
+}
+
+
+def card(**changes: Any) -> Card:
+    content: dict[str, Any] = {
+        "model": MODEL,
+        "labels": EXPRESSIONS,
+        "image_px": 32,
+        "mean": (0.5, 0.5, 0.5),
+        "std": (0.2, 0.2, 0.2),
+        "crop": {"image_px": 224},
+        "data": "00",
+        "training": {"epoch": 1},
+        "versions": {"torch": "x"},
+    }
+    return Card(**{**content, **changes})
+
+
+def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> None:
+    network = build(ModelParams.model_validate(MODEL), 8)
+    for name in ("a.safetensors", "b.safetensors"):
+        save_model(tmp_path / name, network, card())
+    assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
+    loaded, read = load_model(tmp_path / "a.safetensors")
+    assert read == card() and not loaded.training
+    assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in network.state_dict().items())
+
+
+def broken(tmp_path: Path, case: str) -> Path:
+    """A model file with one thing wrong."""
+    path = tmp_path / f"{case}.safetensors"
+    if case == "missing":
+        return path
+    save_model(path, build(ModelParams.model_validate(MODEL), 8), card())
+    content, weights = json.loads(json.dumps(vars(card()))), load_file(path)
+    if case == "no_safetensors":
+        path.write_bytes(b"\x80\x04K\x01.")
+        return path
+    if case == "truncated":
+        path.write_bytes(path.read_bytes()[:-100])
+        return path
+    if case == "nan":
+        weights["classifier.1.bias"][0] = torch.nan
+    if case == "shapes":
+        weights["classifier.1.bias"] = torch.zeros(9)
+    content.update({"later_format": {"format": 99}, "labels": {"labels": ["Joy"] * 8}, "no_labels": {"labels": []}}.get(case, {}))
+    if case == "foreign_key":
+        content["evil"] = 1
+    text = "[" * 100_000 if case == "nested" else json.dumps(content)
+    save_file(weights, path, metadata={"other" if case == "not_ours" else METADATA_KEY: text})
+    return path
+
+
+CASES = (
+    "missing",
+    "no_safetensors",
+    "truncated",
+    "nan",
+    "shapes",
+    "later_format",
+    "labels",
+    "no_labels",
+    "foreign_key",
+    "nested",
+    "not_ours",
+)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_a_model_file_that_is_not_ours_or_broken_is_one_line(tmp_path: Path, case: str) -> None:
+    path = broken(tmp_path, case)
+    with pytest.raises(UserError) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
