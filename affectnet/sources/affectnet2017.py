@@ -1,0 +1,242 @@
+"""AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv
+
+from affectnet.annotations import LANDMARKS
+from affectnet.errors import UserError, first_few
+from affectnet.pointer import Pointer
+from affectnet.sources.source import Source, batch, numbers
+
+COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal")
+"""The order of the columns where a list has no header, as validation.csv was shipped."""
+
+LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test"), "automatically_annotated.csv": ("automatic", "train")}
+"""File name → kind of annotation, and our split: the official validation list is our test."""
+
+BLOCK = 16 << 20
+"""Bytes of a list parsed at a time, about 12,000 rows with landmarks: longest line allowed, too."""
+
+
+@dataclass(frozen=True)
+class AnnotationList:
+    """One CSV list: where it is, what it is for, its columns in their order, and whether it begins with their names."""
+
+    path: Path
+    kind: str
+    split: str
+    columns: tuple[str, ...]
+    header: bool
+
+
+class AffectNet2017(Source):
+    """Reader of the full release. Folder spellings vary between copies, so lists and image folders are searched for."""
+
+    def __init__(self, pointer: Pointer) -> None:
+        super().__init__(pointer)
+        found, self._image_folders = _search(self.root)
+        wanted = {name for name, (kind, _) in LISTS.items() if pointer.lists in {kind, "both"}}
+        missing = sorted(wanted - set(found))
+        if missing:
+            raise UserError(f"{self.root}: no {' and no '.join(missing)} below it; is this the root of an AffectNet 2017 download?")
+        doubled = [path for name in sorted(wanted) for path in found[name] if len(found[name]) > 1]
+        if doubled:
+            raise UserError(f"{self.root}: a list is there more than once: {first_few(doubled, 4)}; leave one of each")
+        self.lists = [_sniff(found[name][0], *LISTS[name]) for name in LISTS if name in wanted]
+
+    def annotation_files(self) -> list[str]:
+        return [self._below(listing.path) for listing in self.lists]
+
+    def images(self) -> Iterator[tuple[str, pa.Array]]:
+        for listing in self.lists:
+            for _, table in _stream(listing, ["subDirectory_filePath"]):
+                yield listing.split, self._paths(listing, table)
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        for listing in self.lists:
+            invalid: dict[int, str] = {}
+            last = 0
+            for table in _checked_stream(listing, invalid):
+                skipped = {row: text for row, text in invalid.items() if row > last}
+                numbered = _row_numbers(last, len(table), set(skipped))
+                yield self._batch(listing, table, numbered)
+                last = int(numbered[-1]) if len(numbered) else last
+            yield from self._malformed(listing, invalid)
+
+    def _batch(self, listing: AnnotationList, table: pa.Table, numbered: np.ndarray) -> pa.RecordBatch:
+        cells = {name: table[name].combine_chunks() for name in table.column_names}
+        x, y, width, height = (numbers(cells[name], pa.float32()) for name in COLUMNS[1:5])
+        landmarks, broken_landmarks = parse_landmarks(cells["facial_landmarks"])
+        expression = numbers(cells["expression"], pa.int16())
+        valence, arousal = (numbers(cells[name], pa.float32()) for name in COLUMNS[7:])
+        null_box = pc.equal(pc.utf8_upper(pc.utf8_trim(cells["face_x"], ' "')), "NULL")
+        malformed = pc.or_(
+            pc.is_null(pc.add(pc.add(x, y), pc.add(width, height))),
+            pc.is_null(pc.add(pc.add(valence, arousal), pc.cast(expression, pa.float32()))),
+        )
+        fault = pc.case_when(
+            pc.make_struct(null_box, malformed, broken_landmarks),
+            "null_box",
+            "malformed",
+            "landmarks_malformed",
+            pa.scalar(None, pa.string()),
+        )
+        shown = pc.binary_join_element_wise(*(cells[name] for name in (*COLUMNS[1:5], *COLUMNS[6:])), ",")
+        return batch(
+            len(table),
+            image=self._paths(listing, table),
+            list=self._below(listing.path),
+            row=pa.array(numbered),
+            split=listing.split,
+            left=x,
+            top=y,
+            right=pc.add(x, width),
+            bottom=pc.add(y, height),
+            landmarks=landmarks,
+            expression=expression,
+            valence=valence,
+            arousal=arousal,
+            fault=fault,
+            detail=pc.if_else(pc.is_valid(fault), pc.utf8_slice_codeunits(shown, 0, 120), None),
+        )
+
+    def _malformed(self, listing: AnnotationList, invalid: dict[int, str]) -> Iterator[pa.RecordBatch]:
+        """The lines that do not have as many cells as the list has columns."""
+        if invalid:
+            texts = list(invalid.values())
+            images = pa.array([text.split(",")[0] for text in texts], pa.string())
+            columns = {"image": self._prefixed(listing, images), "row": list(invalid), "detail": [text[:120] for text in texts]}
+            yield batch(len(texts), list=self._below(listing.path), split=listing.split, fault="malformed", **columns)
+
+    def _paths(self, listing: AnnotationList, table: pa.Table) -> pa.Array:
+        return self._prefixed(listing, table["subDirectory_filePath"].combine_chunks())
+
+    def _prefixed(self, listing: AnnotationList, names: pa.Array) -> pa.Array:
+        """Names in a list → paths below the root. A name that is absolute or climbs stays recognisable, for verify to refuse."""
+        names = pc.replace_substring(pc.utf8_trim(names, ' "'), "\\", "/")
+        prefix = self._prefix[listing.path]
+        return pc.if_else(pc.starts_with(names, "/"), names, pc.binary_join_element_wise(prefix, names, "")) if prefix else names
+
+    @cached_property
+    def _prefix(self) -> dict[Path, str]:
+        """For each list the image folder below the root, with a final `/`: the one that holds most of its first images."""
+        found = {}
+        for listing in self.lists:
+            _, first = next(_stream(listing, ["subDirectory_filePath"]), (0, None))
+            names = [] if first is None else list(islice((name for name in first["subDirectory_filePath"].to_pylist() if name), 200))
+            held = {
+                folder: sum((folder / name.strip(' "')).is_file() for name in names if "\0" not in name) for folder in self._image_folders
+            }
+            best = max(held, key=lambda folder: (held[folder], str(folder)), default=None)
+            if best is None or not held[best]:
+                raise UserError(
+                    f"{listing.path}: none of its first {len(names)} images is below {self.root}; unpack the image folders there"
+                )
+            found[listing.path] = f"{self._below(best)}/" if best != self.root else ""
+        return found
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
+    """`x1;y1;…;x68;y68` as landmarks (null where absent), and where a cell holds something else than 136 finite numbers."""
+    text = pc.utf8_trim(pc.fill_null(cells, ""), ' ";')
+    absent = pc.is_in(pc.utf8_upper(text), pa.array(["", "NULL", "NAN"]))
+    parts = pc.split_pattern(text, ";")
+    whole = pc.and_(pc.equal(pc.list_value_length(parts), 136), pc.invert(absent))
+    flat = parts.filter(whole).flatten()
+    try:
+        values = pc.cast(flat, pa.float32())
+    except pa.ArrowInvalid:
+        values = numbers(flat, pa.float32())
+    points = values.to_numpy(zero_copy_only=False).reshape(-1, 136)
+    good = np.isfinite(points).all(1)
+    valid = whole.to_numpy(zero_copy_only=False).copy()
+    valid[valid] = good
+    positions = np.where(valid, np.cumsum(valid) - 1, -1)
+    kept = pa.FixedSizeListArray.from_arrays(pa.array(np.ascontiguousarray(points[good]).ravel(), pa.float32()), type=LANDMARKS)
+    landmarks = kept.take(pa.array(positions, mask=~valid))
+    return landmarks, pc.and_(pc.invert(absent), pa.array(~valid))
+
+
+def _search(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
+    """The lists by their lower-case names, and the folders that have numbered sub-folders; numbered folders are not entered."""
+    lists: dict[str, list[Path]] = {}
+    image_folders = [root]
+    for folder, below, files in os.walk(root):
+        if any(name.isdecimal() for name in below):
+            image_folders.append(Path(folder))
+        below[:] = sorted(name for name in below if not name.isdecimal())
+        for name in sorted(files):
+            if name.lower() in LISTS:
+                lists.setdefault(name.lower(), []).append(Path(folder) / name)
+    return lists, image_folders
+
+
+def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
+    """Columns and header of a list: the header may be there, absent, or begin with `#`. Errors: UserError when it is none of these."""
+    try:
+        with path.open("rb") as file:
+            first = file.readline(1 << 20).decode("utf-8-sig").strip()
+    except (UnicodeDecodeError, OSError) as error:
+        raise UserError(f"{path}: no readable list: {error}") from None
+    cells = [cell.strip(' "#') for cell in first.split(",")]
+    names = {name.lower(): name for name in COLUMNS}
+    if cells[0].lower() == COLUMNS[0].lower():
+        lacking = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
+        if lacking:
+            raise UserError(f"{path}: column {', '.join(lacking)} is missing; its header has {', '.join(cells[:20])}")
+        return AnnotationList(path, kind, split, tuple(names.get(cell.lower(), cell) for cell in cells), header=True)
+    if len(cells) == len(COLUMNS) and "." in cells[0]:
+        return AnnotationList(path, kind, split, COLUMNS, header=False)
+    raise UserError(
+        f"{path}: neither a header nor a row of {len(COLUMNS)} columns in its first line, {len(cells)} cells, first {cells[0][:60]!r}"
+    )
+
+
+def _checked_stream(listing: AnnotationList, invalid: dict[int, str]) -> Iterator[pa.Table]:
+    for _, table in _stream(listing, list(COLUMNS), invalid):
+        yield table
+
+
+def _stream(listing: AnnotationList, columns: list[str], invalid: dict[int, str] | None = None) -> Iterator[tuple[int, pa.Table]]:
+    """(number, table) of each block of the list, every cell as text; lines of another number of cells go to `invalid`, by row.
+
+    Quotes are no quotes here: no cell of these lists holds a comma, and a stray quote must not swallow the rows after it.
+    """
+    header = int(listing.header)
+
+    def set_aside(row: pyarrow.csv.InvalidRow) -> str:
+        if invalid is not None:
+            invalid[(row.number or 0) - header] = row.text
+        return "skip"
+
+    try:
+        with pyarrow.csv.open_csv(
+            listing.path,
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=listing.columns, skip_rows=header),
+            parse_options=pyarrow.csv.ParseOptions(quote_char=False, invalid_row_handler=set_aside),
+            convert_options=pyarrow.csv.ConvertOptions(
+                column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
+            ),
+        ) as reader:
+            for number, part in enumerate(reader):
+                yield number, pa.Table.from_batches([part])
+    except pa.ArrowInvalid as error:
+        raise UserError(f"{listing.path}: no readable list: {str(error).splitlines()[0]}") from None
+
+
+def _row_numbers(last: int, count: int, invalid: set[int]) -> np.ndarray:
+    """The next `count` row numbers after `last` that are no invalid lines."""
+    numbered = np.arange(last + 1, last + 1 + count + len(invalid), dtype=np.int64)
+    return numbered[~np.isin(numbered, list(invalid))][:count]

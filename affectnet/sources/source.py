@@ -1,0 +1,87 @@
+"""What every reader offers: the listed images, the files that carry annotations, and the annotations as rows."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affectnet.annotations import LANDMARKS
+from affectnet.pointer import Pointer
+
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
+
+ROWS = pa.schema(
+    [
+        ("image", pa.string()),  # below the root, with `/`
+        ("list", pa.string()),  # the annotation list or folder, below the root
+        ("row", pa.int64()),  # number in it, from 1
+        ("split", pa.string()),  # train, test, or validation where the source has one of its own
+        ("left", pa.float32()),
+        ("top", pa.float32()),
+        ("right", pa.float32()),
+        ("bottom", pa.float32()),
+        ("landmarks", LANDMARKS),
+        ("expression", pa.int16()),  # 0–7 in our order, 8 None, 9 Uncertain, 10 No-Face, or what the list says
+        ("valence", pa.float32()),  # as the list says, −2 included
+        ("arousal", pa.float32()),
+        ("fault", pa.string()),  # why the row cannot be used as it stands: malformed, null_box, landmarks_malformed, …
+        ("detail", pa.string()),
+    ]
+)
+"""Rows as a reader gives them. Values that a cell does not hold are null; a cell that cannot be read gives a fault."""
+
+
+class Source(ABC):
+    """A download of one layout. Adding a layout is one file with such a class, and its name in LAYOUTS."""
+
+    def __init__(self, pointer: Pointer) -> None:
+        self.pointer, self.root = pointer, Path(pointer.root)
+
+    @abstractmethod
+    def annotation_files(self) -> list[str]:
+        """Files that carry the annotations, below the root: verify hashes them, clean holds them against that."""
+
+    @abstractmethod
+    def images(self) -> Iterator[tuple[str, pa.Array]]:
+        """(split, paths of listed images below the root), piece by piece; an image may come more than once."""
+
+    @abstractmethod
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """The annotations as batches of ROWS, each row of each list exactly once."""
+
+
+def batch(count: int, **columns: object) -> pa.RecordBatch:
+    """A batch of ROWS; a column that is not given is null, a string or number stands for all rows."""
+    arrays = []
+    for field in ROWS:
+        value = columns.get(field.name)
+        if isinstance(value, pa.ChunkedArray):
+            value = value.combine_chunks()
+        if isinstance(value, pa.Array):
+            arrays.append(value if value.type == field.type else value.cast(field.type))
+        elif value is None or isinstance(value, str | int | float):
+            arrays.append(pa.repeat(pa.scalar(value, field.type), count))
+        else:
+            arrays.append(pa.array(value, field.type))
+    return pa.record_batch(arrays, schema=ROWS)
+
+
+def numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:
+    """Decimal numbers in text as `kind`, null for a cell that is no finite number (empty, NULL, nan, 1e999, Arabic digits, …)."""
+    text = pc.utf8_trim(cells, " \t\"'")
+    plain = pc.match_substring_regex(text, r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$")
+    values = pc.cast(pc.if_else(plain, text, None), pa.float64())
+    finite = pc.if_else(pc.is_finite(values), values, None)
+    if pa.types.is_integer(kind):
+        whole = pc.and_(pc.equal(pc.floor(finite), finite), pc.less(pc.abs(finite), 2**31))
+        return pc.cast(pc.if_else(whole, finite, None), kind)
+    return pc.cast(pc.if_else(pc.less(pc.abs(finite), 1e30), finite, None), kind)
+
+
+def landmark_lists(values: np.ndarray, valid: np.ndarray) -> pa.Array:
+    """(n, 136) float32 as the landmark type, null where `valid` is false."""
+    flat = pa.array(np.ascontiguousarray(values, np.float32).ravel())
+    return pa.FixedSizeListArray.from_arrays(flat, type=LANDMARKS, mask=pa.array(~valid))
