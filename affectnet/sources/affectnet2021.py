@@ -2,8 +2,10 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affectnet.sources.per_image import Annotation, PerImage, checked
 
@@ -24,7 +26,7 @@ class AffectNet2021(PerImage):
         return match[1] if match else None
 
     def read(self, files: tuple[Path, ...]) -> Annotation:
-        values: dict[str, object] = {}
+        values: dict[str, NDArray[Any]] = {}
         for file in files:
             try:
                 if file.stat().st_size > LARGEST:
@@ -35,5 +37,5 @@ class AffectNet2021(PerImage):
         missing = [kind for kind in KINDS[:3] if kind not in values]
         if missing:
             return Annotation(fault="malformed", detail=f"no {', '.join(missing)}")
-        scalars = [np.asarray(values[kind]).item() if np.size(values[kind]) == 1 else None for kind in KINDS[:3]]
-        return checked(*scalars, values.get("lnd"))
+        expression, valence, arousal = (values[kind].item() if values[kind].size == 1 else None for kind in KINDS[:3])
+        return checked(expression, valence, arousal, values.get("lnd"))

@@ -11,7 +11,6 @@ import numpy as np
 import pyarrow as pa
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
 from affectnet.sources.source import IMAGE_SUFFIXES, Source, batch, landmark_lists
@@ -135,7 +134,7 @@ def checked(expression: object, valence: object, arousal: object, landmarks: obj
     if landmarks is not None:
         found.landmarks = _points(landmarks)
         if found.landmarks is None:
-            found.fault, found.detail = "landmarks_malformed", str(np.shape(landmarks))  # type: ignore[arg-type]
+            found.fault, found.detail = "landmarks_malformed", str(landmarks)[:60]
     return found
 
 
@@ -147,7 +146,3 @@ def _points(values: object) -> np.ndarray | None:
         return None
     good = points.shape == (136,) and np.isfinite(points).all() and np.abs(points).max() < 1e30
     return points.astype(np.float32) if good else None
-
-
-LABELS = {code: name for code, name in enumerate((*EXPRESSIONS, "None", "Uncertain", "No-Face"))}
-"""The label map of these layouts: AffectNet's own codes, which are this project's."""

@@ -1,0 +1,85 @@
+"""What one file of a download is: its hash, its format, and whether it decodes whole. One read a file."""
+
+import hashlib
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from affectnet.photograph import upright
+
+SUFFIX_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".gif": "GIF"}
+
+MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
+"""First bytes of the image formats: a file that has them and cannot be opened was cut off in its header."""
+
+MOST_PIXELS = 64_000_000
+"""Photographs of more pixels are refused: decoded they would take 200 MB and more."""
+
+HASH_PX = 64
+"""JPEG is decoded at 1/2, 1/4 or 1/8 as long as it stays this large: the difference hash needs no more, and a cut is still seen."""
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """The columns of the inventory that come from a file's bytes; md5 only when it was asked for."""
+
+    bytes: int
+    sha256: bytes | None
+    md5: bytes | None
+    status: str
+    format: str | None = None
+    misnamed: bool = False
+    width: int | None = None
+    height: int | None = None
+    mode: str | None = None
+    dhash: bytes | None = None
+
+
+def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:
+    """Reads the file once; `kind` image decodes it. Never raises for what the file holds."""
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return Inspected(0, None, None, "unreadable")
+    sha256 = hashlib.sha256(content).digest()
+    digest = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
+    if not content:
+        return Inspected(0, sha256, digest, "empty")
+    if kind != "image":
+        return Inspected(len(content), sha256, digest, "ok")
+    return _inspect_image(content, path.suffix.lower(), sha256, digest)
+
+
+def _inspect_image(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) -> Inspected:
+    count = len(content)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            image = Image.open(io.BytesIO(content))
+        except Exception:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short
+            return Inspected(count, sha256, md5, "truncated" if content.startswith(MAGIC) else "not_an_image")
+        kind, mode, (width, height) = image.format, image.mode, image.size
+        misnamed = SUFFIX_FORMATS.get(suffix) != kind
+        status, dhash = "unreadable", None
+        if width * height <= MOST_PIXELS:
+            try:
+                image.draft("L", (HASH_PX, HASH_PX))
+                dhash, status = difference_hash(upright(image)), "ok"
+            except OSError as error:
+                status = "truncated" if "truncated" in str(error) or "broken data stream" in str(error) else "unreadable"
+            except Exception:  # a decoder that stumbles over broken bytes raises what it likes
+                status = "unreadable"
+    return Inspected(count, sha256, md5, status, kind, misnamed, width, height, mode, dhash)
+
+
+def difference_hash(image: Image.Image) -> bytes:
+    """128 bits: where a 9×8 grey thumbnail grows brighter to the right, then where an 8×9 one grows brighter downwards."""
+    grey = image.convert("L")
+    across = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
+    down = np.asarray(grey.resize((8, 9), Image.Resampling.BOX), np.int16)
+    bits = np.concatenate([(across[:, 1:] > across[:, :-1]).ravel(), (down[1:] > down[:-1]).ravel()])
+    return np.packbits(bits).tobytes()
