@@ -3,15 +3,25 @@
 import hashlib
 import io
 import warnings
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from affectnet.photograph import upright
 
-SUFFIX_FORMATS = {".jpg": "JPEG", ".jpeg": "JPEG", ".png": "PNG", ".bmp": "BMP", ".tif": "TIFF", ".tiff": "TIFF", ".webp": "WEBP", ".gif": "GIF"}
+SUFFIX_FORMATS = {
+    ".jpg": "JPEG",
+    ".jpeg": "JPEG",
+    ".png": "PNG",
+    ".bmp": "BMP",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+    ".gif": "GIF",
+}
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 """First bytes of the image formats: a file that has them and cannot be opened was cut off in its header."""
@@ -27,7 +37,7 @@ HASH_PX = 64
 class Inspected:
     """The columns of the inventory that come from a file's bytes; md5 only when it was asked for."""
 
-    bytes: int
+    length: int
     sha256: bytes | None
     md5: bytes | None
     status: str
@@ -37,6 +47,11 @@ class Inspected:
     height: int | None = None
     mode: str | None = None
     dhash: bytes | None = None
+
+    def row(self) -> dict[str, Any]:
+        """As a row of the inventory, where the length is called `bytes`."""
+        columns = asdict(self)
+        return {"bytes": columns.pop("length"), **columns}
 
 
 def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:

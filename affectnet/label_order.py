@@ -1,0 +1,37 @@
+"""Whether a permuted label order shows in the valence and arousal of the classes: the field's most common silent mistake."""
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from affectnet.expressions import EXPRESSIONS
+
+CLASS_MEANS = np.array(
+    [(-0.025, -0.019), (0.672, 0.081), (-0.628, -0.267), (0.183, 0.701), (-0.117, 0.760), (-0.684, 0.446), (-0.426, 0.554), (-0.510, 0.576)]
+)
+"""Mean valence and arousal of each expression on the official validation list of 2021 (3,999 faces; computed from public labels)."""
+
+FEWEST = 5
+"""Faces of an expression that a mean needs to be compared."""
+
+FAR = 0.15
+"""How much nearer, on average over the classes, another order must be to be named. Drawn and real labels in the right order stay below 0.05."""
+
+
+def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], arousal: NDArray[np.floating]) -> str | None:
+    """A line that names the order that fits better; None when the labels' own order fits, or too few classes have values."""
+    known = np.isfinite(valence) & np.isfinite(arousal)
+    counts = np.bincount(expression[known], minlength=len(EXPRESSIONS))
+    classes = np.flatnonzero(counts >= FEWEST)
+    if len(classes) < 3:
+        return None
+    found = np.stack(
+        [np.bincount(expression[known], values[known], len(EXPRESSIONS))[classes] / counts[classes] for values in (valence, arousal)], 1
+    )
+    distance = np.linalg.norm(found[:, None] - CLASS_MEANS[None], axis=2)
+    rows, columns = linear_sum_assignment(distance)
+    gain = distance[np.arange(len(classes)), classes].mean() - distance[rows, columns].mean()
+    if gain < FAR:
+        return None
+    moved = [f"{EXPRESSIONS[c]} looks like {EXPRESSIONS[b]}" for c, b in zip(classes, columns, strict=True) if c != b]
+    return f"valence and arousal fit another label order better: {', '.join(moved)}"

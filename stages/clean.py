@@ -1,0 +1,285 @@
+"""Reads the annotations of any layout, rejects what breaks a rule with its reason, and cuts the splits."""
+
+import hashlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+from pydantic import Field
+
+from affectnet.annotations import ANNOTATIONS, REJECTED
+from affectnet.atomic import write_json
+from affectnet.duplicates import HASH_BYTES, near_duplicate_groups
+from affectnet.emonet import contradicts
+from affectnet.errors import UserError, first_few
+from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
+from affectnet.inventory import INVENTORY
+from affectnet.label_order import permuted
+from affectnet.launch import launch
+from affectnet.params import Section
+from affectnet.pointer import Pointer
+from affectnet.progress import progress
+from affectnet.sources import open_source
+from affectnet.sources.source import Source
+
+Mask = NDArray[np.bool_]
+PIECE = 1 << 16
+TRAIN, VALIDATION, TEST = range(3)
+
+
+class CleanParams(Section):
+    """Section `clean`."""
+
+    expressions: list[Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]] = Field(min_length=2)
+    null_box: Literal["reject", "whole"]
+    box_outside: Literal["reject", "whole"]
+    landmarks: Literal["reject", "drop"]
+    valence_arousal: Literal["reject", "drop"]
+    emonet_rules: bool
+    exact_duplicates: Literal["keep", "first", "agreeing"]
+    copies_of_test: Literal["reject", "keep"]
+    near_duplicate_bits: int = Field(ge=0, le=15)
+    validation_share: float = Field(gt=0, lt=1)
+    seed: int = Field(ge=0)
+
+
+class Rows:
+    """All rows of a download: the table, its columns as arrays, and the first rule that each row broke ('' for none)."""
+
+    def __init__(self, table: pa.Table, inventory: pa.Table) -> None:
+        self.table = table
+        self.reason = np.full(len(table), "", dtype=object)
+        self.expression = _filled(table["expression"], -1)
+        self.split = np.asarray(pc.index_in(table["split"], pa.array(SPLITS)).to_numpy())
+        self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
+        self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in ("left", "top", "right", "bottom")], axis=1)
+        self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
+        place = pc.index_in(table["image"], inventory["path"])
+        self.found = pc.is_valid(place).to_numpy()
+        self.file = inventory.take(pc.fill_null(place, 0)) if len(inventory) else inventory
+        self.place = _filled(place, -1)
+
+    def reject(self, where: Mask, reason: str) -> None:
+        """Marks the rows that no earlier rule has rejected."""
+        self.reason[where & (self.reason == "")] = reason
+
+    @property
+    def kept(self) -> Mask:
+        return np.asarray(self.reason == "", np.bool_)
+
+
+def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, rejected: Path, metrics: Path) -> str:
+    """Writes the annotations, the rejected rows and the counts; returns the summary line."""
+    source = open_source(Pointer.read(raw))
+    files = INVENTORY.read(inventory)
+    _unchanged(source, files)
+    rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch"))), files)
+    _reject_unusable(rows, params)
+    _reject_contradictions(rows, params)
+    groups = _groups(rows, files, params.near_duplicate_bits)
+    _reject_duplicates(rows, groups, params)
+    _cut_validation(rows, groups, params)
+    warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept])
+    _write(rows, groups, annotations, rejected)
+    counts = _counts(rows, warning)
+    write_json(metrics, counts)
+    splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
+    reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())
+    return (
+        f"clean: {counts['read']:,} rows read, {counts['kept']:,} kept ({splits}), {counts['rejected']:,} rejected"
+        + (f" ({reasons})" if reasons else "")
+        + (f"; WARNING: {warning}" if warning else "")
+    )
+
+
+def _unchanged(source: Source, files: pa.Table) -> None:
+    """Errors: UserError when an annotation file is not the one that verify hashed."""
+    known = dict(zip(files["path"].to_pylist(), files["sha256"].to_pylist(), strict=True)) if source.annotation_files() else {}
+    changed = [path for path in source.annotation_files() if known.get(path) != hashlib.sha256((source.root / path).read_bytes()).digest()]
+    if changed:
+        raise UserError(
+            f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; run `dvc repro -f verify`"
+        )
+
+
+def _reject_unusable(rows: Rows, params: CleanParams) -> None:
+    """Cells that cannot be read, labels that name no expression, files that do not decode, boxes without a face."""
+    fault = np.asarray(pc.fill_null(rows.table["fault"], "").to_numpy(zero_copy_only=False))
+    rows.reject(fault == "malformed", "malformed")
+    if params.null_box == "reject":
+        rows.reject(fault == "null_box", "null_box")
+    if params.landmarks == "reject":
+        rows.reject(fault == "landmarks_malformed", "landmarks_malformed")
+    for code, name in NOT_AN_EXPRESSION.items():
+        rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
+    rows.reject((rows.expression < 0) | (rows.expression > max(NOT_AN_EXPRESSION)), "expression_unknown")
+    rows.reject(~np.isin(rows.expression, [CODES[name] for name in params.expressions]), "expression_left_out")
+    status = np.where(rows.found, rows.file["status"].to_numpy(zero_copy_only=False), "missing")
+    for name in np.unique(status[status != "ok"]):
+        rows.reject(status == name, str(name))
+    _judge_boxes(rows, params, null_box=fault == "null_box")
+
+
+def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
+    """A box must have an extent and touch its photograph; otherwise the row goes, or stands for the whole photograph."""
+    rows.box[null_box] = np.nan
+    left, top, right, bottom = rows.box.T
+    longest = np.maximum(_filled(rows.file["width"], 0), _filled(rows.file["height"], 0))  # EXIF may have swapped them
+    boxed = np.isfinite(rows.box).all(axis=1)
+    empty = boxed & ((right - left < 1) | (bottom - top < 1))
+    beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= longest) | (top >= longest))
+    if params.box_outside == "reject":
+        rows.reject(empty, "box_empty")
+        rows.reject(beyond, "box_beyond")
+    rows.box[empty | beyond] = np.nan
+
+
+def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
+    """Valence and arousal: −2 is absent; what lies outside −1…1 goes; EmoNet's rules where they are asked for."""
+    absent = (rows.valence == -2) | (rows.arousal == -2)
+    outside = ~absent & ((np.abs(rows.valence) > 1) | (np.abs(rows.arousal) > 1))
+    if params.valence_arousal == "reject":
+        rows.reject(outside, "valence_arousal_outside")
+    for values in (rows.valence, rows.arousal):
+        values[absent | outside] = np.nan
+    if params.emonet_rules:
+        rows.reject(contradicts(rows.expression, rows.valence, rows.arousal), "emonet_rules")
+
+
+def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
+    """(n,) near-duplicate group of each row's photograph; −1 for a rejected row."""
+    kept = np.flatnonzero(rows.kept)
+    photographs, inverse = np.unique(rows.place[kept], return_inverse=True)
+    hashes = b"".join(files["dhash"].take(pa.array(photographs)).to_pylist())
+    groups = np.full(len(rows.place), -1, np.int32)
+    groups[kept] = near_duplicate_groups(np.frombuffer(hashes, np.uint8).reshape(-1, HASH_BYTES), bits)[inverse]
+    return groups
+
+
+def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
+    """Training gives way to test, which is never thinned; then the exact duplicates within training."""
+    content = _codes(rows.file["sha256"])
+    test = rows.kept & (rows.split == TEST)
+    if params.copies_of_test == "reject":
+        for reason, key in (("listed_in_test", rows.place), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
+            rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
+    if params.exact_duplicates != "keep":
+        kept = np.flatnonzero(rows.kept & (rows.split != TEST))
+        faces = np.column_stack([content[kept], rows.box[kept]])
+        _, first, face = np.unique(np.nan_to_num(faces, nan=-1e9), axis=0, return_index=True, return_inverse=True)
+        face = face.ravel()
+        if params.exact_duplicates == "agreeing":
+            lowest, highest = np.full(len(first), 99), np.full(len(first), -1)
+            np.minimum.at(lowest, face, rows.expression[kept])
+            np.maximum.at(highest, face, rows.expression[kept])
+            rows.reject(_at(kept[(lowest != highest)[face]], len(rows.place)), "contradictory_duplicate")
+        rows.reject(_at(np.delete(kept, first), len(rows.place)), "exact_duplicate")
+
+
+def _cut_validation(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
+    """Moves a share of each expression's training faces to validation, whole groups of near duplicates at a time.
+
+    A group counts to the expression of its first face. A source with a validation split of its own keeps it.
+    """
+    if (rows.kept & (rows.split == VALIDATION)).any():
+        own = rows.kept & (rows.split == VALIDATION)
+        rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
+        return
+    train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
+    if not len(train):
+        return
+    members, first, sizes = np.unique(groups[train], return_index=True, return_counts=True)
+    stratum = rows.expression[train[first]]
+    order = np.random.default_rng(params.seed).permutation(len(members))
+    order = order[np.argsort(stratum[order], kind="stable")]
+    taken = np.zeros(len(members), np.bool_)
+    for code in np.unique(stratum):
+        chosen = order[stratum[order] == code]
+        filled = np.cumsum(sizes[chosen])
+        taken[chosen] = filled <= np.floor(filled[-1] * params.validation_share + 0.5)
+    rows.split[train[np.isin(groups[train], members[taken])]] = VALIDATION
+
+
+def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:
+    """Both tables, in order of split, list and row, a piece at a time."""
+    lists = _codes(rows.table["list"])
+    order = np.lexsort((_filled(rows.table["row"], 0), lists, rows.split))
+    kept = order[rows.kept[order]]
+    _, dense = np.unique(groups[kept], return_inverse=True)
+
+    def piece(at: NDArray[np.intp], group: NDArray[np.intp]) -> pa.Table:
+        part = rows.table.select(["image", "list", "row", "landmarks"]).take(pa.array(at))
+        columns: dict[str, Any] = {name: part[name] for name in part.column_names}
+        columns["split"] = pa.array(SPLITS).take(pa.array(rows.split[at]))
+        columns |= {
+            name: pa.array(rows.box[at, edge], pa.float32(), from_pandas=True)
+            for edge, name in enumerate(("left", "top", "right", "bottom"))
+        }
+        columns |= {
+            name: pa.array(values[at], pa.float32(), from_pandas=True)
+            for name, values in (("valence", rows.valence), ("arousal", rows.arousal))
+        }
+        return pa.table({**columns, "expression": rows.expression[at].astype(np.int8), "group": group.astype(np.int32)})
+
+    with ANNOTATIONS.writer(annotations) as writer:
+        for first in range(0, max(len(kept), 1), PIECE):
+            writer.write(piece(kept[first : first + PIECE], dense[first : first + PIECE]))
+    out = np.lexsort((_filled(rows.table["row"], 0), lists))
+    out = out[~rows.kept[out]]
+    dropped = rows.table.select(["image", "list", "row", "detail"]).take(pa.array(out))
+    dropped = dropped.set_column(0, "image", pc.fill_null(dropped["image"], ""))
+    REJECTED.write(rejected, dropped.append_column("reason", pa.array(rows.reason[out].tolist(), pa.string())))
+
+
+def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
+    """metrics/clean.json; read = kept + rejected by construction, and asserted."""
+    reasons, counts = np.unique(rows.reason[~rows.kept].astype(str), return_counts=True)
+    by_split = {
+        split: dict(
+            zip(
+                EXPRESSIONS,
+                np.bincount(rows.expression[rows.kept & (rows.split == code)], minlength=len(EXPRESSIONS)).tolist(),
+                strict=True,
+            )
+        )
+        for code, split in enumerate(SPLITS)
+    }
+    read, kept = len(rows.table), int(rows.kept.sum())
+    assert read == kept + int(counts.sum()) and kept == sum(sum(by.values()) for by in by_split.values())
+    boxed = np.isfinite(rows.box[rows.kept]).all(axis=1)
+    return {
+        "read": read,
+        "kept": kept,
+        "rejected": int(counts.sum()),
+        "rejected_by": dict(zip(reasons.tolist(), counts.tolist(), strict=True)),
+        "by_split": by_split,
+        "without_box": int((~boxed).sum()),
+        "without_landmarks": int((~rows.landmarks[rows.kept]).sum()),
+        "without_valence_arousal": int((~np.isfinite(rows.valence[rows.kept])).sum()),
+        "label_order_warnings": int(warning is not None),
+    }
+
+
+def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:
+    """The column as a new array, nulls replaced."""
+    return np.array(pc.fill_null(column, value).to_numpy())
+
+
+def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
+    """A number for each distinct value, in order of first appearance sorted by value for text; −1 for null."""
+    values = pc.unique(column.drop_null()).sort() if pa.types.is_string(column.type) else pc.unique(column.drop_null())
+    return _filled(pc.index_in(column, values), -1).astype(np.int64)
+
+
+def _at(positions: Sequence[int] | NDArray[np.intp], count: int) -> Mask:
+    mask = np.zeros(count, np.bool_)
+    mask[positions] = True
+    return mask
+
+
+if __name__ == "__main__":
+    launch(run)
