@@ -143,7 +143,8 @@ def crop_points(points: Points, region: Region, width: int, height: int) -> Poin
     cos, sin = math.cos(region.angle), math.sin(region.angle)
     offset = points.astype(np.float64) - (region.x, region.y)
     level = offset @ np.array([[cos, -sin], [sin, cos]])
-    return ((level / (region.width, region.height) + 0.5) * (width, height)).astype(np.float32)
+    points_in_crop: Points = ((level / (region.width, region.height) + 0.5) * (width, height)).astype(np.float32)
+    return points_in_crop
 
 
 def encode(face: Image.Image, policy: CropPolicy) -> bytes:

@@ -15,7 +15,7 @@ FEWEST = 5
 """Faces of an expression that a mean needs to be compared."""
 
 FAR = 0.15
-"""How much nearer, on average over the classes, another order must be to be named. Drawn and real labels in the right order stay below 0.05."""
+"""How much nearer, on average over the classes, another order must be to be named."""
 
 
 def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], arousal: NDArray[np.floating]) -> str | None:
@@ -25,9 +25,8 @@ def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], aro
     classes = np.flatnonzero(counts >= FEWEST)
     if len(classes) < 3:
         return None
-    found = np.stack(
-        [np.bincount(expression[known], values[known], len(EXPRESSIONS))[classes] / counts[classes] for values in (valence, arousal)], 1
-    )
+    sums = (np.bincount(expression[known], values[known], len(EXPRESSIONS)) for values in (valence, arousal))
+    found = np.stack([total[classes] / counts[classes] for total in sums], axis=1)
     distance = np.linalg.norm(found[:, None] - CLASS_MEANS[None], axis=2)
     rows, columns = linear_sum_assignment(distance)
     gain = distance[np.arange(len(classes)), classes].mean() - distance[rows, columns].mean()

@@ -65,4 +65,5 @@ def constant_floors(confusion: Counts) -> tuple[float, float]:
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Values:
     share = np.zeros(np.broadcast(above, below).shape)
-    return np.divide(above, below, out=share, where=np.asarray(below) > 0)
+    np.divide(above, below, out=share, where=np.asarray(below) > 0)
+    return share

@@ -239,15 +239,17 @@ def _judge(table: pa.Table, counts: Mapping[str, Any], mismatched: Sequence[str]
         kinds = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
         names = first_few(bad["path"].to_pylist())
         problems.append(
-            f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}; the list is there, column status"
+            f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}; "
+            "the list is that file's column status"
         )
     if len(mismatched) > params.tolerance * max(counts["files"], 1):
         problems.append(f"{inventory}: checksums differ, {share}; {first_few(mismatched)}")
     for split, difference in counts["expected_difference"].items():
-        wanted = counts["rows"].get(OFFICIAL[split], 0) - difference
+        listed = counts["rows"].get(OFFICIAL[split], 0)
+        wanted = listed - difference
         if abs(difference) > params.tolerance * wanted:
             problems.append(
-                f"{inventory}: the {split} list has {wanted + difference:,} images, {wanted:,} are expected, {share}; see datasets.<name>.expected"
+                f"{inventory}: the {split} list names {listed:,} images, {wanted:,} are expected, {share}; see datasets.<name>.expected"
             )
     if problems:
         raise UserError(*problems)
