@@ -54,7 +54,7 @@ class Rows:
         self.table = table
         self.reason = np.full(len(table), "", dtype=object)
         self.expression = _filled(table["expression"], -1)
-        self.split = np.asarray(pc.index_in(table["split"], pa.array(SPLITS)).to_numpy())
+        self.split = _filled(pc.index_in(table["split"], pa.array(SPLITS)), -1)
         self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
         self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in ("left", "top", "right", "bottom")], axis=1)
         self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
