@@ -1,0 +1,85 @@
+"""Expressions as facial action units (Ekman & Friesen 1978), with valence and arousal that follow them."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from affectnet.expressions import EXPRESSIONS
+
+PROTOTYPES: dict[str, dict[str, float]] = {
+    "Neutral": {},
+    "Happy": {"AU6": 0.9, "AU12L": 1.0, "AU12R": 1.0, "AU25": 0.6},
+    "Sad": {"AU1": 1.0, "AU4": 0.45, "AU15": 1.0, "AU17": 0.5, "AU43": 0.35},
+    "Surprise": {"AU1": 1.0, "AU2": 1.0, "AU5": 1.0, "AU27": 0.9},
+    "Fear": {"AU1": 0.9, "AU2": 0.5, "AU4": 0.6, "AU5": 1.0, "AU20": 1.0, "AU25": 1.0, "AU26": 0.35},
+    "Disgust": {"AU4": 0.5, "AU7": 0.7, "AU9": 1.0, "AU10": 1.0, "AU17": 0.4, "AU15": 0.3},
+    "Anger": {"AU4": 1.0, "AU5": 0.5, "AU7": 0.4, "AU23": 0.9, "AU24": 0.6},
+    "Contempt": {"AU12L": 0.85, "AU14L": 1.0, "AU2L": 0.6, "AU43": 0.2},
+}
+"""Units at full intensity, after the prototypes of EMFACS (Friesen & Ekman 1983). L and R are sides of the photograph; contempt
+alone is one-sided, and its side is drawn."""
+
+VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
+    "Happy": ({}, {"AU25": -0.6}, {"AU26": 0.6}),
+    "Sad": ({}, {"AU25": 0.3}),
+    "Surprise": ({}, {"AU27": -0.4, "AU26": 0.5}),
+    "Fear": ({}, {"AU26": 0.35}),
+    "Disgust": ({}, {"AU25": 0.6, "AU17": -0.4}),
+    "Anger": ({}, {"AU23": -0.9, "AU24": -0.6, "AU10": 0.5, "AU25": 0.9, "AU20": 0.4}),
+    "Contempt": ({}, {"AU2L": -0.6}),
+}
+"""Ways in which people show the same expression: added to the prototype, one drawn a face."""
+
+CLASS_MEANS = {
+    "Neutral": (-0.025, -0.019),
+    "Happy": (0.672, 0.081),
+    "Sad": (-0.628, -0.267),
+    "Surprise": (0.183, 0.701),
+    "Fear": (-0.117, 0.760),
+    "Disgust": (-0.684, 0.446),
+    "Anger": (-0.426, 0.554),
+    "Contempt": (-0.510, 0.576),
+}
+"""Mean valence and arousal by expression, as on AffectNet's validation list of 2021."""
+
+WEAKEST, MEAN_INTENSITY = 0.5, 0.78
+
+
+@dataclass(frozen=True)
+class Actions:
+    """An expression as shown: its name, its intensity (0–1) and the intensity of each action unit (0–1)."""
+
+    expression: str
+    intensity: float
+    units: dict[str, float]
+
+    def __getitem__(self, unit: str) -> float:
+        """Intensity of a unit; for a unit that has sides, ask for `AU12L` or `AU12R`: both count the unit without side."""
+        found = self.units.get(unit, 0.0)
+        return found + self.units.get(unit[:-1], 0.0) if unit[-1] in "LR" else found
+
+
+def draw_actions(expression: str, generator: np.random.Generator, intensity: float | None = None) -> Actions:
+    """The expression as one person shows it: a variant of its prototype, at a drawn intensity, each unit a little off, with a little of other units."""
+    if intensity is None:
+        intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.2, 1.7))
+    variants = VARIANTS.get(expression, ({},))
+    variant = variants[generator.integers(len(variants))]
+    units = {name: PROTOTYPES[expression].get(name, 0.0) + variant.get(name, 0.0) for name in {**PROTOTYPES[expression], **variant}}
+    units = {name: float(np.clip(value * intensity * generator.uniform(0.8, 1.2), 0, 1)) for name, value in sorted(units.items())}
+    for name in ("AU1", "AU2", "AU4", "AU15", "AU25", "AU43", "AU12L", "AU12R"):
+        units[name] = min(1.0, units.get(name, 0.0) + float(generator.exponential(0.025)))
+    if expression == "Contempt" and generator.random() < 0.5:
+        units = {f"{name[:-1]}R" if name in {"AU12L", "AU14L", "AU2L"} else name: value for name, value in units.items() if name != "AU12R"}
+    return Actions(expression, intensity, units)
+
+
+def valence_arousal(actions: Actions, generator: np.random.Generator) -> tuple[float, float]:
+    """Valence and arousal in the unit disc: the expression's mean, further out the more intense it is, with an annotator's scatter (0.07)."""
+    if actions.expression not in EXPRESSIONS:
+        raise ValueError(actions.expression)
+    mean = np.array(CLASS_MEANS[actions.expression])
+    strength = 1.0 if actions.expression == "Neutral" else 1 + 0.45 * (actions.intensity - MEAN_INTENSITY) / MEAN_INTENSITY
+    point = mean * strength + generator.normal(0, 0.07, 2)
+    point /= max(1.0, float(np.hypot(*point)))
+    return float(point[0]), float(point[1])
