@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from affectnet.faces import read_policy
 from pydantic import Field
 
 from affectnet.atomic import replacing, write_json
@@ -14,6 +13,7 @@ from affectnet.dataset import load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.faces import read_policy
 from affectnet.inference import logits
 from affectnet.launch import launch
 from affectnet.modelfile import Card, load_model

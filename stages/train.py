@@ -16,7 +16,6 @@ import numpy as np
 import pyarrow as pa
 import torch
 import torchvision
-from affectnet.faces import read_policy, shard_paths
 from dvclive.live import Live
 from pydantic import Field
 from torch import nn
@@ -26,6 +25,7 @@ from affectnet.dataset import Faces, fingerprint, load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.faces import read_policy, shard_paths
 from affectnet.inference import logits
 from affectnet.launch import launch
 from affectnet.losses import Loss, LossParams, build_loss

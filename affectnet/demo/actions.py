@@ -60,7 +60,7 @@ class Actions:
 
 
 def draw_actions(expression: str, generator: np.random.Generator, intensity: float | None = None) -> Actions:
-    """The expression as one person shows it: a variant of its prototype, at a drawn intensity, each unit a little off, with a little of other units."""
+    """The expression as one person shows it: a variant of its prototype at a drawn intensity, each unit a little off, others a little on."""
     if intensity is None:
         intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.2, 1.7))
     variants = VARIANTS.get(expression, ({},))
@@ -75,7 +75,7 @@ def draw_actions(expression: str, generator: np.random.Generator, intensity: flo
 
 
 def valence_arousal(actions: Actions, generator: np.random.Generator) -> tuple[float, float]:
-    """Valence and arousal in the unit disc: the expression's mean, further out the more intense it is, with an annotator's scatter (0.07)."""
+    """Valence and arousal in the unit disc: the expression's mean, further out with its intensity, and an annotator's scatter (0.07)."""
     if actions.expression not in EXPRESSIONS:
         raise ValueError(actions.expression)
     mean = np.array(CLASS_MEANS[actions.expression])

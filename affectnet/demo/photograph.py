@@ -9,7 +9,7 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 from affectnet.demo import hair
 from affectnet.demo.actions import Actions
 from affectnet.demo.face import Curve, Face, draw_identity, shape
-from affectnet.demo.look import CLOTHES, Look, draw_look, mix
+from affectnet.demo.look import CLOTHES, Colour, Look, draw_look, mix
 from affectnet.demo.paint import Painter
 
 OVERSAMPLE = 2
@@ -119,7 +119,7 @@ def _paint_person(painter: Painter, scene: Scene) -> None:
 
 def _background(generator: np.random.Generator, look: Look, side: int) -> Image.Image:
     """Two colours running into each other, with soft shapes as of a room or a street."""
-    first, second = (tuple(int(v) for v in generator.integers(30, 235, 3)) for _ in range(2))
+    first, second = (_colour(generator), _colour(generator))
     small = Image.new("RGB", (32, 32))
     steps = np.linspace(0, 1, 32)[:, None, None] * np.ones((1, 32, 1))
     steps = steps if generator.random() < 0.5 else steps.transpose(1, 0, 2)
@@ -131,6 +131,11 @@ def _background(generator: np.random.Generator, look: Look, side: int) -> Image.
         colour = mix(CLOTHES[generator.integers(len(CLOTHES))], first, float(generator.uniform(0.2, 0.8)))
         (brush.ellipse if generator.random() < 0.5 else brush.rectangle)((x, y, x + width, y + height), fill=colour)
     return small.filter(ImageFilter.GaussianBlur(0.8)).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def _colour(generator: np.random.Generator) -> Colour:
+    red, green, blue = generator.integers(30, 235, 3).tolist()
+    return red, green, blue
 
 
 def _lit(head: Image.Image, background: Image.Image, camera: Camera, scene: Scene) -> Image.Image:

@@ -1,0 +1,97 @@
+"""Draws the demo download, or writes a pointer to the user's own copy after a look whether it is there."""
+
+import os
+import shutil
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from affectnet.demo.download import write_download
+from affectnet.demo.plan import DemoParams
+from affectnet.errors import UserError
+from affectnet.launch import launch
+from affectnet.params import Runtime, Section
+from affectnet.pointer import Pointer
+from affectnet.sources import open_source
+
+Count = Annotated[int, Field(ge=0)]
+Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
+
+
+class OwnCopy(Section):
+    """What every data set of the user's has: its folder, a checksum list, and the published numbers of images."""
+
+    root: str | None
+    checksums: str | None
+    expected: dict[Literal["training", "validation"], Count]
+
+
+class AffectNet2017Params(OwnCopy):
+    layout: Literal["affectnet2017"]
+    lists: Literal["manual", "automatic", "both"]
+
+
+class AffectNet2021Params(OwnCopy):
+    layout: Literal["affectnet2021"]
+
+
+class AffectNetPlusParams(OwnCopy):
+    layout: Literal["affectnet_plus"]
+
+
+class FolderParams(OwnCopy):
+    layout: Literal["folder"]
+    classes: dict[str, Expression | None] = Field(min_length=1)
+    splits: dict[str, Literal["train", "validation", "test"] | None] = Field(min_length=1)
+
+
+Dataset = DemoParams | AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams
+
+
+class AcquireParams(Section):
+    """Section `acquire`, and the selected data set."""
+
+    seed: int = Field(ge=0)
+    dataset: Annotated[Dataset, Field(discriminator="layout")]
+
+
+def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
+    """Writes data/raw; returns the summary line."""
+    dataset = params.dataset
+    if isinstance(dataset, DemoParams):
+        unfinished = raw.with_name(f".{raw.name}.part")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
+        Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
+        shutil.rmtree(raw, ignore_errors=True)
+        unfinished.rename(raw)
+        return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
+    pointer = own_copy(dataset)
+    open_source(pointer)
+    pointer.write(raw)
+    return f"acquire: {dataset.layout} at {pointer.root}"
+
+
+def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams) -> Pointer:
+    """The pointer to the user's copy. Errors: UserError when its root is not set, not absolute or not there, or its checksum list is not."""
+    place = f"params.yaml: datasets.{dataset.layout}"
+    if dataset.root is None:
+        raise UserError(f"{place}.root: not set; give the absolute path of your copy")
+    root = Path(dataset.root)
+    if not root.is_absolute():
+        raise UserError(f"{place}.root: {root} is not absolute; experiments run in folders of their own")
+    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+        raise UserError(f"{place}.root: {root} is not a folder that can be read")
+    if dataset.checksums is not None and not Path(dataset.checksums).is_absolute():
+        raise UserError(f"{place}.checksums: {dataset.checksums} is not absolute")
+    if dataset.checksums is not None and not Path(dataset.checksums).is_file():
+        raise UserError(f"{place}.checksums: {dataset.checksums} is not there")
+    classes = {name: value for name, value in dataset.classes.items() if value} if isinstance(dataset, FolderParams) else {}
+    splits = {name: value for name, value in dataset.splits.items() if value} if isinstance(dataset, FolderParams) else {}
+    lists = dataset.lists if isinstance(dataset, AffectNet2017Params) else "manual"
+    return Pointer(dataset.layout, str(root), classes, splits, lists, dict(dataset.expected), dataset.checksums)
+
+
+if __name__ == "__main__":
+    launch(run)
