@@ -43,6 +43,11 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
     return document
 
 
+def catalogue_name(switch: str) -> str:
+    """The section with a switch's entries: `optimizer` → `optimizers`, `loss` → `losses`."""
+    return f"{switch}es" if switch.endswith("s") else f"{switch}s"
+
+
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The values for `model`: its own section, and for each field that is a top-level switch the selected entry.
 
@@ -56,14 +61,14 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     for name in model.model_fields:
         if name not in document or isinstance(document[name], dict):
             continue
-        chosen, catalogue = document[name], document.get(f"{name}s")
+        chosen, catalogue = document[name], document.get(catalogue_name(name))
         homes[name] = name
         if not isinstance(catalogue, dict):
             values[name] = chosen
         elif not isinstance(chosen, str) or chosen not in catalogue:
-            problems.append(f"{name}: no entry {chosen!r} under {name}s; choose one of {', '.join(map(str, catalogue))}")
+            problems.append(f"{name}: no entry {chosen!r} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}")
         else:
-            values[name], homes[name] = catalogue[chosen], f"{name}s.{chosen}"
+            values[name], homes[name] = catalogue[chosen], f"{catalogue_name(name)}.{chosen}"
     return values, homes, problems
 
 

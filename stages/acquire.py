@@ -74,7 +74,7 @@ def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
 
 
 def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams) -> Pointer:
-    """The pointer to the user's copy. Errors: UserError when its root is not set, not absolute or not there, or its checksum list is not."""
+    """The pointer to the user's copy. Errors: UserError when its root or checksum list is not set, not absolute or not there."""
     place = f"params.yaml: datasets.{dataset.layout}"
     if dataset.root is None:
         raise UserError(f"{place}.root: not set; give the absolute path of your copy")
@@ -90,7 +90,15 @@ def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusP
     classes = {name: value for name, value in dataset.classes.items() if value} if isinstance(dataset, FolderParams) else {}
     splits = {name: value for name, value in dataset.splits.items() if value} if isinstance(dataset, FolderParams) else {}
     lists = dataset.lists if isinstance(dataset, AffectNet2017Params) else "manual"
-    return Pointer(dataset.layout, str(root), classes, splits, lists, dict(dataset.expected), dataset.checksums)
+    return Pointer(
+        dataset.layout,
+        str(root),
+        classes,
+        splits,
+        lists,
+        {str(split): count for split, count in dataset.expected.items()},
+        dataset.checksums,
+    )
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from affectnet.launch import stage_paths
-from affectnet.params import Runtime, Section, read_document
+from affectnet.params import Runtime, Section, catalogue_name, read_document
 
 ROOT = Path(__file__).parent.parent
 STAGES = list(read_document(ROOT / "dvc.yaml")["stages"])
@@ -112,7 +112,7 @@ def test_data_stages_never_import_torch(stage: str) -> None:
 def test_one_name_in_five_places() -> None:
     document = read_document(ROOT / "params.yaml")
     sections = [name for name, value in document.items() if isinstance(value, dict)]
-    catalogues = {f"{name}s" for name, value in document.items() if isinstance(value, str)}
+    catalogues = {catalogue_name(name) for name, value in document.items() if isinstance(value, str)}
     assert [name for name in sections if name not in {*catalogues, "runtime"}] == STAGES
     assert sorted(path.stem for path in ROOT.glob("stages/*.py") if not path.stem.startswith("__")) == sorted(STAGES)
     assert all((ROOT / "tests" / "stages" / f"test_{stage}.py").is_file() for stage in STAGES)
@@ -124,7 +124,8 @@ def test_each_stage_tracks_just_the_params_it_reads(stage: str) -> None:
     wanted = {stage}
     for name in params_class(stage).model_fields:
         if isinstance(document.get(name), str):
-            wanted |= {name, f"{name}s.${{{name}}}"} if f"{name}s" in document else {name}
+            catalogue = catalogue_name(name)
+            wanted |= {name, f"{catalogue}.${{{name}}}"} if catalogue in document else {name}
     assert set(read_document(ROOT / "dvc.yaml")["stages"][stage]["params"]) == wanted
 
 

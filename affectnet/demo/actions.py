@@ -60,7 +60,7 @@ class Actions:
 
 
 def draw_actions(expression: str, generator: np.random.Generator, intensity: float | None = None) -> Actions:
-    """The expression as one person shows it: a variant of its prototype at a drawn intensity, each unit a little off, others a little on."""
+    """The expression as one person shows it: a variant of its prototype at a drawn intensity, no unit quite exact."""
     if intensity is None:
         intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.2, 1.7))
     variants = VARIANTS.get(expression, ({},))

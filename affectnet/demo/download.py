@@ -133,7 +133,7 @@ def _file_content(image: Image.Image, item: Item, quality: int) -> bytes | None:
         exif[0x0112] = 6
         image, options["exif"] = image.transpose(Image.Transpose.ROTATE_90), exif.tobytes()
     buffer = io.BytesIO()
-    image.save(buffer, kind, **options)  # type: ignore[arg-type]
+    image.save(buffer, kind, **options)
     content = buffer.getvalue()
     return content[: len(content) * 3 // 5] if item.fault in {"truncated", "truncated_in_validation"} else content
 
