@@ -42,7 +42,7 @@ CLASS_MEANS = {
 }
 """Mean valence and arousal by expression, as on AffectNet's validation list of 2021."""
 
-WEAKEST, MEAN_INTENSITY = 0.5, 0.78
+WEAKEST, MEAN_INTENSITY = 0.25, 0.66
 
 
 @dataclass(frozen=True)
@@ -62,13 +62,13 @@ class Actions:
 def draw_actions(expression: str, generator: np.random.Generator, intensity: float | None = None) -> Actions:
     """The expression as one person shows it: a variant of its prototype at a drawn intensity, no unit quite exact."""
     if intensity is None:
-        intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.2, 1.7))
+        intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.0, 1.7))
     variants = VARIANTS.get(expression, ({},))
     variant = variants[generator.integers(len(variants))]
     units = {name: PROTOTYPES[expression].get(name, 0.0) + variant.get(name, 0.0) for name in {**PROTOTYPES[expression], **variant}}
-    units = {name: float(np.clip(value * intensity * generator.uniform(0.8, 1.2), 0, 1)) for name, value in sorted(units.items())}
+    units = {name: float(np.clip(value * intensity * generator.uniform(0.65, 1.25), 0, 1)) for name, value in sorted(units.items())}
     for name in ("AU1", "AU2", "AU4", "AU15", "AU25", "AU43", "AU12L", "AU12R"):
-        units[name] = min(1.0, units.get(name, 0.0) + float(generator.exponential(0.025)))
+        units[name] = min(1.0, units.get(name, 0.0) + float(generator.exponential(0.05)))
     if expression == "Contempt" and generator.random() < 0.5:
         units = {f"{name[:-1]}R" if name in {"AU12L", "AU14L", "AU2L"} else name: value for name, value in units.items() if name != "AU12R"}
     return Actions(expression, intensity, units)

@@ -58,8 +58,8 @@ def draw_scene(generator: np.random.Generator, smallest: int, largest: int) -> S
         light=tuple(float(v) for v in light / np.linalg.norm(light)),  # type: ignore[arg-type]
         warmth=float(generator.normal(0, 0.06)),
         exposure=float(u(0.72, 1.22)),
-        occlusion=str(generator.choice(["", "hand", "edge", "strands"], p=[0.88, 0.04, 0.04, 0.04])),
-        blur=float(generator.choice([0.0, u(0.3, 1.4)], p=[0.65, 0.35])),
+        occlusion=str(generator.choice(["", "hand", "edge", "strands"], p=[0.79, 0.07, 0.07, 0.07])),
+        blur=float(generator.choice([0.0, u(0.3, 1.8)], p=[0.6, 0.4])),
         noise=float(generator.gamma(2.0, 2.2)),
     )
 
