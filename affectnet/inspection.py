@@ -75,6 +75,8 @@ def _inspect_image(content: bytes, suffix: str, sha256: bytes, md5: bytes | None
         warnings.simplefilter("ignore")
         try:
             image = Image.open(io.BytesIO(content))
+        except Image.DecompressionBombError:
+            return Inspected(count, sha256, md5, "unreadable")
         except Exception:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short
             return Inspected(count, sha256, md5, "truncated" if content.startswith(MAGIC) else "not_an_image")
         kind, mode, (width, height) = image.format, image.mode, image.size

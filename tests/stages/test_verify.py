@@ -1,0 +1,170 @@
+import hashlib
+import json
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
+
+from affectnet.errors import UserError
+from affectnet.inventory import INVENTORY
+from affectnet.params import Runtime
+from affectnet.pointer import Pointer
+from stages import verify
+
+
+def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1) -> dict[str, Any]:
+    """The counts of metrics/verify.json; the inventory lies beside them."""
+    pointer.write(workspace / "raw")
+    params, runtime = verify.VerifyParams(tolerance=tolerance), Runtime(device="cpu", workers=workers)
+    verify.run(params, runtime, workspace / "raw", inventory=workspace / "inventory.parquet", metrics=workspace / "verify.json")
+    counts: dict[str, Any] = json.loads((workspace / "verify.json").read_text())
+    return counts
+
+
+def inventory(workspace: Path) -> dict[str, dict[str, Any]]:
+    return {entry["path"]: entry for entry in INVENTORY.read(workspace / "inventory.parquet").to_pylist()}
+
+
+def status(workspace: Path, name: str) -> str:
+    found: str = inventory(workspace)[f"Manually_Annotated/Manually_Annotated_Images/{name}"]["status"]
+    return found
+
+
+def faulty(root: Path) -> Pointer:
+    """One file of each kind that a download is known to hold."""
+    images = images_2017(root)
+    names = ["ok.jpg", "empty.jpg", "cut.jpg", "cut.png", "html.jpg", "stub.jpg", "png_named.jpg", "grey.jpg", "cmyk.jpg", "tiff.tif"]
+    for number, name in enumerate(names):
+        noise(images / "1" / name, number)
+    (images / "1" / "empty.jpg").write_bytes(b"")
+    for name in ("cut.jpg", "cut.png"):
+        content = (images / "1" / name).read_bytes()
+        (images / "1" / name).write_bytes(content[: len(content) // 2])
+    (images / "1" / "stub.jpg").write_bytes(b"\xff\xd8\xff\xe0")
+    (images / "1" / "html.jpg").write_text("<html>404</html>")
+    noise(images / "1" / "png_named.jpg", 20, kind="PNG")
+    noise(images / "1" / "grey.jpg", 21, mode="L")
+    noise(images / "1" / "cmyk.jpg", 22, mode="CMYK")
+    noise(images / "1" / "unlisted.jpg", 23)
+    (images / "1" / "Thumbs.db").write_bytes(b"\xd0\xcf")
+    noise(images / "2" / "test.jpg", 30)
+    return write_2017(root, [row(f"1/{name}") for name in [*names, "gone.jpg"]], [row("2/test.jpg")])
+
+
+def test_every_kind_of_file_gets_its_status_and_is_counted(workspace: Path) -> None:
+    counts = run(workspace, faulty(workspace / "root"))
+    expected = {"ok.jpg": "ok", "empty.jpg": "empty", "cut.jpg": "truncated", "cut.png": "truncated", "stub.jpg": "truncated"}
+    expected |= {"html.jpg": "not_an_image", "gone.jpg": "missing", "grey.jpg": "ok", "cmyk.jpg": "ok", "tiff.tif": "ok"}
+    assert {name: status(workspace, f"1/{name}") for name in expected} == expected
+    assert {name: counts[name] for name in ("files", "listed", "ok", "missing", "empty", "truncated", "not_an_image")} == {
+        "files": 15, "listed": 12, "ok": 6, "missing": 1, "empty": 1, "truncated": 3, "not_an_image": 1
+    }
+    assert (counts["misnamed"], counts["unreferenced"]) == (1, 2)
+    assert counts["bytes"] == sum(path.stat().st_size for path in (workspace / "root").rglob("*") if path.is_file())
+
+
+def test_a_row_of_the_inventory_is_what_the_file_is(workspace: Path) -> None:
+    run(workspace, faulty(workspace / "root"))
+    path = images_2017(workspace / "root") / "1" / "png_named.jpg"
+    entry = inventory(workspace)[path.relative_to(workspace / "root").as_posix()]
+    assert entry["sha256"] == hashlib.sha256(path.read_bytes()).digest() and entry["bytes"] == path.stat().st_size
+    assert (entry["format"], entry["misnamed"], entry["width"], entry["height"], entry["mode"]) == ("PNG", True, 96, 96, "RGB")
+
+
+def test_tolerance_decides_and_the_message_names_count_first_few_and_list(workspace: Path) -> None:
+    pointer = faulty(workspace / "root")
+    with pytest.raises(UserError) as caught:
+        run(workspace, pointer, tolerance=0.4)
+    line = str(caught.value)
+    assert "6 of 12 listed images cannot be used" in line and "inventory.parquet" in line and "6: " in line and "\n" not in line
+    assert INVENTORY.read(workspace / "inventory.parquet")["status"].to_pylist().count("truncated") == 3
+    assert run(workspace, pointer, tolerance=0.5)["ok"] == 6
+
+
+def test_a_repeat_reads_only_what_has_changed_and_gives_the_same(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pointer = tree_2017(workspace / "root")
+    for path in (workspace / "root").rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    run(workspace, pointer)
+    first = (workspace / "inventory.parquet").read_bytes()
+    read: list[Path] = []
+    original = verify.inspect_file
+
+    def counting(path: Path, kind: str, md5: bool) -> Any:
+        read.append(path)
+        return original(path, kind, md5)
+
+    monkeypatch.setattr(verify, "inspect_file", counting)
+    run(workspace, pointer)
+    assert read == [] and (workspace / "inventory.parquet").read_bytes() == first
+    changed = next(images_2017(workspace / "root").rglob("*.jpg"))
+    noise(changed, 77)
+    run(workspace, pointer)
+    assert read == [changed]
+
+
+def test_workers_do_not_change_the_inventory(workspace: Path) -> None:
+    pointer = faulty(workspace / "root")
+    run(workspace, pointer)
+    first = (workspace / "inventory.parquet").read_bytes()
+    for path in (workspace / ".dvc").rglob("*.parquet"):
+        path.unlink()
+    run(workspace, pointer, workers=2)
+    assert (workspace / "inventory.parquet").read_bytes() == first
+
+
+@pytest.mark.parametrize("algorithm", ["sha256", "md5"])
+def test_a_checksum_list_is_held_against_the_files(workspace: Path, algorithm: str) -> None:
+    pointer = tree_folder(workspace / "root")
+    files = sorted(path for path in (workspace / "root").rglob("*.jpg"))
+    lines = [
+        f"{hashlib.new(algorithm, path.read_bytes()).hexdigest()} *./{path.relative_to(workspace / 'root').as_posix()}" for path in files
+    ]
+    listing = workspace / "sums.txt"
+    listing.write_text("\n".join(lines) + "\n")
+    pointer = replace(pointer, checksums=str(listing))
+    assert run(workspace, pointer)["checksum_mismatch"] == 0
+    not_there = lines[1].replace(".jpg", "_not_there.jpg")
+    listing.write_text("\n".join(["0" * 6 + lines[0][6:], *lines[1:], not_there]) + "\n")
+    assert run(workspace, pointer)["checksum_mismatch"] == 2
+    with pytest.raises(UserError, match="checksums differ"):
+        run(workspace, pointer, tolerance=0.0)
+
+
+def test_a_checksum_list_in_another_format_is_one_line(workspace: Path) -> None:
+    (workspace / "sums.txt").write_text("abc file\n")
+    with pytest.raises(UserError, match=r"not in the format of sha256sum or md5sum, 1: line 1"):
+        run(workspace, replace(tree_folder(workspace / "root"), checksums=str(workspace / "sums.txt")))
+
+
+def test_published_counts_are_compared(workspace: Path) -> None:
+    pointer = replace(tree_2017(workspace / "root"), expected={"training": 50, "validation": 16})
+    assert run(workspace, pointer)["expected_difference"] == {"training": -2, "validation": 0}
+    with pytest.raises(UserError, match="training list names 48 images, 50 are expected"):
+        run(workspace, pointer, tolerance=0.01)
+
+
+@pytest.mark.parametrize("path", ["../outside.jpg", "/etc/passwd", "1/../../../outside.jpg", "..\\outside.jpg"])
+def test_a_listed_path_that_climbs_out_of_the_root_is_refused(workspace: Path, path: str) -> None:
+    pointer = tree_2017(workspace / "root")
+    write_2017(workspace / "root", [row(path), row("1/" + "0" * 56 + ".jpg")], [row("1/" + "0" * 56 + ".jpg")])
+    with pytest.raises(UserError, match=r"listed paths lead out of the root, 1: "):
+        run(workspace, pointer)
+
+
+def test_a_link_that_leads_out_of_the_root_is_refused(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    noise(workspace / "elsewhere.jpg", 5)
+    (images_2017(workspace / "root") / "1" / "link.jpg").symlink_to(workspace / "elsewhere.jpg")
+    with pytest.raises(UserError, match="links lead out of the root, 1: "):
+        run(workspace, pointer)
+
+
+def test_a_photograph_of_too_many_pixels_is_unreadable_and_no_crash(workspace: Path) -> None:
+    pointer = tree_folder(workspace / "root")
+    Image.new("1", (20_000, 20_000)).save(workspace / "root" / "train" / "happy" / "bomb.png")
+    assert run(workspace, pointer)["unreadable"] == 1
