@@ -24,7 +24,7 @@ class OwnCopy(Section):
 
     root: str | None
     checksums: str | None
-    expected: dict[Literal["training", "validation"], Count]
+    expected: dict[Literal["training", "validation"], Count] | None
 
 
 class AffectNet2017Params(OwnCopy):
@@ -96,7 +96,7 @@ def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusP
         classes,
         splits,
         lists,
-        {str(split): count for split, count in dataset.expected.items()},
+        {str(split): count for split, count in (dataset.expected or {}).items()},
         dataset.checksums,
     )
 

@@ -122,7 +122,7 @@ class AffectNet2017(Source):
 
     def _prefixed(self, listing: AnnotationList, names: pa.Array) -> pa.Array:
         """Names in a list → paths below the root. A name that is absolute or climbs stays recognisable, for verify to refuse."""
-        names = pc.replace_substring(pc.utf8_trim(names, ' "'), "\\", "/")
+        names = plain_paths(names)
         prefix = self._prefix[listing.path]
         return pc.if_else(pc.starts_with(names, "/"), names, pc.binary_join_element_wise(prefix, names, "")) if prefix else names
 
@@ -132,10 +132,9 @@ class AffectNet2017(Source):
         found = {}
         for listing in self.lists:
             _, first = next(_stream(listing, ["subDirectory_filePath"]), (0, None))
-            names = [] if first is None else list(islice((name for name in first["subDirectory_filePath"].to_pylist() if name), 200))
-            held = {
-                folder: sum((folder / name.strip(' "')).is_file() for name in names if "\0" not in name) for folder in self._image_folders
-            }
+            texts = [] if first is None else plain_paths(first["subDirectory_filePath"].slice(0, 1000)).to_pylist()
+            names = list(islice(filter(None, texts), 200))
+            held = {folder: sum((folder / name).is_file() for name in names if "\0" not in name) for folder in self._image_folders}
             best = max(held, key=lambda folder: (held[folder], str(folder)), default=None)
             if best is None or not held[best]:
                 raise UserError(
@@ -146,6 +145,11 @@ class AffectNet2017(Source):
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
+
+
+def plain_paths(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """Paths in a list with `/` between their parts, without quotes and spaces around them."""
+    return pc.replace_substring(pc.utf8_trim(names, ' "'), "\\", "/")
 
 
 def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
@@ -192,7 +196,7 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
         raise UserError(f"{path}: no readable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]
     names = {name.lower(): name for name in COLUMNS}
-    if cells[0].lower() == COLUMNS[0].lower():
+    if COLUMNS[0].lower() in {cell.lower() for cell in cells}:
         lacking = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
         if lacking:
             raise UserError(f"{path}: column {', '.join(lacking)} is missing; its header has {', '.join(cells[:20])}")

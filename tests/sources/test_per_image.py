@@ -1,0 +1,107 @@
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from trees import MEANS, tree_2021, tree_plus
+
+from affectnet.errors import UserError
+from affectnet.pointer import Pointer
+from affectnet.sources import open_source
+
+
+def rows(pointer: Pointer) -> list[dict[str, Any]]:
+    return [entry for part in open_source(pointer).rows() for entry in part.to_pylist()]
+
+
+@pytest.mark.parametrize("tree", [tree_2021, tree_plus])
+def test_every_annotation_is_read_with_its_split_and_values(tmp_path: Path, tree: Any) -> None:
+    found = rows(tree(tmp_path))
+    assert [entry["split"] for entry in found].count("train") == 48 and len(found) == 64
+    for entry in found:
+        valence, arousal = MEANS[entry["expression"]]
+        assert (entry["valence"], entry["arousal"]) == (pytest.approx(valence), pytest.approx(arousal))
+        assert entry["fault"] is None and (tmp_path / entry["image"]).is_file() and entry["left"] is None
+    assert [entry["expression"] for entry in found[:9]] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+
+
+def test_the_root_may_be_any_folder_above_the_sets(tmp_path: Path) -> None:
+    tree_2021(tmp_path / "downloads" / "AffectNet")
+    assert len(rows(Pointer("affectnet2021", str(tmp_path)))) == 64
+
+
+def test_landmarks_of_2021_are_136_numbers_or_a_counted_fault(tmp_path: Path) -> None:
+    pointer = tree_2021(tmp_path)
+    annotations = tmp_path / "train_set" / "annotations"
+    np.save(annotations / "0_lnd.npy", np.zeros(10))
+    (annotations / "3_lnd.npy").unlink()
+    first, second, third = rows(pointer)[:3]
+    assert (first["fault"], first["landmarks"]) == ("landmarks_malformed", None)
+    assert (second["fault"], second["landmarks"]) == (None, None)
+    assert len(third["landmarks"]) == 136
+
+
+BROKEN = {
+    "text": b"happy",
+    "nothing": b"",
+    "a cut header": b"\x93NUMPY\x01\x00v\x00{'descr'",
+    "a pickle": b"\x80\x04]q\x00.",
+}
+
+
+@pytest.mark.parametrize("content", BROKEN.values(), ids=BROKEN)
+def test_an_npy_file_that_is_none_is_malformed_and_never_unpickled(tmp_path: Path, content: bytes) -> None:
+    pointer = tree_2021(tmp_path)
+    (tmp_path / "train_set" / "annotations" / "0_exp.npy").write_bytes(content)
+    assert [entry["fault"] for entry in rows(pointer)[:2]] == ["malformed", None]
+
+
+@pytest.mark.parametrize(
+    ("kind", "value"), [("exp", "happy"), ("exp", 1.5), ("val", "nan"), ("val", np.zeros(2)), ("aro", "١٢x"), ("exp", 1e300)]
+)
+def test_a_value_of_2021_that_is_no_number_is_malformed(tmp_path: Path, kind: str, value: object) -> None:
+    pointer = tree_2021(tmp_path)
+    np.save(tmp_path / "train_set" / "annotations" / f"0_{kind}.npy", value)
+    assert rows(pointer)[0]["fault"] == "malformed"
+
+
+def test_an_annotation_without_all_its_files_is_malformed(tmp_path: Path) -> None:
+    pointer = tree_2021(tmp_path)
+    (tmp_path / "train_set" / "annotations" / "0_aro.npy").unlink()
+    assert (rows(pointer)[0]["fault"], rows(pointer)[0]["detail"]) == ("malformed", "no aro")
+
+
+def test_an_annotation_whose_image_is_gone_still_names_it(tmp_path: Path) -> None:
+    pointer = tree_2021(tmp_path)
+    (tmp_path / "train_set" / "images" / "0.jpg").unlink()
+    assert rows(pointer)[0]["image"] == "train_set/images/0.jpg" and len(rows(pointer)) == 64
+
+
+@pytest.mark.parametrize("content", ["{", "[]", "{}", '{"human-label": 9e99, "meta-data": {"valence": 0, "arousal": 0}}', "[" * 5000])
+def test_a_json_that_is_no_annotation_is_malformed(tmp_path: Path, content: str) -> None:
+    pointer = tree_plus(tmp_path)
+    (tmp_path / "human_annotated" / "train_set" / "annotations" / "0.json").write_text(content)
+    assert [entry["fault"] for entry in rows(pointer)[:2]] == ["malformed", None]
+
+
+def test_landmarks_and_values_of_plus_may_stand_on_top_too(tmp_path: Path) -> None:
+    pointer = tree_plus(tmp_path)
+    content = {"HUMAN_LABEL": 5, "valence": -0.5, "arousal": 0.25, "landmarks": np.arange(136.0).tolist()}
+    (tmp_path / "human_annotated" / "train_set" / "annotations" / "0.json").write_text(json.dumps(content))
+    first = rows(pointer)[0]
+    assert (first["expression"], first["valence"], first["arousal"], first["landmarks"][-1]) == (5, -0.5, 0.25, 135)
+
+
+def test_images_without_human_labels_are_left_alone(tmp_path: Path) -> None:
+    pointer = tree_plus(tmp_path)
+    tree_plus(tmp_path / "no_human_annotated")
+    assert len(rows(pointer)) == 64
+
+
+@pytest.mark.parametrize("layout", ["affectnet2021", "affectnet_plus"])
+def test_a_root_without_its_sets_is_one_line(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "train_set" / "images").mkdir(parents=True)
+    with pytest.raises(UserError, match="wanted one train_set and one val_set") as caught:
+        open_source(Pointer(layout, str(tmp_path)))
+    assert "\n" not in str(caught.value)
