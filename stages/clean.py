@@ -53,6 +53,7 @@ class Rows:
     def __init__(self, table: pa.Table, inventory: pa.Table) -> None:
         self.table = table
         self.reason = np.full(len(table), "", dtype=object)
+        self.dropped: dict[str, Mask] = {}
         self.expression = _filled(table["expression"], -1)
         self.split = _filled(pc.index_in(table["split"], pa.array(SPLITS)), -1)
         self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
@@ -66,6 +67,13 @@ class Rows:
     def reject(self, where: Mask, reason: str) -> None:
         """Marks the rows that no earlier rule has rejected."""
         self.reason[where & (self.reason == "")] = reason
+
+    def judge(self, where: Mask, fault: str, verdict: str) -> None:
+        """Rejects the rows, or keeps them without the faulty value (which the caller takes out) and counts them."""
+        if verdict == "reject":
+            self.reject(where, fault)
+        else:
+            self.dropped[fault] = where
 
     @property
     def kept(self) -> Mask:
@@ -110,10 +118,8 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     """Cells that cannot be read, labels that name no expression, files that do not decode, boxes without a face."""
     fault = np.asarray(pc.fill_null(rows.table["fault"], "").to_numpy(zero_copy_only=False))
     rows.reject(fault == "malformed", "malformed")
-    if params.null_box == "reject":
-        rows.reject(fault == "null_box", "null_box")
-    if params.landmarks == "reject":
-        rows.reject(fault == "landmarks_malformed", "landmarks_malformed")
+    rows.judge(fault == "null_box", "null_box", params.null_box)
+    rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
     for code, name in NOT_AN_EXPRESSION.items():
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
     rows.reject((rows.expression < 0) | (rows.expression > max(NOT_AN_EXPRESSION)), "expression_unknown")
@@ -132,9 +138,8 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
     boxed = np.isfinite(rows.box).all(axis=1)
     empty = boxed & ((right - left < 1) | (bottom - top < 1))
     beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= longest) | (top >= longest))
-    if params.box_outside == "reject":
-        rows.reject(empty, "box_empty")
-        rows.reject(beyond, "box_beyond")
+    rows.judge(empty, "box_empty", params.box_outside)
+    rows.judge(beyond, "box_beyond", params.box_outside)
     rows.box[empty | beyond] = np.nan
 
 
@@ -142,8 +147,7 @@ def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
     """Valence and arousal: −2 is absent; what lies outside −1…1 goes; EmoNet's rules where they are asked for."""
     absent = (rows.valence == -2) | (rows.arousal == -2)
     outside = ~absent & ((np.abs(rows.valence) > 1) | (np.abs(rows.arousal) > 1))
-    if params.valence_arousal == "reject":
-        rows.reject(outside, "valence_arousal_outside")
+    rows.judge(outside, "valence_arousal_outside", params.valence_arousal)
     for values in (rows.valence, rows.arousal):
         values[absent | outside] = np.nan
     if params.emonet_rules:
@@ -256,6 +260,7 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
         "kept": kept,
         "rejected": int(counts.sum()),
         "rejected_by": dict(zip(reasons.tolist(), counts.tolist(), strict=True)),
+        "kept_without": {fault: count for fault, where in rows.dropped.items() if (count := int((where & rows.kept).sum()))},
         "by_split": by_split,
         "without_box": int((~boxed).sum()),
         "without_landmarks": int((~rows.landmarks[rows.kept]).sum()),

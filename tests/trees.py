@@ -1,6 +1,7 @@
 """Tiny downloads of each layout, written by the tests: noise for faces, true shapes for everything else."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -105,4 +106,9 @@ def tree_folder(root: Path, each: int = 6, tests: int = 2) -> Pointer:
     return Pointer("folder", str(root), classes=FER_CLASSES, splits={"train": "train", "validation": "test"})
 
 
-TREES = {"affectnet2017": tree_2017, "affectnet2021": tree_2021, "affectnet_plus": tree_plus, "folder": tree_folder}
+TREES: dict[str, Callable[..., Pointer]] = {
+    "affectnet2017": tree_2017,
+    "affectnet2021": tree_2021,
+    "affectnet_plus": tree_plus,
+    "folder": tree_folder,
+}

@@ -1,0 +1,36 @@
+"""Runs stages in a workspace as `dvc repro` would: with the shipped params.yaml, changed where a test says so."""
+
+import importlib
+import inspect
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from affectnet.launch import arguments
+from affectnet.params import Runtime, Section
+from affectnet.pointer import Pointer
+
+
+def run_stage(stage: str, **changes: Any) -> str:
+    """Runs one stage in the working folder. changes: fields of its section; returns its summary line."""
+    run: Callable[..., str] = importlib.import_module(f"stages.{stage}").run
+    given = arguments(run)
+    for name, parameter in inspect.signature(run).parameters.items():
+        if parameter.annotation is Runtime:
+            given[name] = Runtime(device="cpu", workers=1)
+        elif isinstance(given[name], Section):
+            given[name] = type(given[name]).model_validate({**given[name].model_dump(), **changes})
+    return run(**given)
+
+
+def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
+    """verify, clean, crop and rebalance over the pointer's download. changes: fields of a stage's section, by stage."""
+    pointer.write(Path("data/raw"))
+    for stage in ("verify", "clean", "crop", "rebalance"):
+        run_stage(stage, **({"tolerance": 1.0} if stage == "verify" else {}), **changes.get(stage, {}))
+
+
+def metrics(stage: str) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(Path(f"metrics/{stage}.json").read_text())
+    return found

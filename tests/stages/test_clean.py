@@ -1,0 +1,218 @@
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from chain import metrics, run_stage
+from PIL import Image
+from trees import MEANS, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
+
+from affectnet.annotations import ANNOTATIONS, REJECTED
+from affectnet.errors import UserError
+from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.pointer import Pointer
+
+
+def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:
+    """Verifies and cleans in the working folder: the summary line and metrics/clean.json."""
+    pointer.write(Path("data/raw"))
+    run_stage("verify", tolerance=1.0)
+    return run_stage("clean", **changes), metrics("clean")
+
+
+def kept() -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
+    return found
+
+
+def rejected() -> dict[tuple[str, int], str]:
+    rows = REJECTED.read(Path("data/rejected.parquet")).to_pylist()
+    return {(Path(entry["list"]).name, entry["row"]): entry["reason"] for entry in rows}
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_every_row_of_every_layout_is_accounted_for(workspace: Path, layout: str) -> None:
+    _, counts = clean(TREES[layout](workspace / "root", each=20, tests=4))
+    assert counts["read"] == counts["kept"] + counts["rejected"] == len(kept()) + len(rejected())
+    classes = 7 if layout == "folder" else 8
+    assert counts["rejected"] == 0 and counts["read"] == classes * 24
+    assert counts["by_split"]["validation"] == {name: 3 if CODES[name] < classes else 0 for name in EXPRESSIONS}
+    assert sum(counts["by_split"]["test"].values()) == classes * 4
+
+
+# Each line of dirt: what the row says, and the reason it is told by.
+DIRT = {
+    "null_box": row("1/a.jpg", box="NULL,NULL,NULL,NULL"),
+    "malformed": row("1/a.jpg", va="high,0"),
+    "landmarks_malformed": row("1/a.jpg", landmarks="1;2;3"),
+    "expression_none": row("1/a.jpg", expression=8),
+    "expression_uncertain": row("1/a.jpg", expression=9),
+    "expression_no_face": row("1/a.jpg", expression=10),
+    "expression_unknown": row("1/a.jpg", expression=42),
+    "missing": row("1/gone.jpg"),
+    "empty": row("1/empty.jpg"),
+    "box_empty": row("1/a.jpg", box="10,10,0,70"),
+    "box_beyond": row("1/a.jpg", box="500,10,70,70"),
+    "valence_arousal_outside": row("1/a.jpg", va="1.5,0"),
+}
+
+
+@pytest.fixture
+def dirty(workspace: Path) -> Pointer:
+    root = workspace / "root"
+    sound = [row(f"1/s{number}.jpg", expression=number % 8) for number in range(16)]
+    for number in range(16):
+        noise(images_2017(root) / "1" / f"s{number}.jpg", number)
+    noise(images_2017(root) / "1" / "a.jpg", 100)
+    noise(images_2017(root) / "2" / "t.jpg", 101)
+    (images_2017(root) / "1" / "empty.jpg").write_bytes(b"")
+    return write_2017(root, [*sound, *DIRT.values()], [row("2/t.jpg")])
+
+
+def test_each_kind_of_dirt_is_rejected_with_its_reason(dirty: Pointer) -> None:
+    _, counts = clean(dirty, landmarks="reject", valence_arousal="reject")
+    assert rejected() == {("training.csv", 17 + place): reason for place, reason in enumerate(DIRT)}
+    assert counts["rejected_by"] == dict.fromkeys(DIRT, 1) and counts["kept"] == 17
+
+
+def test_rules_that_are_switched_off_keep_their_rows(dirty: Pointer) -> None:
+    changes = {"null_box": "whole", "box_outside": "whole", "landmarks": "drop", "valence_arousal": "drop", "exact_duplicates": "keep"}
+    _, counts = clean(dirty, **changes)
+    assert set(counts["rejected_by"]) == set(DIRT) - {"null_box", "box_empty", "box_beyond", "landmarks_malformed", "valence_arousal_outside"}
+    assert counts["kept_without"] == dict.fromkeys(
+        ("null_box", "box_empty", "box_beyond", "landmarks_malformed", "valence_arousal_outside"), 1
+    )
+    assert (counts["without_box"], counts["without_landmarks"], counts["without_valence_arousal"]) == (3, 1, 1)
+
+
+def test_a_box_partly_outside_is_kept_as_annotated(workspace: Path) -> None:
+    root = workspace / "root"
+    for number in range(2):
+        noise(images_2017(root) / "1" / f"{number}.jpg", number)
+    clean(write_2017(root, [row("1/0.jpg", box="-20,-5,90,120")], [row("1/1.jpg")]))
+    first = next(entry for entry in kept() if entry["split"] == "train")
+    assert [first[edge] for edge in ("left", "top", "right", "bottom")] == [-20, -5, 70, 115]
+
+
+def test_minus_two_is_absent_and_never_a_value(workspace: Path) -> None:
+    root = workspace / "root"
+    for number in range(2):
+        noise(images_2017(root) / "1" / f"{number}.jpg", number)
+    clean(write_2017(root, [row("1/0.jpg", va="-2,-2")], [row("1/1.jpg")]))
+    first = next(entry for entry in kept() if entry["split"] == "train")
+    assert (first["valence"], first["arousal"]) == (None, None)
+
+
+def copies(root: Path) -> Pointer:
+    """a: original; b: its bytes again; c: re-encoded smaller; d: same bytes, other label; t: in the test list."""
+    images = images_2017(root) / "1"
+    for number, name in enumerate(["a", "d", "t", "u"]):
+        noise(images / f"{name}.jpg", number, 200)
+    for source, copy in (("a", "b"), ("d", "e"), ("t", "t2")):
+        (images / f"{copy}.jpg").write_bytes((images / f"{source}.jpg").read_bytes())
+    for source, copy in (("a", "c"), ("t", "t3")):
+        Image.open(images / f"{source}.jpg").resize((180, 180)).save(images / f"{copy}.jpg", quality=80)
+    training = [row(f"1/{name}.jpg", expression=code) for name, code in zip("abcde", (1, 1, 1, 2, 3), strict=True)]
+    training += [row(f"1/{name}.jpg") for name in ("t2", "t3", "t", "u")]
+    return write_2017(root, training, [row("1/t.jpg")])
+
+
+def test_copies_are_told_apart_and_test_is_never_thinned(workspace: Path) -> None:
+    _, counts = clean(copies(workspace / "root"))
+    assert rejected() == {
+        ("training.csv", 2): "exact_duplicate",
+        ("training.csv", 4): "contradictory_duplicate",
+        ("training.csv", 5): "contradictory_duplicate",
+        ("training.csv", 6): "copy_of_test",
+        ("training.csv", 7): "near_duplicate_of_test",
+        ("training.csv", 8): "listed_in_test",
+    }
+    assert sum(counts["by_split"]["test"].values()) == 1
+    group = {Path(entry["image"]).stem: entry["group"] for entry in kept()}
+    assert group["a"] == group["c"] != group["u"]
+
+
+def test_near_duplicates_never_stand_on_both_sides_of_the_cut(workspace: Path) -> None:
+    root, rows = workspace / "root", []
+    for number in range(60):
+        path = images_2017(root) / "1" / f"{number}.jpg"
+        noise(path, number // 3, 200)
+        if number % 3:
+            Image.open(path).resize((200 - 10 * (number % 3),) * 2).save(path, quality=85)
+        rows.append(row(f"1/{number}.jpg", expression=number // 3 % 4))
+    noise(images_2017(root) / "1" / "t.jpg", 999)
+    clean(write_2017(root, rows, [row("1/t.jpg")]), validation_share=0.3)
+    splits: dict[int, set[str]] = {}
+    for entry in kept():
+        splits.setdefault(entry["group"], set()).add(entry["split"])
+    assert all(len(found) == 1 for found in splits.values())
+    assert Counter(entry["split"] for entry in kept()) == {"train": 48, "validation": 12, "test": 1}
+
+
+def test_the_cut_follows_the_seed_and_is_stratified(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root", each=20)
+    clean(pointer, seed=1)
+    first = Path("data/annotations.parquet").read_bytes()
+    clean(pointer, seed=1)
+    assert Path("data/annotations.parquet").read_bytes() == first
+    _, counts = clean(pointer, seed=2)
+    assert Path("data/annotations.parquet").read_bytes() != first
+    assert set(counts["by_split"]["validation"].values()) == {3}
+
+
+def test_a_validation_split_of_its_own_is_kept_and_nothing_is_cut(workspace: Path) -> None:
+    pointer = tree_folder(workspace / "root")
+    noise(workspace / "root" / "test" / "happy" / "a.jpg", 12345)
+    splits = {"train": "train", "validation": "validation", "test": "test"}
+    _, counts = clean(Pointer("folder", pointer.root, classes=pointer.classes, splits=splits))
+    assert {split: sum(by.values()) for split, by in counts["by_split"].items()} == {"train": 42, "validation": 14, "test": 1}
+
+
+def test_expressions_left_out_are_counted(workspace: Path) -> None:
+    _, counts = clean(tree_2017(workspace / "root"), expressions=[name for name in EXPRESSIONS if name != "Contempt"])
+    assert counts["rejected_by"] == {"expression_left_out": 8}
+
+
+def test_a_permuted_label_order_is_told(workspace: Path) -> None:
+    order = [0, 1, 2, 6, 4, 5, 3, 7]  # Surprise and Anger swapped, as in several circulating copies
+    root, rows = workspace / "root", []
+    for number in range(64):
+        noise(images_2017(root) / "1" / f"{number}.jpg", number)
+        rows.append(row(f"1/{number}.jpg", expression=number % 8, va="{},{}".format(*MEANS[order[number % 8]])))
+    line, counts = clean(write_2017(root, rows[:56], rows[56:]))
+    assert counts["label_order_warnings"] == 1
+    assert "WARNING" in line and "Surprise looks like Anger" in line and "Anger looks like Surprise" in line
+    line, counts = clean(tree_2021(workspace / "other"))
+    assert counts["label_order_warnings"] == 0 and "WARNING" not in line
+
+
+def test_emonets_rules_reject_what_contradicts_them(workspace: Path) -> None:
+    root, values = workspace / "root", {0: "0.5,0.5", 1: "-0.5,0.1", 2: "-0.6,-0.2", 6: "-0.4,-0.5", 7: "0.5,0.5"}
+    for number in range(6):
+        noise(images_2017(root) / "1" / f"{number}.jpg", number)
+    rows = [row(f"1/{place}.jpg", expression=code, va=va) for place, (code, va) in enumerate(values.items())]
+    _, counts = clean(write_2017(root, rows, [row("1/5.jpg")]), emonet_rules=True)
+    assert counts["rejected_by"] == {"emonet_rules": 4} and counts["kept"] == 2
+
+
+def test_a_list_that_changed_after_verify_is_refused(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    clean(pointer)
+    listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
+    listing.write_text(listing.read_text() + row("1/new.jpg") + "\n")
+    with pytest.raises(UserError, match="annotation files have changed since verify read them"):
+        run_stage("clean")
+
+
+def test_boxes_of_a_photograph_turned_by_exif_are_judged_as_shown(workspace: Path) -> None:
+    root = workspace / "root"
+    path = images_2017(root) / "1" / "turned.jpg"
+    noise(path, 1, 200)
+    image = Image.fromarray(np.asarray(Image.open(path))[:100])
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    image.save(path, exif=exif)
+    noise(images_2017(root) / "1" / "t.jpg", 2)
+    _, counts = clean(write_2017(root, [row("1/turned.jpg", box="10,120,70,70")], [row("1/t.jpg")]))
+    assert counts["rejected"] == 0
