@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.errors import UserError
-from affectnet.faces import shard_paths
+from affectnet.faces import ROWS_PER_GROUP, shard_paths
 from affectnet.parallel import in_order
 from affectnet.progress import progress
 from affectnet.scratch import scratch
@@ -98,7 +98,11 @@ def _decode_group(array: Path, image_px: int, chunk: tuple[Path, int, int]) -> i
     images = pq.ParquetFile(shard).read_row_group(group, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     pixels = np.load(array, mmap_mode="r+")
     for offset, content in enumerate(images):
-        pixels[first + offset] = decode_face(content.as_py(), image_px)
+        try:
+            pixels[first + offset] = decode_face(content.as_py(), image_px)
+        except OSError as error:
+            row = group * ROWS_PER_GROUP + offset + 1
+            raise UserError(f"{shard}: row {row}: no readable image ({error}); run `dvc repro -f crop`") from None
     return len(images)
 
 

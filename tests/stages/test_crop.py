@@ -1,0 +1,100 @@
+import json
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from chain import run_stage
+from PIL import Image
+from trees import LANDMARKS, images_2017, tree_2017, tree_2021
+
+from affectnet.annotations import ANNOTATIONS
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS, SPLITS
+from affectnet.faces import FACES, read_policy, shard_paths
+from affectnet.params import Runtime, parse, read_document
+from affectnet.pointer import Pointer
+from stages import crop
+
+
+def prepare(pointer: Pointer) -> None:
+    pointer.write(Path("data/raw"))
+    for stage in ("verify", "clean"):
+        run_stage(stage)
+
+
+def contents() -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in sorted(Path("data/faces").iterdir())}
+
+
+def test_faces_follow_the_annotations_row_by_row(workspace: Path) -> None:
+    prepare(tree_2017(workspace / "root"))
+    run_stage("crop")
+    annotations = ANNOTATIONS.read(Path("data/annotations.parquet"))
+    for split in SPLITS:
+        rows = annotations.filter(np.asarray(annotations["split"]) == split)
+        faces = pq.read_table(shard_paths(Path("data/faces"), split))
+        assert faces["row"].to_pylist() == rows["row"].to_pylist() and faces["expression"].to_pylist() == rows["expression"].to_pylist()
+        assert faces["image"].combine_chunks().field("path").to_pylist() == rows["image"].to_pylist()
+        assert set(faces["width"].to_pylist()) == {70}
+    x, y = np.array(faces["landmarks"][0].as_py()).reshape(68, 2)[0]
+    assert (x, y) == pytest.approx(np.array(LANDMARKS.split(";")[:2], float) - 10)
+
+
+def test_bytes_do_not_depend_on_workers_and_shards_are_whole(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepare(tree_2017(workspace / "root", each=10))
+    monkeypatch.setattr(crop, "ROWS_PER_GROUP", 8)
+    shipped = parse(read_document(), "crop", crop.CropParams)
+    params = crop.CropParams.model_construct(**{**shipped.model_dump(), "rows_per_shard": 24})
+    for workers in (1, 2):
+        crop.run(
+            params,
+            Runtime(device="cpu", workers=workers),
+            Path("data/raw"),
+            Path("data/inventory.parquet"),
+            Path("data/annotations.parquet"),
+            faces=Path("data/faces"),
+        )
+        if workers == 1:
+            first = contents()
+    assert contents() == first
+    assert [path.name for path in shard_paths(Path("data/faces"), "train")] == [f"train-{n:05d}-of-00003.parquet" for n in range(3)]
+    assert sum(pq.read_metadata(path).num_rows for path in shard_paths(Path("data/faces"), "train")) == 64
+
+
+def test_images_of_224_px_pass_through_byte_for_byte(workspace: Path) -> None:
+    prepare(tree_2021(workspace / "root"))
+    assert "64 passed through unchanged" in run_stage("crop")
+    face = pq.read_table(shard_paths(Path("data/faces"), "train"))["image"][0].as_py()
+    assert face["bytes"] == (workspace / "root" / face["path"]).read_bytes()
+
+
+def test_shards_carry_the_policy_and_the_features_of_hugging_face(workspace: Path) -> None:
+    prepare(tree_2017(workspace / "root"))
+    run_stage("crop", margin=0.25)
+    assert read_policy(Path("data/faces"))["margin"] == 0.25 and "rows_per_shard" not in read_policy(Path("data/faces"))
+    schema = pq.read_schema(shard_paths(Path("data/faces"), "test")[0])
+    features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
+    assert features["image"] == {"_type": "Image"} and features["expression"]["names"] == list(EXPRESSIONS)
+    assert set(features) == set(FACES.schema.names)
+
+
+def test_landmarks_align_where_they_exist_and_the_rest_is_counted(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
+    listing.write_text(listing.read_text().replace(LANDMARKS, "", 5))
+    prepare(pointer)
+    assert "5 not aligned for want of landmarks" in run_stage("crop", align=True)
+
+
+def test_a_photograph_that_changed_or_went_after_verify_is_refused(workspace: Path) -> None:
+    prepare(tree_2017(workspace / "root"))
+    run_stage("crop")
+    before, path = contents(), next(images_2017(workspace / "root").rglob("*.jpg"))
+    Image.new("RGB", (96, 96)).save(path)
+    with pytest.raises(UserError, match="has changed since verify read it"):
+        run_stage("crop")
+    path.unlink()
+    with pytest.raises(UserError, match="was readable for verify, now No such file"):
+        run_stage("crop")
+    assert contents() == before
