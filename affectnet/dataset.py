@@ -100,9 +100,9 @@ def _decode_group(array: Path, image_px: int, chunk: tuple[Path, int, int]) -> i
     for offset, content in enumerate(images):
         try:
             pixels[first + offset] = decode_face(content.as_py(), image_px)
-        except OSError as error:
+        except OSError:
             row = group * ROWS_PER_GROUP + offset + 1
-            raise UserError(f"{shard}: row {row}: no readable image ({error}); run `dvc repro -f crop`") from None
+            raise UserError(f"{shard}: row {row}: no readable image; run `dvc repro -f crop`") from None
     return len(images)
 
 

@@ -3,7 +3,7 @@
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from affectnet.errors import UserError
 
@@ -16,6 +16,8 @@ def open_photograph(content: bytes, place: str) -> Image.Image:
     """The image, its pixels not decoded yet. Errors: UserError when the bytes are no image that Pillow knows."""
     try:
         return Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        raise UserError(f"{place}: no readable image: not in a format that Pillow knows") from None
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{place}: no readable image: {error}") from None
 

@@ -1,0 +1,67 @@
+import io
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chain import run_data_stages
+from PIL import Image
+from trees import tree_2017, tree_folder
+
+from affectnet.dataset import KEEP_DECODED, decode_face, fingerprint, load_faces
+from affectnet.errors import UserError
+from affectnet.faces import shard_paths
+from affectnet.scratch import scratch
+
+FACES = Path("data/faces")
+
+
+def test_pixels_and_labels_are_those_of_the_shards(workspace: Path) -> None:
+    run_data_stages(tree_folder(workspace / "root"))
+    faces = load_faces(FACES, "test", 48, 1)
+    assert faces.images.shape == (14, 48, 48, 3) and faces.expression.bincount(minlength=8).tolist() == [2] * 7 + [0]
+    assert bool(faces.valence.isnan().all())
+    first = np.asarray(Image.open(workspace / "root" / "validation" / "angry" / "0.jpg").convert("RGB"))
+    assert np.array_equal(faces.images[0].numpy(), first)
+
+
+def test_workers_change_nothing_and_a_second_reading_decodes_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_data_stages(tree_2017(workspace / "root"))
+    first = load_faces(FACES, "train", 32, 1).images.clone()
+    (kept,) = scratch("decoded").iterdir()
+    (kept / "pixels.npy").unlink()
+    assert np.array_equal(load_faces(FACES, "train", 32, 2).images, first)
+    monkeypatch.setattr("affectnet.dataset.in_order", lambda *_: pytest.fail("decoded again"))
+    assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
+
+
+def test_only_the_newest_decoded_arrays_are_kept(workspace: Path) -> None:
+    run_data_stages(tree_2017(workspace / "root"))
+    for image_px in range(16, 16 + KEEP_DECODED + 3):
+        load_faces(FACES, "test", image_px, 1)
+    assert len(list(scratch("decoded").iterdir())) == KEEP_DECODED
+
+
+def test_a_face_is_resized_to_the_networks_input_in_rgb() -> None:
+    buffer = io.BytesIO()
+    Image.new("L", (30, 20), 77).save(buffer, "PNG")
+    face = decode_face(buffer.getvalue(), 24)
+    assert face.shape == (24, 24, 3) and face.dtype == np.uint8 and set(face.ravel()) == {77}
+
+
+def test_a_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
+    (tmp_path / "a").write_bytes(b"1")
+    (tmp_path / "b").write_bytes(b"1")
+    assert fingerprint([tmp_path / "a"]) != fingerprint([tmp_path / "b"])
+    before = fingerprint([tmp_path / "a"])
+    (tmp_path / "a").write_bytes(b"2")
+    assert fingerprint([tmp_path / "a"]) != before
+
+
+def test_an_empty_split_and_an_incomplete_series_are_one_line(workspace: Path) -> None:
+    run_data_stages(tree_2017(workspace / "root"))
+    shard = shard_paths(FACES, "train")[0]
+    shard.rename(shard.with_name("train-00000-of-00002.parquet"))
+    with pytest.raises(UserError, match="not a whole series"):
+        load_faces(FACES, "train", 32, 1)
+    with pytest.raises(UserError, match="no shard of the split nothing"):
+        load_faces(FACES, "nothing", 32, 1)

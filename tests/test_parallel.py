@@ -1,0 +1,59 @@
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from affectnet.errors import UserError
+from affectnet.parallel import in_order
+
+ROOT = Path(__file__).parent.parent
+
+
+def late(number: int) -> tuple[int, int]:
+    time.sleep(0.02 * (number % 3 == 0))
+    return number, os.getpid()
+
+
+def refuse(number: int) -> int:
+    if number == 5:
+        raise UserError("place: number 5")
+    return number
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_results_come_in_the_order_of_the_work(workers: int) -> None:
+    done = list(in_order(late, range(30), workers))
+    assert [number for number, _ in done] == list(range(30))
+    assert (os.getpid() in {process for _, process in done}) == (workers == 1)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_the_users_error_comes_through_as_itself(workers: int) -> None:
+    with pytest.raises(UserError, match="place: number 5"):
+        list(in_order(refuse, range(30), workers))
+
+
+def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
+    script = tmp_path / "parent.py"
+    script.write_text(
+        "import os, sys, time\nfrom affectnet.parallel import in_order\n"
+        "def slow(n):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(60)\n"
+        "if __name__ == '__main__':\n    list(in_order(slow, range(8), 2))\n"
+    )
+    pids = tmp_path / "pids"
+    pids.mkdir()
+    parent = subprocess.Popen([sys.executable, str(script), str(pids)], cwd=ROOT, env={**os.environ, "PYTHONPATH": str(ROOT)})
+    _until(lambda: len(list(pids.iterdir())) == 2)
+    parent.kill()
+    parent.wait()
+    _until(lambda: not any(Path(f"/proc/{path.name}").exists() for path in pids.iterdir()))
+
+
+def _until(condition: object, seconds: float = 20) -> None:
+    end = time.monotonic() + seconds
+    while not condition():  # type: ignore[operator]
+        assert time.monotonic() < end
+        time.sleep(0.05)
