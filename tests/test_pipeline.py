@@ -140,7 +140,11 @@ def test_another_optimiser_runs_train_and_evaluate_alone(sgd: tuple[Clone, str],
     clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
     assert executed(output) == ["train", "evaluate"]
     assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")
-    back = clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")
+    assert executed(clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")) == []
+    clone.git("restore", "params.yaml")
+    clone.git("switch", "--quiet", "sgd")
+    clone.dvc("checkout")
+    back = clone.dvc("exp", "run", "-S", "optimizer=adam")
     assert executed(back) == ["evaluate"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
 
 
