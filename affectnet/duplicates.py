@@ -1,4 +1,4 @@
-"""Near-duplicate photographs, by the Hamming distance of their difference hashes."""
+"""Photographs that are there more than once: exactly, or nearly, by the Hamming distance of their difference hashes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,3 +39,21 @@ def _close_pairs(unique: NDArray[np.uint8], band: NDArray[np.intp], bits: int) -
             found.append(np.stack([left[close], right[close]]))
         distance += 1
     return np.concatenate(found, axis=1)
+
+
+def repeated_faces(
+    content: NDArray[np.integer], box: NDArray[np.floating], expression: NDArray[np.integer]
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """(n,) true for each further occurrence of a face, and true for every occurrence of a face with differing labels.
+
+    content: (n,) a number for each distinct photograph; box: (n, 4) px, NaN for the whole photograph.
+    """
+    faces = np.column_stack([content, np.nan_to_num(box, nan=-1e9)])
+    _, first, face = np.unique(faces, axis=0, return_index=True, return_inverse=True)
+    face = face.ravel()
+    repeated = np.ones(len(faces), np.bool_)
+    repeated[first] = False
+    lowest, highest = np.full(len(first), 99), np.full(len(first), -1)
+    np.minimum.at(lowest, face, expression)
+    np.maximum.at(highest, face, expression)
+    return repeated, (lowest != highest)[face]

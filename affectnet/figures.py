@@ -36,8 +36,9 @@ def read_confusion(path: Path) -> tuple[Counts, list[str]]:
 def confusion_svg(counts: Counts, names: list[str]) -> str:
     """The matrix as SVG: each row is one actual expression, shaded by its share, with the number of faces."""
     side = CELL * len(names)
+    extent = f"0 0 {LEFT + side + 12} {TOP + side + 12}"
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {LEFT + side + 12} {TOP + side + 12}" font-family="sans-serif" font-size="13">',
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{extent}" font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="#fff"/>',
         f'<text x="{LEFT + side / 2}" y="18" text-anchor="middle" fill="#555">predicted</text>',
         f'<text x="18" y="{TOP + side / 2}" text-anchor="middle" fill="#555" transform="rotate(-90 18 {TOP + side / 2})">actual</text>',

@@ -13,7 +13,7 @@ from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.atomic import write_json
-from affectnet.duplicates import HASH_BYTES, near_duplicate_groups
+from affectnet.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
 from affectnet.emonet import contradicts
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
@@ -25,6 +25,7 @@ from affectnet.pointer import Pointer
 from affectnet.progress import progress
 from affectnet.sources import open_source
 from affectnet.sources.source import Source
+from affectnet.splits import validation_faces
 
 Mask = NDArray[np.bool_]
 PIECE = 1 << 16
@@ -173,39 +174,21 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
             rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
     if params.exact_duplicates != "keep":
         kept = np.flatnonzero(rows.kept & (rows.split != TEST))
-        faces = np.column_stack([content[kept], rows.box[kept]])
-        _, first, face = np.unique(np.nan_to_num(faces, nan=-1e9), axis=0, return_index=True, return_inverse=True)
-        face = face.ravel()
+        repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
-            lowest, highest = np.full(len(first), 99), np.full(len(first), -1)
-            np.minimum.at(lowest, face, rows.expression[kept])
-            np.maximum.at(highest, face, rows.expression[kept])
-            rows.reject(_at(kept[(lowest != highest)[face]], len(rows.place)), "contradictory_duplicate")
-        rows.reject(_at(np.delete(kept, first), len(rows.place)), "exact_duplicate")
+            rows.reject(_at(kept[contradictory], len(rows.place)), "contradictory_duplicate")
+        rows.reject(_at(kept[repeated], len(rows.place)), "exact_duplicate")
 
 
 def _cut_validation(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
-    """Moves a share of each expression's training faces to validation, whole groups of near duplicates at a time.
-
-    A group counts to the expression of its first face. A source with a validation split of its own keeps it.
-    """
+    """Moves a share of the training faces to validation; a source with a validation split of its own keeps it."""
     if (rows.kept & (rows.split == VALIDATION)).any():
         own = rows.kept & (rows.split == VALIDATION)
         rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
         return
     train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
-    if not len(train):
-        return
-    members, first, sizes = np.unique(groups[train], return_index=True, return_counts=True)
-    stratum = rows.expression[train[first]]
-    order = np.random.default_rng(params.seed).permutation(len(members))
-    order = order[np.argsort(stratum[order], kind="stable")]
-    taken = np.zeros(len(members), np.bool_)
-    for code in np.unique(stratum):
-        chosen = order[stratum[order] == code]
-        filled = np.cumsum(sizes[chosen])
-        taken[chosen] = filled <= np.floor(filled[-1] * params.validation_share + 0.5)
-    rows.split[train[np.isin(groups[train], members[taken])]] = VALIDATION
+    chosen = validation_faces(rows.expression[train], groups[train], params.validation_share, params.seed)
+    rows.split[train[chosen]] = VALIDATION
 
 
 def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:

@@ -154,7 +154,7 @@ def test_runtime_is_read_as_the_file_has_it() -> None:
 
 def test_modules_are_of_readable_length_and_have_speaking_names() -> None:
     for path in [*ROOT.glob("stages/*.py"), *ROOT.glob("affectnet/**/*.py")]:
-        assert len(path.read_text(encoding="utf-8").splitlines()) <= 260, path
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 280, path
         assert path.stem not in {"utils", "common", "helpers", "misc", "base", "manager"}
 
 

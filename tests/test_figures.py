@@ -17,7 +17,7 @@ def test_the_picture_shows_each_count_in_its_cell(tmp_path: Path) -> None:
     (tmp_path / "table.csv").write_text(TABLE)
     counts, names = read_confusion(tmp_path / "table.csv")
     assert np.array_equal(counts, [[1, 1], [0, 2]]) and names == ["Happy", "Sad"]
-    texts = [element.text for element in ET.fromstring(confusion_svg(counts, names)).iter() if element.tag.endswith("text")]
+    texts = [element.text or "" for element in ET.fromstring(confusion_svg(counts, names)).iter() if element.tag.endswith("text")]
     assert sorted(texts) == sorted(["predicted", "actual", "Happy", "Happy", "Sad", "Sad", "1", "1", "2"])
 
 

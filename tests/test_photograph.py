@@ -49,7 +49,9 @@ def test_sixteen_bits_become_eight_by_their_range() -> None:
     assert found.mode == "L" and np.asarray(found).tolist() == [[0, 1, 128, 255]]
 
 
-@pytest.mark.parametrize(("mode", "kind", "expected"), [("1", "PNG", "L"), ("L", "PNG", "L"), ("P", "PNG", "RGB"), ("CMYK", "TIFF", "RGB"), ("LA", "PNG", "RGB")])
+@pytest.mark.parametrize(
+    ("mode", "kind", "expected"), [("1", "PNG", "L"), ("L", "PNG", "L"), ("P", "PNG", "RGB"), ("CMYK", "TIFF", "RGB"), ("LA", "PNG", "RGB")]
+)
 def test_every_mode_ends_as_grey_or_rgb(mode: str, kind: str, expected: str) -> None:
     grey = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
     assert upright(stored(grey.convert("RGB").convert(mode), kind)).mode == expected

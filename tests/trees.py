@@ -56,7 +56,8 @@ def images_2017(root: Path) -> Path:
 
 def tree_2017(root: Path, each: int = 6, tests: int = 2) -> Pointer:
     """`each` training and `tests` validation rows of each of the eight expressions, all sound."""
-    training, validation = [], []
+    training: list[str] = []
+    validation: list[str] = []
     for number in range(8 * (each + tests)):
         path = f"{number % 3 + 1}/{number:056x}.jpg"
         noise(images_2017(root) / path, number)

@@ -60,7 +60,7 @@ def test_an_npy_file_that_is_none_is_malformed_and_never_unpickled(tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "value"), [("exp", "happy"), ("exp", 1.5), ("val", "nan"), ("val", np.zeros(2)), ("aro", "١٢x"), ("exp", 1e300)]
 )
-def test_a_value_of_2021_that_is_no_number_is_malformed(tmp_path: Path, kind: str, value: object) -> None:
+def test_a_value_of_2021_that_is_no_number_is_malformed(tmp_path: Path, kind: str, value: Any) -> None:
     pointer = tree_2021(tmp_path)
     np.save(tmp_path / "train_set" / "annotations" / f"0_{kind}.npy", value)
     assert rows(pointer)[0]["fault"] == "malformed"

@@ -79,7 +79,13 @@ def test_each_kind_of_dirt_is_rejected_with_its_reason(dirty: Pointer) -> None:
 def test_rules_that_are_switched_off_keep_their_rows(dirty: Pointer) -> None:
     changes = {"null_box": "whole", "box_outside": "whole", "landmarks": "drop", "valence_arousal": "drop", "exact_duplicates": "keep"}
     _, counts = clean(dirty, **changes)
-    assert set(counts["rejected_by"]) == set(DIRT) - {"null_box", "box_empty", "box_beyond", "landmarks_malformed", "valence_arousal_outside"}
+    assert set(counts["rejected_by"]) == set(DIRT) - {
+        "null_box",
+        "box_empty",
+        "box_beyond",
+        "landmarks_malformed",
+        "valence_arousal_outside",
+    }
     assert counts["kept_without"] == dict.fromkeys(
         ("null_box", "box_empty", "box_beyond", "landmarks_malformed", "valence_arousal_outside"), 1
     )

@@ -23,7 +23,7 @@ TINY = {
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    policy = json.loads((json.dumps(evaluate.read_policy(Path("data/faces")))))
+    policy = json.loads(json.dumps(evaluate.read_policy(Path("data/faces"))))
     content: dict[str, Any] = {
         "model": TINY, "labels": labels, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop": policy, "data": "0",
         "training": {"epoch": 2, "epochs": 3, "validation/macro_f1": 0.5}, "versions": {},

@@ -98,7 +98,9 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, mo
 
 def test_training_ends_when_patience_does(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.5, 0.5, 0.2, 0.9, 0.9])
-    monkeypatch.setattr(train.Trainer, "validate", lambda *_: {"validation/loss": 1.0, "validation/accuracy": 0.1, "validation/macro_f1": next(scores)})
+    monkeypatch.setattr(
+        train.Trainer, "validate", lambda *_: {"validation/loss": 1.0, "validation/accuracy": 0.1, "validation/macro_f1": next(scores)}
+    )
     assert "4 epochs on cpu; best is epoch 2" in fit(epochs=6, patience=2)
 
 
@@ -169,7 +171,13 @@ def test_an_epoch_shows_each_planned_face_once_in_batches_of_like_length(count: 
 
 def weights(planned: list[int]) -> pa.Table:
     codes = range(8)
-    columns = {"expression": codes, "name": ["x"] * 8, "count": planned, "planned": planned, "weight": [float(n > 0) * (n + 1) for n in planned]}
+    columns = {
+        "expression": codes,
+        "name": ["x"] * 8,
+        "count": planned,
+        "planned": planned,
+        "weight": [float(n > 0) * (n + 1) for n in planned],
+    }
     return pa.table({name: pa.array(list(values), CLASS_WEIGHTS.schema.field(name).type) for name, values in columns.items()})
 
 

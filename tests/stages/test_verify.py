@@ -10,6 +10,7 @@ from PIL import Image
 from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.errors import UserError
+from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY
 from affectnet.params import Runtime
 from affectnet.pointer import Pointer
@@ -61,7 +62,13 @@ def test_every_kind_of_file_gets_its_status_and_is_counted(workspace: Path) -> N
     expected |= {"html.jpg": "not_an_image", "gone.jpg": "missing", "grey.jpg": "ok", "cmyk.jpg": "ok", "tiff.tif": "ok"}
     assert {name: status(workspace, f"1/{name}") for name in expected} == expected
     assert {name: counts[name] for name in ("files", "listed", "ok", "missing", "empty", "truncated", "not_an_image")} == {
-        "files": 15, "listed": 12, "ok": 6, "missing": 1, "empty": 1, "truncated": 3, "not_an_image": 1
+        "files": 15,
+        "listed": 12,
+        "ok": 6,
+        "missing": 1,
+        "empty": 1,
+        "truncated": 3,
+        "not_an_image": 1,
     }
     assert (counts["misnamed"], counts["unreferenced"]) == (1, 2)
     assert counts["bytes"] == sum(path.stat().st_size for path in (workspace / "root").rglob("*") if path.is_file())
@@ -92,7 +99,7 @@ def test_a_repeat_reads_only_what_has_changed_and_gives_the_same(workspace: Path
     run(workspace, pointer)
     first = (workspace / "inventory.parquet").read_bytes()
     read: list[Path] = []
-    original = verify.inspect_file
+    original = inspect_file
 
     def counting(path: Path, kind: str, md5: bool) -> Any:
         read.append(path)

@@ -1,0 +1,59 @@
+"""What the documents say is what the code and the committed metrics say."""
+
+import json
+import re
+from pathlib import Path
+from urllib.parse import urlparse
+
+import pytest
+
+from affectnet.annotations import ANNOTATIONS, REJECTED
+from affectnet.faces import FACES
+from affectnet.inventory import INVENTORY, STATUSES
+from affectnet.plan import CLASS_WEIGHTS, PLAN
+from affectnet.tables import Contract
+from stages.clean import CleanParams
+
+ROOT = Path(__file__).parent.parent
+DOCUMENTS = [
+    ROOT / "README.md",
+    ROOT / "CONTRIBUTING.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "data" / "README.md",
+    *(ROOT / "docs").glob("*.md"),
+]
+
+
+@pytest.mark.parametrize("contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS], ids=lambda contract: contract.title)
+def test_each_contract_stands_in_the_data_document(contract: Contract) -> None:
+    assert f"One row: {contract.row}.\n\n{contract.markdown()}\n" in (ROOT / "docs" / "data.md").read_text()
+
+
+def test_every_reason_that_clean_gives_and_every_rule_is_described() -> None:
+    text, code = (ROOT / "docs" / "data.md").read_text(), (ROOT / "stages" / "clean.py").read_text()
+    reasons = set(re.findall(r'\.(?:reject|judge)\([^"\n]*"(\w+)"', code)) | set(STATUSES[1:])
+    assert len(reasons) > 12
+    assert {reason for reason in reasons if f"`{reason}`" not in text} <= {"null_box"}
+    for param in ("null_box", "box_outside", "landmarks", "valence_arousal", "emonet_rules", "exact_duplicates"):
+        assert param in CleanParams.model_fields and f"`clean.{param}`" in text
+
+
+def test_the_readmes_results_are_the_committed_metrics() -> None:
+    found, readme = json.loads((ROOT / "metrics" / "evaluate.json").read_text()), (ROOT / "README.md").read_text()
+    for label, name in (("accuracy", "accuracy"), ("macro-F1", "macro_f1")):
+        spread = found["interval"]["expression"][name]
+        values = (found["expression"][name], spread["low"], spread["high"], found["floor"]["expression"][name])
+        assert "| {} | {:.3f} | {:.3f} – {:.3f} | {:.3f} |".format(label, *values) in readme
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: path.name)
+def test_links_lead_somewhere(document: Path) -> None:
+    for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
+        assert urlparse(target).scheme == "https" or (document.parent / target).exists(), target
+
+
+def test_the_requirements_hold_no_network_address_and_every_dependency() -> None:
+    pinned, project = (ROOT / "requirements.txt").read_text(), (ROOT / "pyproject.toml").read_text()
+    assert "://" not in pinned and "--hash=sha256:" in pinned
+    for name in re.findall(r'"([a-z0-9_-]+)>=', project.partition("[build-system]")[0]):
+        assert re.search(rf"^{name}==", pinned, re.MULTILINE), name
