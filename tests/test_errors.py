@@ -12,7 +12,8 @@ def test_a_users_mistake_is_one_line_a_problem_and_exit_code_2(capsys: pytest.Ca
 
 
 def test_a_bug_keeps_its_traceback_and_is_exit_code_1(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code(lambda: {}["a"]) == 1
+    empty: dict[str, int] = {}
+    assert exit_code(lambda: empty["a"]) == 1
     assert "KeyError" in capsys.readouterr().err
 
 

@@ -71,7 +71,7 @@ def test_local_weights_fill_the_trunk_and_leave_the_head(tmp_path: Path, suffix:
         torch.save(source.state_dict(), path)
     else:
         save_file(source.state_dict(), path)
-    head = network.get_submodule(head_name(network))[-1].weight.clone()  # type: ignore[index,operator,union-attr]
+    head = network.get_submodule(head_name(network))[-1].weight.clone()  # type: ignore[index]
     start(network, params(weights=str(path)))
     given, found = source.state_dict(), network.state_dict()
     assert all(torch.equal(given[name], found[name]) for name in given if name.startswith("features"))

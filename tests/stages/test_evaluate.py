@@ -1,5 +1,4 @@
 import csv
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +8,10 @@ import torch
 from chain import metrics, run_data_stages, run_stage
 from trees import tree_2017, tree_folder
 
+from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.faces import read_policy
 from affectnet.modelfile import Card, save_model
 from affectnet.network import ModelParams, build
 from stages import evaluate
@@ -23,7 +24,7 @@ TINY = {
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    policy = json.loads(json.dumps(evaluate.read_policy(Path("data/faces"))))
+    policy = read_policy(Path("data/faces"))
     content: dict[str, Any] = {
         "model": TINY, "labels": labels, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop": policy, "data": "0",
         "training": {"epoch": 2, "epochs": 3, "validation/macro_f1": 0.5}, "versions": {},
@@ -54,7 +55,7 @@ def test_scores_intervals_and_floors_stand_beside_each_other(prepared: Path) -> 
 
 def test_a_perfect_model_scores_one_everywhere(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     truth: list[torch.Tensor] = []
-    original = evaluate.load_faces
+    original = load_faces
 
     def remembering(*given: Any) -> Any:
         faces = original(*given)
@@ -103,7 +104,7 @@ def test_an_expression_that_the_model_does_not_know_counts_against_it(prepared: 
 
 
 def test_other_crops_than_the_models_own_are_refused(prepared: Path) -> None:
-    write_model(crop={**evaluate.read_policy(Path("data/faces")), "margin": 0.3})
+    write_model(crop={**read_policy(Path("data/faces")), "margin": 0.3})
     with pytest.raises(UserError, match=r"another policy than the model's training crops \(margin differ"):
         run_stage("evaluate")
 
