@@ -36,7 +36,7 @@ def read_confusion(path: Path) -> tuple[Counts, list[str]]:
 def confusion_svg(counts: Counts, names: list[str]) -> str:
     """The matrix as SVG: each row is one actual expression, shaded by its share, with the number of faces."""
     side = CELL * len(names)
-    extent = f"0 0 {LEFT + side + 12} {TOP + side + 12}"
+    extent = f"0 0 {LEFT + side + 40} {TOP + side + 12}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{extent}" font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="#fff"/>',
