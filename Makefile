@@ -6,7 +6,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro test check format lock clean
+.PHONY: help install repro table test check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -28,6 +28,10 @@ check: install ## format, lint and types
 	ruff format --check .
 	ruff check .
 	mypy
+
+# dvc exp show without the counts, intervals and class-wise columns, and with the params that differ.
+table: install ## all experiments, one line each, with what differs
+	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses)\.)'
 
 test: check repro ## everything: check, repro, then pytest
 	pytest
