@@ -11,6 +11,17 @@ from affectnet.launch import arguments
 from affectnet.params import Runtime, Section
 from affectnet.pointer import Pointer
 
+TINY: dict[str, Any] = {
+    "architecture": "vgg16_bn",
+    "width": 0.0625,
+    "weights": "none",
+    "head": "pooled",
+    "dropout": 0.2,
+    "image_px": 32,
+    "freeze_epochs": 0,
+}
+"""The smallest network that the tests train, as an entry of `models`."""
+
 
 def run_stage(stage: str, **changes: Any) -> str:
     """Runs one stage in the working folder. changes: fields of its section; returns its summary line."""

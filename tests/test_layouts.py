@@ -3,14 +3,10 @@
 from pathlib import Path
 
 import pytest
-from chain import metrics, run_data_stages, run_stage
+from chain import TINY, metrics, run_data_stages, run_stage
 from trees import TREES
 
 from affectnet.modelfile import load_model
-
-TINY = {
-    "architecture": "vgg16_bn", "width": 0.0625, "weights": "none", "head": "pooled", "dropout": 0.2, "image_px": 32, "freeze_epochs": 0
-}  # fmt: skip
 
 
 @pytest.mark.parametrize("layout", TREES)

@@ -4,6 +4,7 @@ from typing import Any
 
 import pytest
 import torch
+from chain import TINY
 from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
@@ -11,15 +12,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.modelfile import METADATA_KEY, Card, load_model, save_model
 from affectnet.network import ModelParams, build
 
-MODEL: dict[str, Any] = {
-    "architecture": "vgg16_bn",
-    "width": 0.0625,
-    "weights": "none",
-    "head": "pooled",
-    "dropout": 0.0,
-    "image_px": 32,
-    "freeze_epochs": 0,
-}
+MODEL = {**TINY, "dropout": 0.0}
 
 
 def card(**changes: Any) -> Card:

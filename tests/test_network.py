@@ -3,20 +3,13 @@ from typing import Any
 
 import pytest
 import torch
+from chain import TINY
 from safetensors.torch import save_file
 
 from affectnet.errors import UserError
 from affectnet.network import ModelParams, build, head_name, start, trunk_parameters
 
-SMALL = {
-    "architecture": "vgg16_bn",
-    "width": 0.0625,
-    "weights": "none",
-    "head": "pooled",
-    "dropout": 0.0,
-    "image_px": 32,
-    "freeze_epochs": 0,
-}
+SMALL = {**TINY, "dropout": 0.0}
 
 
 def params(**changes: Any) -> ModelParams:

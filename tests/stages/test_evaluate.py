@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import metrics, run_data_stages, run_stage
+from chain import TINY, metrics, run_data_stages, run_stage
 from trees import tree_2017, tree_folder
 
 from affectnet.dataset import load_faces
@@ -16,10 +16,6 @@ from affectnet.modelfile import Card, save_model
 from affectnet.network import ModelParams, build
 from stages import evaluate
 from stages.evaluate import expression_report
-
-TINY = {
-    "architecture": "vgg16_bn", "width": 0.0625, "weights": "none", "head": "pooled", "dropout": 0.2, "image_px": 32, "freeze_epochs": 0
-}  # fmt: skip
 
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:

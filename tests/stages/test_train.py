@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import run_data_stages, run_stage
+from chain import TINY, run_data_stages, run_stage
 from hypothesis import given
 from hypothesis import strategies as st
 from safetensors.torch import load_file
@@ -20,9 +20,6 @@ from affectnet.scratch import scratch
 from stages import train
 from stages.train import Targets, TrainParams, learned, steps_of_epoch
 
-TINY = {
-    "architecture": "vgg16_bn", "width": 0.0625, "weights": "none", "head": "pooled", "dropout": 0.2, "image_px": 32, "freeze_epochs": 0
-}  # fmt: skip
 MODEL = Path("models/model.safetensors")
 
 
