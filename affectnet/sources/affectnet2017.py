@@ -1,7 +1,7 @@
 """AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -58,14 +58,14 @@ class AffectNet2017(Source):
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for listing in self.lists:
-            for _, table in _stream(listing, ["subDirectory_filePath"]):
+            for table in _stream(listing, ["subDirectory_filePath"]):
                 yield listing.split, self._paths(listing, table)
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         for listing in self.lists:
             invalid: dict[int, str] = {}
             last = 0
-            for table in _checked_stream(listing, invalid):
+            for table in _stream(listing, COLUMNS, invalid):
                 skipped = {row: text for row, text in invalid.items() if row > last}
                 numbered = _row_numbers(last, len(table), set(skipped))
                 yield self._batch(listing, table, numbered)
@@ -131,7 +131,7 @@ class AffectNet2017(Source):
         """For each list the image folder below the root, with a final `/`: the one that holds most of its first images."""
         found = {}
         for listing in self.lists:
-            _, first = next(_stream(listing, ["subDirectory_filePath"]), (0, None))
+            first = next(_stream(listing, ["subDirectory_filePath"]), None)
             texts = [] if first is None else plain_paths(first["subDirectory_filePath"].slice(0, 1000)).to_pylist()
             names = list(islice(filter(None, texts), 200))
             held = {folder: sum((folder / name).is_file() for name in names if "\0" not in name) for folder in self._image_folders}
@@ -208,13 +208,8 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
     )
 
 
-def _checked_stream(listing: AnnotationList, invalid: dict[int, str]) -> Iterator[pa.Table]:
-    for _, table in _stream(listing, list(COLUMNS), invalid):
-        yield table
-
-
-def _stream(listing: AnnotationList, columns: list[str], invalid: dict[int, str] | None = None) -> Iterator[tuple[int, pa.Table]]:
-    """(number, table) of each block of the list, every cell as text; lines of another number of cells go to `invalid`, by row.
+def _stream(listing: AnnotationList, columns: Sequence[str], invalid: dict[int, str] | None = None) -> Iterator[pa.Table]:
+    """Each block of the list as a table, every cell as text; lines of another number of cells go to `invalid`, by row.
 
     Quotes are no quotes here: no cell of these lists holds a comma, and a stray quote must not swallow the rows after it.
     """
@@ -231,11 +226,11 @@ def _stream(listing: AnnotationList, columns: list[str], invalid: dict[int, str]
             read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=listing.columns, skip_rows=header),
             parse_options=pyarrow.csv.ParseOptions(quote_char=False, invalid_row_handler=set_aside),
             convert_options=pyarrow.csv.ConvertOptions(
-                column_types=dict.fromkeys(columns, pa.string()), include_columns=columns, strings_can_be_null=False
+                column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns), strings_can_be_null=False
             ),
         ) as reader:
-            for number, part in enumerate(reader):
-                yield number, pa.Table.from_batches([part])
+            for part in reader:
+                yield pa.Table.from_batches([part])
     except pa.ArrowInvalid as error:
         raise UserError(f"{listing.path}: no readable list: {str(error).splitlines()[0]}") from None
 
