@@ -16,7 +16,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.network import ModelParams, build
 
-FORMAT = 1
+FORMAT = 2
 METADATA_KEY = "affectnet"
 """One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
 
@@ -25,13 +25,17 @@ METADATA_KEY = "affectnet"
 class Card:
     """What a model file says of its weights.
 
-    labels: expression names in the order of the logits; image_px, mean, std: input is RGB in 0–1, resized to
-    image_px × image_px, minus mean, by std, per channel; crop: the policy that cut the training crops; data: SHA-256 of
-    the training shards; training: params and scores on the validation split; versions: library versions.
+    labels: expression names in the order of the outputs, which are the logits; affect: whether valence and arousal follow
+    them; temperature: what the logits are divided by before softmax, fitted on our validation split; image_px, mean, std:
+    input is RGB in 0–1, resized to image_px × image_px, minus mean, by std, per channel; crop: the policy that cut the
+    training crops; data: SHA-256 of the training shards; training: params and scores on the validation split; versions:
+    library versions.
     """
 
     model: dict[str, Any]
     labels: tuple[str, ...]
+    affect: bool
+    temperature: float
     image_px: int
     mean: tuple[float, float, float]
     std: tuple[float, float, float]
@@ -40,6 +44,11 @@ class Card:
     training: dict[str, Any]
     versions: dict[str, str]
     format: int = FORMAT
+
+    @property
+    def outputs(self) -> int:
+        """Width of the network's output."""
+        return len(self.labels) + 2 * self.affect
 
 
 def save_model(path: Path, network: nn.Module, card: Card) -> None:
@@ -80,14 +89,14 @@ def _card(path: Path, text: str | None) -> Card:
     except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
         raise UserError(f"{path}: its metadata is not a model card: {type(error).__name__}: {error}") from None
     foreign = [label for label in card.labels if label not in EXPRESSIONS]
-    if foreign or len(set(card.labels)) != len(card.labels) or not card.labels:
+    if foreign or len(set(card.labels)) != len(card.labels) or not card.outputs:
         raise UserError(f"{path}: labels {card.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
     return card
 
 
 def _network(path: Path, card: Card, weights: dict[str, torch.Tensor]) -> nn.Module:
     try:
-        network = build(ModelParams.model_validate(card.model), len(card.labels))
+        network = build(ModelParams.model_validate(card.model), card.outputs)
         network.load_state_dict(weights)
     except (ValidationError, RuntimeError) as error:
         raise UserError(f"{path}: weights and description disagree: {str(error).splitlines()[-1].strip()}") from None

@@ -1,6 +1,8 @@
-"""The networks: a classifier of torchvision's registry with its head replaced, by name, width and head."""
+"""The networks: a classifier of torchvision's registry, or of timm's, by name, with its head replaced."""
 
+import re
 from collections.abc import Mapping
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Literal
 
@@ -10,14 +12,21 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 from torchvision import models
+from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
 from affectnet.params import Section
+from affectnet.preprocessing import MEAN, STD
 
+Pixel = tuple[float, float, float]
 State = Mapping[str, torch.Tensor]
 
 VGG_LAYERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 """Configurations of Simonyan & Zisserman 2015, table 1."""
+
+
+TIMM = "timm/"
+"""What precedes the name of an architecture of timm: `timm/efficientnet_b2`."""
 
 
 class ModelParams(Section):
@@ -28,27 +37,108 @@ class ModelParams(Section):
     weights: str = Field(min_length=1)
     head: Literal["original", "pooled"]
     dropout: float = Field(ge=0, lt=1)
+    stochastic_depth: float = Field(ge=0, lt=1)
     image_px: int = Field(ge=32, le=1024)
     freeze_epochs: int = Field(ge=0)
 
 
 def build(params: ModelParams, outputs: int) -> nn.Module:
-    """The network, its weights drawn from torch's global generator: (n, 3, image_px, image_px) float32 → (n, outputs) logits.
+    """The network, its weights drawn from torch's global generator: (n, 3, image_px, image_px) float32 → (n, outputs).
 
-    Errors: UserError when torchvision has no classifier of that name, or the width or head is not to be had.
+    The last linear layer is new, with dropout before it. Errors: UserError when there is no classifier of that name, or
+    its width, head, stochastic depth or input side is not to be had.
     """
+    if params.architecture.removesuffix("_bn") in VGG_LAYERS:
+        network = _vgg(params, outputs)
+    elif params.width != 1 or params.head != "original":
+        raise UserError(
+            f"params.yaml: model: width and head pooled are for the VGG family, {params.architecture} has width 1 and head original"
+        )
+    elif params.architecture.startswith(TIMM):
+        return _timm(params, outputs)
+    else:
+        network = _torchvision(params)
+        name, head = last_linear(network)
+        _replace(network, name, nn.Linear(head.in_features, outputs))
+        _set_dropout(network, name, params.dropout)
+    _set_stochastic_depth(network, params)
+    return network
+
+
+def _torchvision(params: ModelParams) -> nn.Module:
     name = params.architecture
     if name not in models.list_models(module=models):
         known = ", ".join(models.list_models(module=models, include="vgg*"))
         raise UserError(f"params.yaml: model: torchvision has no classifier {name!r}; choose for example one of {known}")
-    if name.removesuffix("_bn") in VGG_LAYERS:
-        return _vgg(params, outputs)
-    if params.width != 1 or params.head != "original":
-        raise UserError(f"params.yaml: model: width and head pooled are for the VGG family, {name} has width 1 and head original")
-    network: nn.Module = models.get_model(name, weights=None)
-    head_name, head = last_linear(network)
-    _replace(network, head_name, nn.Sequential(nn.Dropout(params.dropout), nn.Linear(head.in_features, outputs)))
+    if name in {"googlenet", "inception_v3"}:
+        raise UserError(f"params.yaml: model: {name} has auxiliary heads, which are not trained here; choose another architecture")
+    try:
+        network: nn.Module = models.get_model(name, weights=None, **_sized(name, params.image_px))
+    except ValueError as error:
+        raise UserError(f"params.yaml: model: {name} cannot take image_px {params.image_px}: {error}") from None
     return network
+
+
+def _sized(name: str, image_px: int) -> dict[str, Any]:
+    """What the transformers with a fixed input side are told of it."""
+    if name.startswith("maxvit"):
+        return {"input_size": (image_px, image_px)}
+    return {"image_size": image_px} if name.startswith("vit_") else {}
+
+
+def _timm(params: ModelParams, outputs: int) -> nn.Module:
+    name = params.architecture.removeprefix(TIMM)
+    if find_spec("timm") is None:
+        raise UserError(f"params.yaml: model: {params.architecture} needs timm; run `pip install timm`")
+    import timm  # noqa: PLC0415 (optional)
+
+    if name not in timm.list_models():
+        near = ", ".join(timm.list_models(f"*{name[:5]}*")[:3])
+        raise UserError(f"params.yaml: model: timm has no classifier {name!r}" + (f"; near it are {near}" if near else ""))
+    depth = {"drop_path_rate": params.stochastic_depth} if params.stochastic_depth else {}
+    sized = {"img_size": params.image_px} if "vit" in name or "deit" in name else {}
+    try:
+        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=outputs, drop_rate=params.dropout, **depth, **sized)
+    except (TypeError, AssertionError) as error:
+        raise UserError(f"params.yaml: model: timm's {name} refuses this entry: {error}") from None
+    return network
+
+
+def _set_dropout(network: nn.Module, head: str, p: float) -> None:
+    """Dropout of the head: its own where it has some, else one before its last layer."""
+    part = network.get_submodule(head.split(".")[0])
+    own = [module for module in part.modules() if isinstance(module, nn.Dropout)]
+    for module in own:
+        module.p = p
+    if not own:
+        _replace(network, head, nn.Sequential(nn.Dropout(p), network.get_submodule(head)))
+
+
+def _set_stochastic_depth(network: nn.Module, params: ModelParams) -> None:
+    """The share of dropped residual branches, rising linearly from 0 at the input (Huang et al. 2016)."""
+    branches = [module for module in network.modules() if isinstance(module, StochasticDepth)]
+    if params.stochastic_depth and not branches:
+        raise UserError(f"params.yaml: model: {params.architecture} has no stochastic depth; set stochastic_depth to 0")
+    for position, branch in enumerate(branches):
+        branch.p = params.stochastic_depth * position / len(branches)
+
+
+def layers(network: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters by layer, from input to output, each once.
+
+    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
+    biases and norms that stand alone go with the weights before them.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
+    last = ""
+    for name, parameter in network.named_parameters():
+        match = re.match(r".*?\d+(?=\.|$)", name)
+        block = match.group() if match else name.rpartition(".")[0] or name
+        if block not in found and last and parameter.dim() < 2:
+            block = last
+        found.setdefault(block, []).append(parameter)
+        last = block
+    return list(found.values())
 
 
 def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
@@ -58,6 +148,12 @@ def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     if not isinstance(head, nn.Linear):
         raise UserError(f"params.yaml: model: the last layer of {type(network).__name__} is not linear; choose another architecture")
     return name, head
+
+
+def pixel_statistics(network: nn.Module) -> tuple[Pixel, Pixel]:
+    """Per-channel mean and deviation of the input, RGB in 0–1: timm's own for its models, else ImageNet's."""
+    config = getattr(network, "pretrained_cfg", {})
+    return tuple(config.get("mean", MEAN)), tuple(config.get("std", STD))
 
 
 def trunk_parameters(network: nn.Module) -> list[nn.Parameter]:
@@ -79,7 +175,7 @@ def start(network: nn.Module, params: ModelParams) -> None:
     """
     if params.weights == "none":
         return
-    state, head = _weights(params), head_name(network) + "."
+    state, head = (_timm_weights if params.architecture.startswith(TIMM) else _weights)(params), head_name(network) + "."
     trunk = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
     wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if not name.startswith(head)}
     wrong = [name for name, shape in wanted.items() if name not in trunk or tuple(trunk[name].shape) != shape]
@@ -93,20 +189,38 @@ def start(network: nn.Module, params: ModelParams) -> None:
 
 def _weights(params: ModelParams) -> State:
     enum = models.get_model_weights(params.architecture)
-    if params.weights in enum.__members__:
-        try:
-            state: State = enum[params.weights].get_state_dict(check_hash=True, progress=False)
-        except (OSError, RuntimeError) as error:
-            raise UserError(
-                f"{params.weights}: could not be downloaded ({error}); "
-                "name a local .pth or .safetensors file in models.<name>.weights, or none"
-            ) from None
-        return state
-    path = Path(params.weights)
+    if params.weights not in enum.__members__:
+        return _local(params.weights, ", ".join(enum.__members__))
+    try:
+        state: State = enum[params.weights].get_state_dict(check_hash=True, progress=False)
+    except (OSError, RuntimeError) as error:
+        raise _no_download(params.weights, error) from None
+    return state
+
+
+def _timm_weights(params: ModelParams) -> State:
+    if params.weights != "pretrained":
+        return _local(params.weights, "pretrained")
+    import timm  # noqa: PLC0415 (optional)
+
+    try:
+        state: State = timm.create_model(params.architecture.removeprefix(TIMM), pretrained=True).state_dict()
+    except (OSError, RuntimeError) as error:
+        raise _no_download(f"{params.architecture} pretrained", error) from None
+    return state
+
+
+def _no_download(name: str, error: Exception) -> UserError:
+    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+    return UserError(f"{name}: could not be downloaded ({reason}); name a local .pth or .safetensors file in models.<name>.weights, or none")
+
+
+def _local(weights: str, known: str) -> State:
+    path = Path(weights)
     try:
         state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; models.<name>.weights takes none, {', '.join(enum.__members__)} or a local file") from None
+        raise UserError(f"{path}: not there; models.<name>.weights takes none, {known} or a local file") from None
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
         raise UserError(f"{path}: no readable weights: {str(error).splitlines()[0]}") from None
     except Exception as error:  # torch wraps pickle's many errors in whatever comes: all of them mean that the file is refused

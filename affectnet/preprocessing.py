@@ -1,13 +1,15 @@
 """What the network sees: training and evaluation transforms side by side, batched, on the device."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch.nn import functional
+from torchvision.transforms import v2
 
-Augmentation = Literal["none", "flip", "standard"]
+Augmentation = Literal["none", "flip", "standard", "strong"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -16,7 +18,10 @@ STD = (0.229, 0.224, 0.225)
 
 @dataclass(frozen=True)
 class Strength:
-    """How far a random transform goes: rotation in degrees, shift and erasing as shares of the side, the rest as factors ±."""
+    """How far a random transform goes: rotation in degrees, shift and erasing as shares of the side, the rest as factors ±.
+
+    operations: RandAugment's per image; mix: mixup or CutMix, one or the other for each batch.
+    """
 
     flip: bool
     degrees: float = 0.0
@@ -24,16 +29,26 @@ class Strength:
     scale: float = 0.0
     colour: float = 0.0
     erase: float = 0.0
+    operations: int = 0
+    mix: bool = False
 
 
 PRESETS: dict[str, Strength] = {
     "none": Strength(flip=False),
     "flip": Strength(flip=True),
     "standard": Strength(flip=True, degrees=10, shift=0.06, scale=0.1, colour=0.25, erase=0.25),
+    "strong": Strength(flip=True, shift=0.06, scale=0.1, erase=0.25, operations=2, mix=True),
 }
 
+GROUP = 4
+"""Images that share one draw of RandAugment: v2 draws once a call, and a call an image costs three times as much (measured, 64 px)."""
+MAGNITUDE = 9
+"""Of RandAugment's 31 steps, as in the recipe of FMAE."""
+MIXUP_ALPHA, CUTMIX_ALPHA = 0.2, 1.0
+"""Of the Beta distributions of the shares (Zhang et al. 2018; Yun et al. 2019)."""
 
-def normalised(images: torch.Tensor, mean: tuple[float, ...] = MEAN, std: tuple[float, ...] = STD) -> torch.Tensor:
+
+def normalised(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> torch.Tensor:
     """(n, h, w, 3) uint8 → (n, 3, h, w) float32 with channels last in memory, in 0–1, minus mean, by std."""
     channels = images.permute(0, 3, 1, 2).float() / 255
     shape = (1, 3, 1, 1)
@@ -48,12 +63,21 @@ class Augment:
     they are the same on every device.
     """
 
-    def __init__(self, preset: Augmentation, generator: torch.Generator) -> None:
-        self.strength, self.generator = PRESETS[preset], generator
+    def __init__(
+        self,
+        preset: Augmentation,
+        generator: torch.Generator,
+        mean: Sequence[float] = MEAN,
+        std: Sequence[float] = STD,
+    ) -> None:
+        self.strength, self.generator, self.mean, self.std = PRESETS[preset], generator, mean, std
 
     def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, 3, h, w) float32, normalised → the same shape. Colours outside an image's own frame repeat its edge."""
+        """(n, h, w, 3) uint8 → (n, 3, h, w) float32, normalised. Beyond an image's own frame its edge is repeated."""
         strength, count = self.strength, len(images)
+        if strength.operations:
+            images = self._rand_augment(images)
+        images = normalised(images, self.mean, self.std)
         if strength.flip:
             images = torch.where(self._draw(count, images)[:, None, None, None] < 0.5, images.flip(3), images)
         if strength.degrees or strength.shift or strength.scale:
@@ -63,6 +87,44 @@ class Augment:
         if strength.erase:
             images = self._erase(images)
         return images
+
+    def mixing(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+        """Mixed images, the partner of each (n,) and each image's own share (n,); unmixed: itself, and 1.
+
+        Mixup adds a partner's pixels by a share drawn from Beta; CutMix sets a rectangle of the partner's into the image,
+        and the share is that of the area that stays. Targets are mixed by the same shares: `Targets.mixed`.
+        """
+        count, _, height, width = images.shape
+        if not self.strength.mix:
+            return images, torch.arange(count), torch.ones(count)
+        partner = torch.randperm(count, generator=self.generator)
+        if torch.rand((), generator=self.generator) < 0.5:
+            share = self._beta(MIXUP_ALPHA)
+            mixed = torch.lerp(images[partner.to(images.device)], images, share)
+            return mixed, partner, torch.full((count,), share)
+        side = math.sqrt(1 - self._beta(CUTMIX_ALPHA))
+        middle = torch.rand(2, generator=self.generator).tolist()
+        (top, bottom), (left, right) = (
+            (max(round(extent * (at - side / 2)), 0), min(round(extent * (at + side / 2)), extent))
+            for extent, at in zip((height, width), middle, strict=True)
+        )
+        mixed = images.clone()
+        mixed[:, :, top:bottom, left:right] = images[partner.to(images.device), :, top:bottom, left:right]
+        return mixed, partner, torch.full((count,), 1 - (bottom - top) * (right - left) / (height * width))
+
+    def _beta(self, alpha: float) -> float:
+        """A draw of Beta(α, α): one Gamma draw by the sum of two."""
+        gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=self.generator)
+        return float(gammas[0] / gammas.sum().clamp_min(1e-300))
+
+    def _rand_augment(self, images: torch.Tensor) -> torch.Tensor:
+        """RandAugment (Cubuk et al. 2020) of torchvision, drawn anew for each `GROUP` images."""
+        transform = v2.RandAugment(self.strength.operations, MAGNITUDE, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
+        seed = int(torch.randint(2**62, (), generator=self.generator))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            groups = [transform(group) for group in torch.split(images.permute(0, 3, 1, 2), GROUP)]
+        return torch.cat(groups).permute(0, 2, 3, 1)
 
     def _draw(self, count: int, like: torch.Tensor, reach: float | None = None) -> torch.Tensor:
         """Uniform draws in 0–1, or in ±reach."""

@@ -28,7 +28,8 @@ class RebalanceParams(Section):
     method: Literal["none", "downsample", "upsample", "both"]
     limit: int = Field(ge=1)
     target: int = Field(ge=0)
-    weights: Literal["none", "inverse", "inverse_mean_1", "sqrt_inverse", "effective_number", "paper"]
+    weights: Literal["none", "inverse", "inverse_mean_1", "sqrt_inverse", "effective_number", "paper", "power"]
+    exponent: float = Field(ge=0, le=2)
     beta: float = Field(gt=0, lt=1)
 
 
@@ -57,13 +58,13 @@ def repeats_of(expression: NDArray[np.int8], wanted: Counts, generator: np.rando
     return repeats
 
 
-def expression_weights(counts: Counts, method: str, beta: float) -> Weights:
+def expression_weights(counts: Counts, method: str, beta: float, exponent: float = 0.5) -> Weights:
     """Weight of each expression in the loss, (8,) from the (8,) counts of an epoch; 0 where there is no face.
 
     inverse: n_max / n_c (1 for the largest; HSEmotion, Savchenko 2021); inverse_mean_1: 1 / n_c scaled to mean 1;
     sqrt_inverse: 1 / √n_c scaled to mean 1; effective_number: (1 − β) / (1 − β^n_c) scaled to mean 1 (Cui et al. 2019,
-    eq. 7); paper: n_min / n_c (1 for the rarest; the diagonal infogain matrix of Mollahosseini et al. 2017). Means are
-    over the expressions that have faces.
+    eq. 7); paper: n_min / n_c (1 for the rarest; the diagonal infogain matrix of Mollahosseini et al. 2017); power:
+    (n_max / n_c)^exponent. Means are over the expressions that have faces.
     """
     present = counts > 0
     n = np.where(present, counts, 1).astype(np.float64)
@@ -71,6 +72,7 @@ def expression_weights(counts: Counts, method: str, beta: float) -> Weights:
         "none": np.ones_like(n),
         "inverse": n[present].max(initial=1) / n,
         "paper": n[present].min(initial=np.inf) / n,
+        "power": (n[present].max(initial=1) / n) ** exponent,
         "inverse_mean_1": 1 / n,
         "sqrt_inverse": 1 / np.sqrt(n),
         "effective_number": (1 - beta) / (1 - beta**n),
@@ -89,7 +91,7 @@ def run(params: RebalanceParams, annotations: Path, *, plan: Path, class_weights
     counts = np.bincount(expression, minlength=len(EXPRESSIONS))
     repeats = repeats_of(expression, wanted_counts(counts, params), np.random.default_rng(params.seed))
     planned = np.bincount(expression, weights=repeats, minlength=len(EXPRESSIONS)).astype(np.int64)
-    weights = expression_weights(planned, params.weights, params.beta)
+    weights = expression_weights(planned, params.weights, params.beta, params.exponent)
     shown = np.flatnonzero(repeats)
     PLAN.write(plan, pa.table({"row": shown, "repeats": repeats[shown]}))
     names = list(EXPRESSIONS)

@@ -1,0 +1,71 @@
+"""The AffectNet paper's further scores of an expression classifier, original and skew-normalised.
+
+Mollahosseini et al. 2017 report accuracy, F1, Cohen's κ, Krippendorff's α, AUC and AUCPR, each also skew-normalised after
+Jeni, Cohn & De la Torre 2013: as if every expression had as many test faces as any other.
+"""
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score, roc_auc_score
+
+Values = NDArray[np.float64]
+
+
+def skew_normalised(confusion: NDArray[np.number]) -> Values:
+    """(…, k, k) confusion matrices with each row scaled to the same sum, the total kept; a row without faces stays 0.
+
+    Accuracy of the result is the mean recall. On a balanced test set this changes nothing.
+    """
+    counts = np.asarray(confusion, np.float64)
+    support = counts.sum(-1, keepdims=True)
+    present = (support > 0).sum(-2, keepdims=True)
+    share = np.divide(counts, support, out=np.zeros_like(counts), where=support > 0)
+    scaled: Values = share * counts.sum((-2, -1), keepdims=True) / np.maximum(present, 1)
+    return scaled
+
+
+def cohens_kappa(confusion: NDArray[np.number]) -> Values:
+    """(…) κ of (…, k, k) matrices: (accuracy − chance) / (1 − chance), chance from both margins (Cohen 1960); 0 where chance is 1."""
+    counts = np.asarray(confusion, np.float64)
+    total = counts.sum((-2, -1))
+    agreed = np.trace(counts, axis1=-2, axis2=-1) / total
+    chance = (counts.sum(-1) * counts.sum(-2)).sum(-1) / total**2
+    return np.divide(agreed - chance, 1 - chance, out=np.zeros_like(agreed), where=chance < 1)
+
+
+def krippendorffs_alpha(confusion: NDArray[np.number]) -> Values:
+    """(…) nominal α of (…, k, k) matrices, label and prediction as two raters of n faces (Krippendorff 2011).
+
+    The coincidence matrix is o = C + Cᵀ with 2n values; α = 1 − (2n − 1) Σ_{c≠k} o_ck / Σ_{c≠k} n_c n_k. 0 where all
+    values are one class, when nothing could have disagreed.
+    """
+    counts = np.asarray(confusion, np.float64)
+    coincidences = counts + np.swapaxes(counts, -1, -2)
+    margins = coincidences.sum(-1)
+    values = margins.sum(-1)
+    observed = values - np.trace(coincidences, axis1=-2, axis2=-1)
+    expected = values**2 - (margins**2).sum(-1)
+    return 1 - np.divide((values - 1) * observed, expected, out=np.ones_like(values), where=expected > 0)
+
+
+def ranking_scores(true: NDArray[np.integer], probabilities: Values, weights: Values | None = None) -> tuple[Values, Values]:
+    """AUC and AUCPR of each class against the rest, (k,) each; NaN for a class without faces or with all of them.
+
+    true: (n,) columns; probabilities: (n, k); weights: (n,) of the faces, or None for equal ones. AUC counts ties one half;
+    AUCPR is the average precision, without interpolation (scikit-learn's `roc_auc_score`, `average_precision_score`).
+    """
+    classes = probabilities.shape[1]
+    auc, aucpr = np.full(classes, np.nan), np.full(classes, np.nan)
+    for column in range(classes):
+        positive = true == column
+        if 0 < positive.sum() < len(true):
+            auc[column] = roc_auc_score(positive, probabilities[:, column], sample_weight=weights)
+            aucpr[column] = average_precision_score(positive, probabilities[:, column], sample_weight=weights)
+    return auc, aucpr
+
+
+def equal_class_weights(true: NDArray[np.integer]) -> Values:
+    """(n,) weights of the faces that give every class the same mass, mean 1: the skew normalisation face by face."""
+    classes, inverse, counts = np.unique(true, return_inverse=True, return_counts=True)
+    weights: Values = (len(true) / (len(classes) * counts))[inverse]
+    return weights

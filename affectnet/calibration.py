@@ -1,0 +1,54 @@
+"""Calibration: whether a probability of 0.8 is right in 8 of 10 faces, and the temperature that makes it so."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
+
+Values = NDArray[np.float64]
+
+
+def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.integer]) -> float:
+    """The T > 0 that minimises the negative log likelihood of softmax(z / T) on faces that the network did not learn from.
+
+    logits: (n, k); true: (n,) columns. One number, so no answer changes (Guo et al. 2017, section 4.2). Searched in
+    0.05 … 20.
+    """
+    z = np.asarray(logits, np.float64)
+
+    def loss(log_t: float) -> float:
+        return negative_log_likelihood(z / np.exp(log_t), true)
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def negative_log_likelihood(logits: Values, true: NDArray[np.integer]) -> float:
+    """Mean −log softmax(z) of the true class, nats a face."""
+    return float(-log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(true)), true].mean())
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """One entry a bin of equal width: mean confidence, share of right answers (NaN where empty), number of faces."""
+
+    confidence: Values
+    accuracy: Values
+    count: NDArray[np.int64]
+
+    @property
+    def ece(self) -> float:
+        """Expected calibration error: Σ (n_b / n) |accuracy_b − confidence_b| (Naeini et al. 2015; Guo et al. 2017, eq. 3)."""
+        gaps = np.abs(self.accuracy - self.confidence)
+        return float(np.nansum(gaps * self.count) / self.count.sum())
+
+
+def reliability(confidence: Values, right: NDArray[np.bool_], bins: int) -> Reliability:
+    """Bins (0, 1/b], (1/b, 2/b] … of the (n,) confidences of the answers given, and whether these are right."""
+    at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
+    count = np.bincount(at, minlength=bins)
+    empty = np.where(count, 1.0, np.nan)
+    sums = (np.bincount(at, weights=values, minlength=bins) for values in (confidence, right.astype(float)))
+    mean_confidence, accuracy = (total / np.maximum(count, 1) * empty for total in sums)
+    return Reliability(mean_confidence, accuracy, count)

@@ -1,0 +1,55 @@
+"""The look-ahead that trains the weights of `DynamicLearnedLoss`: class gradients of the last layer, training against validation."""
+
+from collections.abc import Callable
+
+import torch
+from torch import nn
+
+from affectnet.losses import DynamicLearnedLoss, class_gradients
+from affectnet.network import last_linear
+from affectnet.objective import Targets
+
+PER_CLASS = 16
+"""Validation faces of each expression in a look-ahead."""
+
+
+class LookAhead:
+    """Watches the last layer of a network in training, and after every `loss.every` steps updates the loss's weights.
+
+    validation: rows → normalised images (n, 3, px, px) on the network's device; expression: (n, k) one-hot of that split.
+    """
+
+    def __init__(
+        self, network: nn.Module, loss: DynamicLearnedLoss, validation: Callable[[torch.Tensor], torch.Tensor], expression: torch.Tensor
+    ) -> None:
+        self.network, self.loss, self.validation, self.expression = network, loss, validation, expression
+        self.features = self.logits = torch.empty(0)
+        self.steps = 0
+        last_linear(network)[1].register_forward_hook(self._watch)
+
+    def start_epoch(self, seed: int) -> None:
+        """The draws of an epoch come from its own seed, so that a resumed training draws the same."""
+        self.generator, self.steps = torch.Generator().manual_seed(seed), 0
+
+    def __call__(self, targets: Targets) -> None:
+        """After a step whose last pass gave `targets`."""
+        self.steps += 1
+        if self.steps % self.loss.every:
+            return
+        train = class_gradients(self.features, self.logits, targets.expression)
+        rows = self._draw()
+        modes = [module.training for module in self.network.modules()]
+        self.network.eval()
+        with torch.no_grad():
+            self.network(self.validation(rows))
+        for module, mode in zip(self.network.modules(), modes, strict=True):
+            module.training = mode
+        self.loss.look_ahead(train, class_gradients(self.features, self.logits, self.expression[rows].to(self.logits.device)))
+
+    def _draw(self) -> torch.Tensor:
+        """As many rows of each expression that the validation split has, with replacement."""
+        members = [torch.nonzero(column).flatten() for column in self.expression.T if column.any()]
+        return torch.cat([rows[torch.randint(len(rows), (PER_CLASS,), generator=self.generator)] for rows in members])
+
+    def _watch(self, layer: nn.Module, inputs: tuple[torch.Tensor, ...], output: torch.Tensor) -> None:
+        self.features, self.logits = inputs[0].detach().float(), output.detach().float()[:, : self.expression.shape[1]]

@@ -1,0 +1,231 @@
+"""Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
+
+from contextlib import AbstractContextManager, nullcontext
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import torch
+from pydantic import Field
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from affectnet.affect_scores import affect_scores
+from affectnet.calibration import fit_temperature
+from affectnet.dataset import Faces
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.inference import Outputs, predict
+from affectnet.lookahead import LookAhead
+from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss
+from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
+from affectnet.objective import AffectTask, ExpressionTask, Targets, TaskParams, build_objective
+from affectnet.optimizers import OptimizerParams, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
+from affectnet.params import Section
+from affectnet.preprocessing import Augment, Augmentation, normalised
+from affectnet.progress import progress
+from affectnet.samplers import SamplerName, batches, epoch_order
+from affectnet.scores import confusion_matrix, scores
+
+Metrics = dict[str, float]
+
+
+class TrainerParams(Section):
+    """What decides an epoch: of section `train`, and the selected model, optimiser, loss and task."""
+
+    task: TaskParams
+    model: ModelParams
+    optimizer: OptimizerParams
+    loss: LossParams
+    seed: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    accumulate: int = Field(ge=1)
+    sampler: SamplerName
+    augmentation: Augmentation
+    precision: Literal["float32", "bfloat16"]
+    clip_norm: float = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
+    schedule: ScheduleParams
+
+
+def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
+    """The expressions that the plan shows at least once; none for valence and arousal alone.
+
+    Errors: UserError when there are fewer than two.
+    """
+    planned = class_weights["planned"].to_numpy()
+    shown = np.flatnonzero(planned > 0) if not isinstance(task, AffectTask) else np.empty(0, np.int64)
+    if len(shown) < 2 and not isinstance(task, AffectTask):
+        raise UserError(f"data/class_weights.parquet: the plan shows {len(shown)} expression, training needs two or more")
+    weights = class_weights["weight"].to_numpy()[shown].astype(np.float32)
+    return Classes(torch.from_numpy(shown), torch.from_numpy(weights), torch.from_numpy(planned[shown].astype(np.int64)))
+
+
+def targets_of(faces: Faces, classes: Classes) -> Targets:
+    """What each face should give; a face whose expression is not learned does not count for the expressions."""
+    one_hot = functional.one_hot(faces.expression, len(EXPRESSIONS)).float()[:, classes.codes]
+    return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
+
+
+class Trainer:
+    """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
+
+    def __init__(self, params: TrainerParams, device: torch.device, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
+        self.params, self.device, self.classes, self.rows = params, device, classes, rows
+        self.faces, self.validation = faces, validation
+        self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
+        torch.manual_seed(params.seed)
+        network = build(params.model, len(classes) + 2 * (not isinstance(params.task, ExpressionTask)))
+        start(network, params.model)
+        self.mean, self.std = pixel_statistics(network)
+        self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
+        self.objective = build_objective(params.task, loss).to(device)
+        self.optimizer = build_optimizer(params.optimizer, self.network, self.objective.parameters(), device)
+        self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
+        self.averaged, self.scored = self._averaged() if params.ema else (None, self.network)
+        self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
+        self.after_step = [hook for hook in (self._average, self.look_ahead) if hook is not None]
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        half = self.params.precision == "bfloat16"
+        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
+
+    def train_epoch(self, epoch: int) -> float:
+        """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
+        augment, steps = self._start_epoch(epoch)
+        losses = torch.empty(len(steps), device=self.device)
+        for step, rows in enumerate(progress(steps, f"epoch {epoch + 1}", unit="step")):
+            set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
+            parts = [self._prepared(part, augment) for part in torch.tensor_split(rows, min(self.params.accumulate, len(rows)))]
+            losses[step] = self.optimizer.step(partial(self._gradients, parts))  # type: ignore[arg-type]
+            for hook in self.after_step:
+                hook(parts[-1][1])
+        self._refuse_nan(losses, epoch)
+        sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
+        return float((losses * sizes).sum() / sizes.sum())
+
+    def _prepared(self, rows: torch.Tensor, augment: Augment) -> tuple[torch.Tensor, Targets]:
+        """The faces of these rows on the device, augmented and mixed, and their targets."""
+        images = augment(self.faces.images[rows].to(self.device, non_blocking=True))
+        images, partner, share = augment.mixing(images)
+        targets = self.targets[rows]
+        return images, targets.mixed(targets[partner], share).to(self.device)
+
+    def _gradients(self, parts: list[tuple[torch.Tensor, Targets]]) -> torch.Tensor:
+        """Leaves the gradient of the parts' mean loss in the parameters, and returns that loss."""
+        self.optimizer.zero_grad()
+        total = torch.zeros((), device=self.device)
+        for images, targets in parts:
+            with self.autocast():
+                outputs = self.network(images)
+            loss = self.objective(outputs.float(), targets) / len(parts)
+            loss.backward()
+            total += loss.detach()
+        self.clip(self.network.parameters())
+        return total
+
+    def validate(self) -> tuple[Metrics, torch.Tensor]:
+        """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls."""
+        found = self.predict()
+        joined = torch.cat([found.logits, found.affect], 1).to(self.device)
+        with torch.no_grad():
+            metrics = {"validation/loss": float(self.objective(joined, self.validation_targets.to(self.device)))}
+        recall = torch.empty(0)
+        if len(self.classes):
+            predicted = self.classes.codes[found.logits.argmax(1)].numpy()
+            confusion = confusion_matrix(self.validation.expression.numpy(), predicted, len(EXPRESSIONS))
+            seen = np.union1d(self.classes.codes.numpy(), self.validation.expression.numpy())
+            reached = scores(confusion[np.ix_(seen, seen)])
+            metrics |= {"validation/accuracy": float(reached.accuracy), "validation/macro_f1": float(reached.macro_f1)}
+            recall = torch.from_numpy(scores(confusion).recall[self.classes.codes]).float()
+        for column, name in enumerate(("valence", "arousal") if found.affect.shape[1] else ()):
+            true = self.validation_targets.affect[:, column]
+            known = true.isfinite()
+            metrics[f"validation/{name}_ccc"] = float(affect_scores(true[known].numpy(), found.affect[known, column].numpy()).ccc)
+        return metrics, recall
+
+    def predict(self) -> Outputs:
+        """The outputs for our validation split."""
+        return predict(self.scored, self.validation.images, self.device, len(self.classes), self.mean, self.std)
+
+    def temperature(self) -> float:
+        """Fitted on our validation split; 1 without expressions."""
+        known = self.validation_targets.expression.sum(1) > 0
+        if not len(self.classes) or not known.any():
+            return 1.0
+        return fit_temperature(self.predict().logits[known].numpy(), self.validation_targets.expression[known].argmax(1).numpy())
+
+    def loss_weights(self) -> Metrics:
+        """The weights of the expressions and of the tasks in force, by name."""
+        names = [EXPRESSIONS[code] for code in self.classes.codes.tolist()]
+        by_class = {f"loss_weight/{name}": value for name, value in zip(names, self.objective.expression.weight.tolist(), strict=True)}
+        return {**by_class, **{f"task_weight/{name}": value for name, value in self.objective.task_weights().items()}}
+
+    def state(self) -> dict[str, Any]:
+        """All that an epoch changes."""
+        averaged = {"averaged": self.averaged.state_dict()} if self.averaged is not None else {}
+        parts = {"network": self.network, "optimizer": self.optimizer, "objective": self.objective}
+        return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}  # type: ignore[attr-defined]
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Takes up a `state`."""
+        self.network.load_state_dict(state["network"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state["objective"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+
+    def _start_epoch(self, epoch: int) -> tuple[Augment, list[torch.Tensor]]:
+        params = self.params
+        torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))
+        augment = Augment(params.augmentation, torch.Generator().manual_seed(params.seed * 1_000_003 + epoch), self.mean, self.std)
+        self._freeze(epoch < params.model.freeze_epochs)
+        self.objective.expression.start_epoch(epoch, params.epochs)
+        if self.look_ahead is not None:
+            self.look_ahead.start_epoch(params.seed * 1_000_003 + epoch)
+        labels = self.faces.expression.numpy()[self.rows]
+        generator = np.random.default_rng([params.seed, epoch])
+        done = epoch / max(params.epochs - 1, 1)
+        return augment, batches(epoch_order(params.sampler, self.rows, labels, done, generator), params.batch)
+
+    def _averaged(self) -> tuple[AveragedModel, nn.Module]:
+        """The exponential moving average of weights and batch statistics, and the network that holds it, which is scored."""
+        average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.params.ema), use_buffers=True)
+        return average, average.module
+
+    def _average(self, _: Targets) -> None:
+        if self.averaged is not None:
+            self.averaged.update_parameters(self.network)
+
+    def _look_ahead(self, loss: DynamicLearnedLoss) -> LookAhead:
+        def images(rows: torch.Tensor) -> torch.Tensor:
+            return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
+
+        return LookAhead(self.network, loss, images, self.validation_targets.expression)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Head only, the trunk's batch statistics included, or all layers."""
+        self.network.train(not frozen)
+        self.network.get_submodule(head_name(self.network)).train()
+        for parameter in trunk_parameters(self.network):
+            parameter.requires_grad_(not frozen)
+
+    def learning_rate(self) -> float:
+        """Of the last step, of the top layers."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _learning_rate(self, epoch: float) -> float:
+        return self.params.optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
+
+    def _refuse_nan(self, losses: torch.Tensor, epoch: int) -> None:
+        broken = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
+        if broken:
+            rate = self._learning_rate(epoch + broken[0] / len(losses))
+            raise UserError(
+                f"stages.train: the loss is no number at epoch {epoch + 1}, step {broken[0] + 1}, learning rate {rate:.3g}; "
+                "lower optimizers.<name>.lr"
+            )

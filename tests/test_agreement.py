@@ -1,0 +1,100 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+
+from affectnet.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
+from affectnet.scores import confusion_matrix, scores
+
+MATRICES = arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 30)).filter(lambda m: (m.sum(1) > 0).all())
+
+
+def pairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    cells = np.repeat(np.arange(matrix.size), matrix.ravel())
+    return cells // len(matrix), cells % len(matrix)
+
+
+def test_hand_worked_example() -> None:
+    """Ten faces, two classes: 4 and 3 right, 1 and 2 wrong.
+
+    κ: agreement 0.7; chance 0.5·0.6 + 0.5·0.4 = 0.5; κ = 0.4. α: o = [[8, 3], [3, 6]], n_c = 11, 9;
+    α = 1 − 19·6 / (2·11·9) = 1 − 114/198.
+    """
+    matrix = np.array([[4, 1], [2, 3]])
+    assert cohens_kappa(matrix) == pytest.approx(0.4)
+    assert krippendorffs_alpha(matrix) == pytest.approx(1 - 114 / 198)
+
+
+@given(MATRICES)
+def test_kappa_agrees_with_scikit_learn(matrix: np.ndarray) -> None:
+    expected = cohen_kappa_score(*pairs(matrix))
+    assert cohens_kappa(matrix) == pytest.approx(0 if np.isnan(expected) else expected, abs=1e-9)
+
+
+@given(MATRICES)
+def test_alpha_is_one_minus_observed_by_expected_disagreement_of_all_pairs(matrix: np.ndarray) -> None:
+    """Krippendorff's own definition: disagreement within faces, by that among all values thrown together."""
+    true, predicted = pairs(matrix)
+    values = np.concatenate([true, predicted])
+    observed = (true != predicted).mean()
+    n = len(values)
+    expected = (values[:, None] != values[None]).sum() / (n * (n - 1))
+    assert krippendorffs_alpha(matrix) == pytest.approx(1 - observed / expected if expected else 0, abs=1e-9)
+
+
+@given(MATRICES)
+def test_skew_normalised_accuracy_is_the_mean_recall_and_balance_changes_nothing(matrix: np.ndarray) -> None:
+    normalised = skew_normalised(matrix)
+    assert normalised.sum() == pytest.approx(matrix.sum())
+    assert scores(normalised).accuracy == pytest.approx(balanced_accuracy_score(*pairs(matrix)))
+    assert skew_normalised(normalised) == pytest.approx(normalised)
+
+
+def test_a_class_without_faces_stays_without() -> None:
+    normalised = skew_normalised(np.array([[3, 1, 0], [0, 0, 0], [0, 0, 1]]))
+    assert normalised.sum(1).tolist() == [2.5, 0, 2.5]
+
+
+def test_perfect_and_constant_answers() -> None:
+    perfect, constant = np.diag([5, 3, 2]), np.array([[5, 0, 0], [3, 0, 0], [2, 0, 0]])
+    assert cohens_kappa(perfect) == krippendorffs_alpha(perfect) == 1
+    assert cohens_kappa(constant) == pytest.approx(0) and krippendorffs_alpha(constant) < 0
+    assert cohens_kappa(np.array([[7, 0], [0, 0]])) == krippendorffs_alpha(np.array([[7, 0], [0, 0]])) == 0
+
+
+def test_stacks_score_as_each_alone() -> None:
+    stack = np.random.default_rng(0).integers(1, 9, (5, 3, 3))
+    for score in (cohens_kappa, krippendorffs_alpha):
+        assert score(stack) == pytest.approx([float(score(matrix)) for matrix in stack])
+
+
+def test_auc_is_the_share_of_pairs_in_the_right_order_ties_one_half() -> None:
+    true = np.array([0, 0, 1, 1, 1])
+    probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
+    auc, aucpr = ranking_scores(true, probabilities)
+    # Class 1: pairs (0.6|0.1) (0.6|0.6) (0.8|0.1) (0.8|0.6) (0.3|0.1) (0.3|0.6): 4 right, one tie, of 6.
+    assert auc[1] == pytest.approx(4.5 / 6) and auc[0] == pytest.approx(auc[1])
+    # By falling score 0.8 | 0.6 0.6 | 0.3 | 0.1: precision 1, 2/3, 3/4 at recall steps of one third.
+    assert aucpr[1] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+
+
+def test_a_class_that_cannot_be_ranked_is_nan() -> None:
+    auc, aucpr = ranking_scores(np.array([0, 0, 1]), np.full((3, 3), 1 / 3))
+    assert np.isnan([auc[2], aucpr[2]]).all() and auc[:2] == pytest.approx([0.5, 0.5])
+
+
+def test_weighting_faces_is_the_same_as_repeating_them() -> None:
+    generator = np.random.default_rng(1)
+    true = np.array([0] * 12 + [1] * 3)
+    probabilities = generator.dirichlet([1, 1], 15)
+    weighted = ranking_scores(true, probabilities, equal_class_weights(true))
+    repeated = np.concatenate([np.arange(12), *[np.arange(12, 15)] * 4])
+    assert np.allclose(weighted, ranking_scores(true[repeated], probabilities[repeated]))
+    assert equal_class_weights(true).mean() == pytest.approx(1)
+
+
+def test_confusion_and_pairs_are_inverse() -> None:
+    matrix = np.array([[4, 1], [2, 3]])
+    assert np.array_equal(confusion_matrix(*pairs(matrix), 2), matrix)
