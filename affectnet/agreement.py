@@ -6,7 +6,6 @@ Jeni, Cohn & De la Torre 2013: as if every expression had as many test faces as 
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, roc_auc_score
 
 Values = NDArray[np.float64]
 
@@ -48,24 +47,42 @@ def krippendorffs_alpha(confusion: NDArray[np.number]) -> Values:
     return 1 - np.divide((values - 1) * observed, expected, out=np.ones_like(values), where=expected > 0)
 
 
-def ranking_scores(true: NDArray[np.integer], probabilities: Values, weights: Values | None = None) -> tuple[Values, Values]:
-    """AUC and AUCPR of each class against the rest, (k,) each; NaN for a class without faces or with all of them.
+def ranking_scores(true: NDArray[np.integer], probabilities: Values, weights: NDArray[np.number] | None = None) -> tuple[Values, Values]:
+    """AUC and AUCPR of each class against the rest, (…, k) each; NaN for a class without faces or with all of them.
 
-    true: (n,) columns; probabilities: (n, k); weights: (n,) of the faces, or None for equal ones. AUC counts ties one half;
-    AUCPR is the average precision, without interpolation (scikit-learn's `roc_auc_score`, `average_precision_score`).
+    true: (n,) columns; probabilities: (n, k); weights: (…, n) of the faces, as the counts of many resamples, or None for
+    equal ones. AUC is the share of pairs in the right order, ties one half; AUCPR the average precision, without
+    interpolation. As scikit-learn's `roc_auc_score` and `average_precision_score`, which take one set of weights a call.
     """
-    classes = probabilities.shape[1]
-    auc, aucpr = np.full(classes, np.nan), np.full(classes, np.nan)
-    for column in range(classes):
-        positive = true == column
-        if 0 < positive.sum() < len(true):
-            auc[column] = roc_auc_score(positive, probabilities[:, column], sample_weight=weights)
-            aucpr[column] = average_precision_score(positive, probabilities[:, column], sample_weight=weights)
+    mass = np.ones(len(true)) if weights is None else np.asarray(weights, np.float64)
+    columns = [_ranked(true == column, probabilities[:, column], mass) for column in range(probabilities.shape[1])]
+    auc, aucpr = (np.stack(values, -1) for values in zip(*columns, strict=True))
     return auc, aucpr
 
 
-def equal_class_weights(true: NDArray[np.integer]) -> Values:
-    """(n,) weights of the faces that give every class the same mass, mean 1: the skew normalisation face by face."""
-    classes, inverse, counts = np.unique(true, return_inverse=True, return_counts=True)
-    weights: Values = (len(true) / (len(classes) * counts))[inverse]
-    return weights
+def _ranked(positive: NDArray[np.bool_], score: Values, mass: Values) -> tuple[Values, Values]:
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])  # of runs of equal scores
+    hits = np.add.reduceat((mass * positive)[..., order], starts, axis=-1)
+    misses = np.add.reduceat((mass * ~positive)[..., order], starts, axis=-1)
+    above, found = hits.cumsum(-1), (hits + misses).cumsum(-1)
+    positives, negatives = hits.sum(-1), misses.sum(-1)
+    ordered = (misses * (above - hits / 2)).sum(-1)
+    precision = np.divide(above, found, out=np.zeros_like(above), where=found > 0)
+    ranked = (positives > 0) & (negatives > 0)
+    nothing = np.full(ranked.shape, np.nan)
+    return (
+        np.divide(ordered, positives * negatives, out=nothing.copy(), where=ranked),
+        np.divide((hits * precision).sum(-1), positives, out=nothing, where=ranked),
+    )
+
+
+def equal_class_weights(true: NDArray[np.integer], weights: NDArray[np.number] | None = None) -> Values:
+    """(…, n) weights of the faces that give every class of (n,) `true` the same mass: the skew normalisation, face by face.
+
+    weights: (…, n) of a resample, kept within each class; a class without mass in it stays without.
+    """
+    mass = np.ones(len(true)) if weights is None else np.asarray(weights, np.float64)
+    members = true[:, None] == np.unique(true)
+    totals = (mass @ members)[..., members.argmax(1)]
+    return np.divide(mass, totals, out=np.zeros(totals.shape), where=totals > 0) * len(true) / members.shape[1]

@@ -1,10 +1,11 @@
-"""A confusion matrix as a picture: `python -m affectnet.figures metrics/evaluate/confusion.csv docs/demo_confusion.svg`."""
+"""Pictures as SVG: the circumplex, and `python -m affectnet.figures metrics/evaluate/confusion.csv docs/demo_confusion.svg`."""
 
 import csv
 import sys
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from affectnet.atomic import replacing
 from affectnet.errors import UserError, exit_code
@@ -12,6 +13,7 @@ from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.scores import Counts, confusion_matrix
 
 CELL, LEFT, TOP = 56, 110, 84
+PANEL, CELLS = 320, 20
 
 
 def read_confusion(path: Path) -> tuple[Counts, list[str]]:
@@ -50,12 +52,57 @@ def confusion_svg(counts: Counts, names: list[str]) -> str:
         for column, count in enumerate(counts[row].tolist()):
             share = count / max(counts[row].sum(), 1)
             x, y = LEFT + CELL * column, TOP + CELL * row
-            red, green, blue = (round(255 + share * (dark - 255)) for dark in (8, 69, 148))
-            parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="rgb({red},{green},{blue})" stroke="#ddd"/>')
+            parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{_shade(share)}" stroke="#ddd"/>')
             if count:
                 ink = "#fff" if share > 0.5 else "#222"
                 parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 5}" text-anchor="middle" fill="{ink}">{count}</text>')
     return "\n".join([*parts, "</svg>", ""])
+
+
+def circumplex_svg(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> str:
+    """Valence across, arousal up (Russell 1980): where the annotated test faces lie, and where the model puts them.
+
+    true, predicted: (n, 2) in −1 … 1, NaN where not annotated; predicted (n, 0) for a model without them. Cells of 0.1 hold
+    counts alone; the darkest cell is each panel's fullest.
+    """
+    known = np.isfinite(true).all(1)
+    panels = [("annotated", true[known])]
+    if predicted.shape[1]:
+        panels.append(("predicted", predicted[known]))
+    width = 40 + len(panels) * (PANEL + 60)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {PANEL + 110}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    for number, (title, points) in enumerate(panels):
+        parts += _circumplex_panel(60 + number * (PANEL + 60), 40, f"{title}, {len(points):,} faces", points)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.float64]) -> list[str]:
+    edges = np.linspace(-1, 1, CELLS + 1)
+    counts = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))[0]
+    side, most, middle = PANEL / CELLS, max(counts.max(initial=0), 1), PANEL / 2
+    parts = [f'<text x="{left + middle}" y="{top - 14}" text-anchor="middle">{title}</text>']
+    for column, row in zip(*np.nonzero(counts), strict=True):
+        x, y = left + column * side, top + PANEL - (row + 1) * side
+        shade = _shade(np.sqrt(counts[column, row] / most))
+        parts.append(f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="{shade}"/>')
+    return [
+        *parts,
+        f'<rect x="{left}" y="{top}" width="{PANEL}" height="{PANEL}" fill="none" stroke="#999"/>',
+        f'<circle cx="{left + middle}" cy="{top + middle}" r="{middle}" fill="none" stroke="#bbb"/>',
+        f'<path d="M{left} {top + middle}h{PANEL}M{left + middle} {top}v{PANEL}" stroke="#bbb"/>',
+        *(f'<text x="{left + middle * (1 + v)}" y="{top + PANEL + 18}" text-anchor="middle" fill="#555">{v:+d}</text>' for v in (-1, 1)),
+        *(f'<text x="{left - 8}" y="{top + middle * (1 - v) + 5}" text-anchor="end" fill="#555">{v:+d}</text>' for v in (-1, 1)),
+        f'<text x="{left + middle}" y="{top + PANEL + 36}" text-anchor="middle" fill="#555">valence</text>',
+        f'<text transform="translate({left - 26} {top + middle}) rotate(-90)" text-anchor="middle" fill="#555">arousal</text>',
+    ]
+
+
+def _shade(share: float) -> str:
+    red, green, blue = (round(255 + share * (dark - 255)) for dark in (8, 69, 148))
+    return f"rgb({red},{green},{blue})"
 
 
 def main() -> None:

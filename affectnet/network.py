@@ -106,7 +106,7 @@ def _timm(params: ModelParams, outputs: int) -> nn.Module:
 
 def _set_dropout(network: nn.Module, head: str, p: float) -> None:
     """Dropout of the head: its own where it has some, else one before its last layer."""
-    part = network.get_submodule(head.split(".")[0])
+    part = network.get_submodule(head_name(network))
     own = [module for module in part.modules() if isinstance(module, nn.Dropout)]
     for module in own:
         module.p = p
@@ -212,7 +212,9 @@ def _timm_weights(params: ModelParams) -> State:
 
 def _no_download(name: str, error: Exception) -> UserError:
     reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(f"{name}: could not be downloaded ({reason}); name a local .pth or .safetensors file in models.<name>.weights, or none")
+    return UserError(
+        f"{name}: could not be downloaded ({reason}); name a local .pth or .safetensors file in models.<name>.weights, or none"
+    )
 
 
 def _local(weights: str, known: str) -> State:

@@ -94,7 +94,7 @@ Optimizer = torch.optim.Optimizer | Sam
 
 
 def build_optimizer(
-    params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = (), device: torch.device = torch.device("cpu")
+    params: OptimizerParams, network: nn.Module, device: torch.device, extra: Iterable[nn.Parameter] = ()
 ) -> Optimizer:
     """The optimiser over the network's parameters, fused on a GPU; `extra` parameters (of the loss) are never decayed.
 
@@ -103,7 +103,8 @@ def build_optimizer(
     into each group's `lr_scale`. sam_rho above 0 wraps the optimiser in `Sam`.
     """
     groups: list[dict[str, Any]] = [
-        {"params": parameters, "lr_scale": params.layer_decay**depth} for depth, parameters in enumerate(reversed(_by_layer(params, network)))
+        {"params": parameters, "lr_scale": params.layer_decay**depth}
+        for depth, parameters in enumerate(reversed(_by_layer(params, network)))
     ]
     if learned := list(extra):
         groups.append({"params": learned, "lr_scale": 1.0, "weight_decay": 0.0})

@@ -39,15 +39,14 @@ def scores(confusion: NDArray[np.integer]) -> Scores:
     return Scores(_ratio(hits.sum(-1), true.sum(-1)), f1.mean(-1), _ratio(hits, true), _ratio(hits, predicted), f1)
 
 
-def bootstrap_scores(confusion: Counts, draws: int, generator: np.random.Generator) -> Scores:
-    """Scores of `draws` resamples of the test faces with replacement, (draws, …).
+def resampled(confusion: Counts, draws: int, generator: np.random.Generator) -> Counts:
+    """(draws, k, k) confusion matrices of resamples of the n faces with replacement.
 
-    A resample of n faces is a multinomial draw over the matrix's cells, so no per-face table is needed (exact: the
-    scores depend on the cells' counts alone).
+    A resample is a multinomial draw over the matrix's cells, so no per-face table is needed (exact for whatever depends on
+    the cells' counts alone).
     """
     n = int(confusion.sum())
-    cells = generator.multinomial(n, confusion.ravel() / n, size=draws)
-    return scores(cells.reshape(draws, *confusion.shape))
+    return generator.multinomial(n, confusion.ravel() / n, size=draws).reshape(draws, *confusion.shape)
 
 
 def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:
@@ -56,11 +55,10 @@ def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:
     return low, high
 
 
-def constant_floors(confusion: Counts) -> tuple[float, float]:
-    """Best accuracy and best macro-F1 that a predictor reaches which always gives the same answer."""
+def constant_answers(confusion: Counts) -> Counts:
+    """(k, k, k): the confusion matrix of each of the k predictors that always give the same answer."""
     support = confusion.sum(1)
-    shares = support / support.sum()
-    return float(shares.max()), float((2 * shares / (1 + shares)).max() / len(shares))
+    return np.eye(len(support), dtype=np.int64)[:, None, :] * support[None, :, None]
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Values:

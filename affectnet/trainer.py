@@ -73,7 +73,9 @@ def targets_of(faces: Faces, classes: Classes) -> Targets:
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
-    def __init__(self, params: TrainerParams, device: torch.device, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
+    def __init__(
+        self, params: TrainerParams, device: torch.device, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces
+    ) -> None:
         self.params, self.device, self.classes, self.rows = params, device, classes, rows
         self.faces, self.validation = faces, validation
         self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
@@ -84,7 +86,7 @@ class Trainer:
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
         self.objective = build_objective(params.task, loss).to(device)
-        self.optimizer = build_optimizer(params.optimizer, self.network, self.objective.parameters(), device)
+        self.optimizer = build_optimizer(params.optimizer, self.network, device, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged, self.scored = self._averaged() if params.ema else (None, self.network)
         self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None

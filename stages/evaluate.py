@@ -1,6 +1,5 @@
 """Scores the model on the test split, once, from the model file alone: its crops, preprocessing and label order."""
 
-import csv
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -8,17 +7,16 @@ from typing import Any
 import numpy as np
 from pydantic import Field
 
+from affectnet import curves
+from affectnet.answers import DIMENSIONS, Answers, answers
 from affectnet.atomic import replacing, write_json
-from affectnet.dataset import load_faces
-from affectnet.device import choose
-from affectnet.errors import UserError
-from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.faces import read_policy
-from affectnet.inference import logits
+from affectnet.calibration import reliability
+from affectnet.expressions import EXPRESSIONS
+from affectnet.figures import circumplex_svg
 from affectnet.launch import launch
-from affectnet.modelfile import Card, load_model
 from affectnet.params import Runtime, Section
-from affectnet.scores import Counts, Scores, bootstrap_scores, confusion_matrix, constant_floors, interval, scores
+from affectnet.reports import Tree, affect_report, calibration_report, expression_report, merged
+from affectnet.scores import confusion_matrix
 
 
 class EvaluateParams(Section):
@@ -26,103 +24,71 @@ class EvaluateParams(Section):
 
     seed: int = Field(ge=0)
     bootstrap: int = Field(ge=100)
+    flip: bool
+    bins: int = Field(ge=2, le=100)
 
 
 def run(
-    params: EvaluateParams, runtime: Runtime, faces: Path, model: Path, train: Path, *, metrics: Path, confusion: Path, curves: Path
+    params: EvaluateParams,
+    runtime: Runtime,
+    faces: Path,
+    model: Path,
+    train: Path,
+    *,
+    metrics: Path,
+    confusion: Path,
+    calibration: Path,
+    precision_recall: Path,
+    circumplex: Path,
+    learning: Path,
+    loss_weights: Path,
 ) -> str:
-    """Writes the scores with intervals and floors, the confusion table and the learning curves; returns the summary line."""
-    device = choose(runtime.device)
-    network, card = load_model(model)
-    _same_crops(card, faces)
-    test = load_faces(faces, "test", card.image_px, runtime.workers)
-    outputs = logits(network.to(device), test.images, device, card.mean, card.std)
-    codes = np.array([CODES[label] for label in card.labels])
-    true, predicted = test.expression.numpy(), codes[outputs.argmax(1).numpy()]
-    seen = np.union1d(codes, true)
-    counts = confusion_matrix(true, predicted, len(EXPRESSIONS))[np.ix_(seen, seen)]
-    names = [EXPRESSIONS[code] for code in seen]
-    report = {
-        **expression_report(counts, names, params.bootstrap, np.random.default_rng(params.seed)),
-        "faces": len(test),
-        "selection": {"epoch": card.training["epoch"], **_validation(card.training)},
-    }
+    """Writes the scores with intervals and floors, and what the plots show; returns the summary line."""
+    found = answers(model, faces, runtime, params.flip)
+    report = full_report(params, found)
     write_json(metrics, report)
-    write_confusion(confusion, true, predicted)
-    write_curves(curves, train)
-    found, spread = report["expression"], report["interval"]["expression"]
-    return (
-        f"evaluate: {len(test):,} test faces, {len(names)} expressions: "
-        f"accuracy {found['accuracy']:.3f} [{spread['accuracy']['low']:.3f}, {spread['accuracy']['high']:.3f}], "
-        f"macro-F1 {found['macro_f1']:.3f} [{spread['macro_f1']['low']:.3f}, {spread['macro_f1']['high']:.3f}], "
-        f"best constant answer {report['floor']['expression']['accuracy']:.3f}"
-    )
+    shown = found if found.card.labels else None
+    probabilities = found.probabilities if shown else np.empty((0, 0))
+    predicted = found.predicted if shown else np.empty(0, np.int64)
+    names, true = (found.names, found.true) if shown else ([], found.true[:0])
+    curves.write_confusion(confusion, confusion_matrix(true, predicted, len(names)), names)
+    curves.write_reliability(calibration, reliability(probabilities.max(1, initial=0.0), predicted == true, params.bins))
+    curves.write_precision_recall(precision_recall, true, probabilities, names)
+    with replacing(circumplex) as temporary:
+        temporary.write_text(circumplex_svg(found.true_affect, found.affect), encoding="utf-8")
+    curves.write_learning(learning, loss_weights, curves.read_learning(train))
+    return summary(report)
 
 
-def expression_report(counts: Counts, names: list[str], draws: int, generator: np.random.Generator) -> dict[str, Any]:
-    """`expression`, and under `interval` and `floor` the same paths, from the (k, k) confusion matrix of the named classes.
-
-    The interval is the 95 % percentile bootstrap over the test faces; the floor is the best that one constant answer
-    reaches (for a class's recall, a uniform guess among the k names).
-    """
-    found = _by_name(scores(counts), names)
-    low, high = (
-        _by_name(Scores(*bounds), names)
-        for bounds in zip(*(interval(values) for values in vars(bootstrap_scores(counts, draws, generator)).values()), strict=True)
-    )
-    accuracy, macro_f1 = constant_floors(counts)
-    floor = {"accuracy": accuracy, "macro_f1": macro_f1, "recall": dict.fromkeys(names, 1 / len(names))}
-    return {"expression": found, "interval": {"expression": _beside(low, high)}, "floor": {"expression": floor}}
-
-
-def _by_name(found: Scores, names: list[str]) -> dict[str, Any]:
-    per_class = {"recall": found.recall, "precision": found.precision, "f1": found.f1}
-    named = {key: dict(zip(names, map(float, values), strict=True)) for key, values in per_class.items()}
-    return {"accuracy": float(found.accuracy), "macro_f1": float(found.macro_f1), **named}
+def full_report(params: EvaluateParams, found: Answers) -> Tree:
+    """All that metrics/evaluate.json holds."""
+    training = found.card.training
+    validation = {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
+    report: Tree = {"faces": len(found), "selection": {"epoch": training["epoch"], "score": training["score"], **validation}}
+    generator = np.random.default_rng(params.seed)
+    if found.card.labels:
+        report = merged(report, expression_report("expression", found.true, found.logits, found.names, params.bootstrap, generator))
+        report |= calibration_report(found.true, found.logits, found.card.temperature, params.bins)
+        if len(found.card.labels) == len(EXPRESSIONS) and "Contempt" in found.names:
+            seven = found.without("Contempt")
+            report = merged(report, expression_report("expression_7", seven.true, seven.logits, seven.names, params.bootstrap, generator))
+    for column, name in enumerate(DIMENSIONS if found.card.affect else ()):
+        report = merged(report, affect_report(name, found.true_affect[:, column], found.affect[:, column], params.bootstrap, generator))
+    return report
 
 
-def _beside(low: Mapping[str, Any], high: Mapping[str, Any]) -> dict[str, Any]:
-    """Two trees of the same shape as one, with `low` and `high` at its leaves."""
-    return {key: _beside(low[key], high[key]) if isinstance(low[key], dict) else {"low": low[key], "high": high[key]} for key in low}
-
-
-def _validation(training: Mapping[str, Any]) -> dict[str, float]:
-    return {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
-
-
-def _same_crops(card: Card, faces: Path) -> None:
-    """Errors: UserError when the faces were cut otherwise than those that the model learned from."""
-    policy = read_policy(faces)
-    if policy != card.crop:
-        differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
-        raise UserError(
-            f"{faces}: cut with another policy than the model's training crops ({', '.join(differing)} differ); run `dvc repro`"
-        )
-
-
-def write_confusion(path: Path, true: np.ndarray, predicted: np.ndarray) -> None:
-    """A row `actual,predicted` a face for DVC's confusion template, sorted, so that no row can be traced to its face."""
-    pairs = sorted(zip(true.tolist(), predicted.tolist(), strict=True))
-    _write_csv(path, ["actual", "predicted"], [[EXPRESSIONS[a], EXPRESSIONS[b]] for a, b in pairs])
-
-
-def write_curves(path: Path, train: Path) -> None:
-    """One row an epoch with every metric that DVCLive logged, republished where Git keeps it."""
-    folder = train / "plots" / "metrics"
-    columns: dict[str, list[str]] = {}
-    for file in sorted(folder.rglob("*.tsv")):
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines, delimiter="\t"))[1:]
-        columns[file.relative_to(folder).with_suffix("").as_posix().replace("/", "_")] = [value for _, value in rows]
-    if not columns:
-        raise UserError(f"{folder}: holds no learning curves; run `dvc repro -f train`")
-    epochs = range(1, len(next(iter(columns.values()))) + 1)
-    _write_csv(path, ["epoch", *columns], [list(row) for row in zip(epochs, *columns.values(), strict=True)])
-
-
-def _write_csv(path: Path, header: list[str], rows: list[list[Any]]) -> None:
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+def summary(report: Mapping[str, Any]) -> str:
+    """One line: the first scores with their intervals and the floors."""
+    parts = []
+    for name, score, label in (
+        ("expression", "accuracy", "accuracy"),
+        ("expression", "macro_f1", "macro-F1"),
+        *((name, "ccc", f"{name} CCC") for name in DIMENSIONS),
+    ):
+        if name in report:
+            spread, floor = report["interval"][name][score], report["floor"][name][score]
+            parts.append(f"{label} {report[name][score]:.3f} [{spread['low']:.3f}, {spread['high']:.3f}], floor {floor:.3f}")
+    return f"evaluate: {report['faces']:,} test faces; {'; '.join(parts)}"
 
 
 if __name__ == "__main__":

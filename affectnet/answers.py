@@ -1,0 +1,95 @@
+"""What a model file answers on the test split, beside the truth."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from affectnet.dataset import load_faces
+from affectnet.device import choose
+from affectnet.errors import UserError
+from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.faces import read_policy
+from affectnet.inference import predict
+from affectnet.modelfile import Card, load_model
+from affectnet.params import Runtime
+
+DIMENSIONS = ("valence", "arousal")
+
+
+@dataclass(frozen=True)
+class Answers:
+    """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
+
+    logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
+    affect (n, 2), or (n, 0) when the model gives none.
+    """
+
+    card: Card
+    codes: NDArray[np.int64]
+    true: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    true_affect: NDArray[np.float64]
+    affect: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.true)
+
+    @property
+    def names(self) -> list[str]:
+        return [EXPRESSIONS[code] for code in self.codes]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(n, k), calibrated by the model's temperature."""
+        found: NDArray[np.float64] = softmax(self.logits / self.card.temperature, axis=1)
+        return found
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(n,) positions of the largest logits."""
+        return self.logits.argmax(1)
+
+    def without(self, name: str) -> "Answers":
+        """The faces of the other expressions, answered as if the model had never heard of this one."""
+        dropped = self.names.index(name)
+        faces, columns = self.true != dropped, np.arange(len(self.codes)) != dropped
+        true = self.true[faces] - (self.true[faces] > dropped)
+        affect, true_affect = self.affect[faces], self.true_affect[faces]
+        return Answers(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+
+
+def answers(model: Path, faces: Path, runtime: Runtime, flip: bool) -> Answers:
+    """Runs the model file over the test split. flip: averages the outputs for each face and its mirror image.
+
+    Errors: UserError as `load_model`, and when the faces were cut otherwise than those that the model learned from.
+    """
+    device = choose(runtime.device)
+    network, card = load_model(model)
+    _same_crops(model, card, faces)
+    test = load_faces(faces, "test", card.image_px, runtime.workers)
+    outputs = predict(network.to(device), test.images, device, len(card.labels), card.mean, card.std, flip)
+    known = np.array([CODES[label] for label in card.labels], np.int64)
+    expression = test.expression.numpy()
+    logits = np.full((len(test), len(EXPRESSIONS)), -np.inf)
+    logits[:, known] = outputs.logits.numpy()
+    codes = np.union1d(known, expression)
+    return Answers(
+        card,
+        codes,
+        np.searchsorted(codes, expression),
+        logits[:, codes],
+        np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64),
+        outputs.affect.numpy().astype(np.float64),
+    )
+
+
+def _same_crops(model: Path, card: Card, faces: Path) -> None:
+    policy = read_policy(faces)
+    if policy != card.crop:
+        differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
+        raise UserError(
+            f"{faces}: cut with another policy than the training crops of {model} ({', '.join(differing)} differ); run `dvc repro`"
+        )

@@ -1,0 +1,149 @@
+"""What a test split says of a model: every score, with its interval and its floor, as trees of plain numbers.
+
+A score's 95 % interval is the percentile bootstrap over the test faces, its floor what the best constant answer reaches.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import softmax
+
+from affectnet.affect_scores import affect_scores, constant_affect_floors
+from affectnet.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
+from affectnet.calibration import negative_log_likelihood, reliability
+from affectnet.scores import Counts, confusion_matrix, constant_answers, interval, resampled, scores
+
+Values = NDArray[np.float64]
+Tree = dict[str, Any]
+CHUNK = 250
+"""Resamples scored at once, so that memory stays at some tens of megabytes for 4,000 faces."""
+
+
+def expression_report(
+    name: str, true: NDArray[np.integer], logits: Values, names: list[str], draws: int, generator: np.random.Generator
+) -> Tree:
+    """Under `name`, and with the same paths under `interval` and `floor`, the scores of an expression classifier.
+
+    true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. AUC and AUCPR
+    are means over the classes. `skew_normalised` is as if each class had as many test faces.
+    """
+    probabilities = softmax(logits, axis=1)
+    counts = confusion_matrix(true, probabilities.argmax(1), len(names))
+    found = merged(counted(counts, names), ranked(true, probabilities, np.ones((1, len(true)))))
+    spread = merged(
+        counted(resampled(counts, draws, generator), names),
+        _chunked(lambda mass: ranked(true, probabilities, mass), len(true), draws, generator),
+    )
+    shares = counts.sum(1) / counts.sum()
+    constant = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
+    ranking = {"auc": 0.5, "aucpr": float(shares[shares > 0].mean())}
+    ranking["skew_normalised"] = {"auc": 0.5, "aucpr": 1 / int((shares > 0).sum())}  # type: ignore[assignment]
+    floor = merged(constant, ranking) | {"recall": dict.fromkeys(names, 1 / len(names))}
+    return _report(name, found, spread, floor)
+
+
+def counted(counts: Counts, names: list[str]) -> Tree:
+    """All scores of (…, k, k) confusion matrices."""
+    found, equal = scores(counts), skew_normalised(counts)
+    per_class = {"recall": found.recall, "precision": found.precision, "f1": found.f1}
+    return {
+        "accuracy": found.accuracy,
+        "macro_f1": found.macro_f1,
+        "kappa": cohens_kappa(counts),
+        "alpha": krippendorffs_alpha(counts),
+        "skew_normalised": {
+            "accuracy": scores(equal).accuracy,
+            "macro_f1": scores(equal).macro_f1,
+            "kappa": cohens_kappa(equal),
+            "alpha": krippendorffs_alpha(equal),
+        },
+        **{key: dict(zip(names, np.moveaxis(values, -1, 0), strict=True)) for key, values in per_class.items()},
+    }
+
+
+def ranked(true: NDArray[np.integer], probabilities: Values, mass: Values) -> Tree:
+    """Mean AUC and AUCPR over the classes, for each row of (draws, n) weights of the faces."""
+    auc, aucpr = ranking_scores(true, probabilities, mass)
+    equal_auc, equal_aucpr = ranking_scores(true, probabilities, equal_class_weights(true, mass))
+    return {
+        "auc": _mean(auc),
+        "aucpr": _mean(aucpr),
+        "skew_normalised": {"auc": _mean(equal_auc), "aucpr": _mean(equal_aucpr)},
+    }
+
+
+def affect_report(name: str, true: Values, predicted: Values, draws: int, generator: np.random.Generator) -> Tree:
+    """`valence` or `arousal`, by `name`, with intervals and floors, over the faces whose (n,) truth is finite."""
+    known = np.isfinite(true)
+    t, p = true[known].astype(np.float64), predicted[known].astype(np.float64)
+    rows = generator.integers(len(t), size=(draws, len(t)))
+    parts = [vars(affect_scores(t[part], p[part])) for part in np.array_split(rows, -(-draws // CHUNK))]
+    spread = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    return _report(name, vars(affect_scores(t, p)), spread, vars(constant_affect_floors(t)))
+
+
+def calibration_report(true: NDArray[np.integer], logits: Values, temperature: float, bins: int) -> Tree:
+    """Expected calibration error and negative log likelihood, as they are and with the model's temperature.
+
+    The likelihood is over the faces whose expression the model knows.
+    """
+    found: Tree = {"temperature": temperature}
+    known = np.isfinite(logits[np.arange(len(true)), true])
+    for suffix, scale in (("", temperature), ("_uncalibrated", 1.0)):
+        probabilities = softmax(logits / scale, axis=1)
+        right = probabilities.argmax(1) == true
+        found[f"ece{suffix}"] = reliability(probabilities.max(1), right, bins).ece
+        found[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
+    return {"calibration": found}
+
+
+def mapped(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
+    """The tree with each leaf changed."""
+    return {key: mapped(value, change) if isinstance(value, Mapping) else change(value) for key, value in tree.items()}
+
+
+def _report(name: str, found: Tree, spread: Tree, floor: Tree) -> Tree:
+    def bounds(values: Values) -> dict[str, float]:
+        low, high = interval(values)
+        return {"low": float(low), "high": float(high)}
+
+    return {
+        name: mapped(_finite(found), lambda value: float(np.squeeze(value))),
+        "interval": {name: mapped(_finite(spread), bounds)},
+        "floor": {name: mapped(floor, float)},
+    }
+
+
+def _finite(tree: Mapping[str, Any]) -> Tree:
+    """Without the leaves that have no value: a ranking where a single class has faces."""
+    kept = {key: _finite(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    return {key: value for key, value in kept.items() if isinstance(value, Mapping) or np.isfinite(value).all()}
+
+
+def _chunked(score: Callable[[Values], Tree], n: int, draws: int, generator: np.random.Generator) -> Tree:
+    """The scores of `draws` resamples of n faces, from their counts, some at a time."""
+    parts = [
+        score(generator.multinomial(n, np.full(n, 1 / n), size=len(part))) for part in np.array_split(np.arange(draws), -(-draws // CHUNK))
+    ]
+    return _joined(parts)
+
+
+def _joined(parts: list[Tree]) -> Tree:
+    return {
+        key: _joined([part[key] for part in parts]) if isinstance(value, Mapping) else np.concatenate([part[key] for part in parts])
+        for key, value in parts[0].items()
+    }
+
+
+def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
+    """Both trees' leaves as one tree."""
+    return {**one, **other, **{key: merged(one[key], other[key]) for key in one if key in other}}
+
+
+def _mean(per_class: Values) -> Values:
+    """Mean over the last axis, of the classes that can be ranked."""
+    known = np.isfinite(per_class)
+    total = np.where(known, per_class, 0.0).sum(-1)
+    return np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
