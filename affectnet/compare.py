@@ -1,0 +1,154 @@
+"""Whether two models differ by more than chance, on the same test faces: `python -m affectnet.compare main my-experiment`.
+
+Each argument is a model file, or a Git revision or DVC experiment whose model is in the cache.
+"""
+
+import argparse
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import dvc.api
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import binomtest
+
+from affectnet.affect_scores import affect_scores
+from affectnet.answers import DIMENSIONS, Answers, answers
+from affectnet.errors import UserError, exit_code
+from affectnet.params import Runtime
+from affectnet.scores import interval, scores
+
+MODEL = "models/model.safetensors"
+CHUNK = 250
+"""Resamples scored at once."""
+
+
+@dataclass(frozen=True)
+class Difference:
+    """Second less first of one score, with its 95 % interval and the two-sided p-value of the paired bootstrap."""
+
+    name: str
+    first: float
+    second: float
+    low: float
+    high: float
+    p: float
+
+
+def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> tuple[int, int, float]:
+    """Faces that only the first, and only the second got right, and the exact two-sided p-value (McNemar 1947).
+
+    Under equal error rates the discordant faces fall to either side with probability 1/2: a binomial test. 1 without any.
+    """
+    only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
+    discordant = only_first + only_second
+    return only_first, only_second, float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+
+
+def paired_bootstrap(
+    name: str, score: Callable[[NDArray[np.int64], int], NDArray[np.float64]], faces: int, draws: int, generator: np.random.Generator
+) -> Difference:
+    """Resamples the faces, the same for both models (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
+
+    score: (…, n) rows and which model (0 or 1) → (…) scores. The p-value is twice the smaller share of resamples on one side
+    of no difference, of draws + 1, at most 1.
+    """
+    rows = generator.integers(faces, size=(draws, faces))
+    parts = [score(part, 1) - score(part, 0) for part in np.array_split(rows, -(-draws // CHUNK))]
+    differences = np.concatenate(parts)
+    low, high = interval(differences)
+    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
+    whole = np.arange(faces)[None]
+    first, second = (float(score(whole, model)[0]) for model in (0, 1))
+    return Difference(name, first, second, float(low), float(high), min(1.0, 2 * (tail + 1) / (draws + 1)))
+
+
+def differences(first: Answers, second: Answers, draws: int, generator: np.random.Generator) -> list[Difference]:
+    """The differences in all that both models answer."""
+    found, pair = [], (first, second)
+    if first.card.labels and second.card.labels:
+        predicted = [one.codes[one.predicted] for one in pair]
+        true = first.codes[first.true]
+        classes = np.union1d(first.codes, second.codes)
+
+        def expression(name: str) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
+            def score(rows: NDArray[np.int64], model: int) -> NDArray[np.float64]:
+                cells = np.searchsorted(classes, true) * len(classes) + np.searchsorted(classes, predicted[model])
+                offset = np.arange(len(rows))[:, None] * len(classes) ** 2
+                counts = np.bincount((cells[rows] + offset).ravel(), minlength=len(rows) * len(classes) ** 2)
+                values: NDArray[np.float64] = getattr(scores(counts.reshape(len(rows), len(classes), len(classes))), name)
+                return values
+
+            return score
+
+        for name in ("accuracy", "macro_f1"):
+            found.append(paired_bootstrap(f"expression.{name}", expression(name), len(first), draws, generator))
+    for column, dimension in enumerate(DIMENSIONS if first.card.affect and second.card.affect else ()):
+        truth = first.true_affect[:, column]
+        known = np.flatnonzero(np.isfinite(truth))
+        for name in ("ccc", "rmse"):
+
+            def affect(rows: NDArray[np.int64], model: int, name: str = name, column: int = column) -> NDArray[np.float64]:
+                at = known[rows]
+                values: NDArray[np.float64] = getattr(affect_scores(first.true_affect[at, column], pair[model].affect[at, column]), name)
+                return values
+
+            found.append(paired_bootstrap(f"{dimension}.{name}", affect, len(known), draws, generator))
+    return found
+
+
+@contextmanager
+def model_file(argument: str) -> Iterator[Path]:
+    """The path of a model file that the argument names. Errors: UserError when it names neither a file nor a revision with one."""
+    if Path(argument).is_file():
+        yield Path(argument)
+        return
+    try:
+        content = dvc.api.read(MODEL, rev=argument, mode="rb")
+    except Exception as error:  # DVC has no common class for what may go wrong here, from an unknown revision to a lost cache
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise UserError(f"{argument}: neither a file nor a revision whose {MODEL} is in the cache: {reason}") from None
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "model.safetensors"
+        path.write_bytes(content)
+        yield path
+
+
+def report(first: Answers, second: Answers, names: tuple[str, str], draws: int, seed: int) -> str:
+    """The comparison as lines of text. Errors: UserError when the models have no task in common."""
+    found = differences(first, second, draws, np.random.default_rng(seed))
+    if not found:
+        raise UserError(f"{names[0]} and {names[1]}: one gives expressions alone, the other valence and arousal alone; nothing to compare")
+    lines = [f"{len(first):,} test faces; first: {names[0]}; second: {names[1]}", ""]
+    lines.append(f"{'score':<22}{'first':>8}{'second':>8}{'second - first, 95 %':>28}{'p':>9}")
+    for d in found:
+        spread = f"{d.second - d.first:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        lines.append(f"{d.name:<22}{d.first:>8.3f}{d.second:>8.3f}{spread:>28}{d.p:>9.4f}")
+    if first.card.labels and second.card.labels:
+        true = first.codes[first.true]
+        one, other, p = mcnemar(*(answer.codes[answer.predicted] == true for answer in (first, second)))
+        lines += ["", f"McNemar: only the first is right on {one:,} faces, only the second on {other:,}; exact p = {p:.4f}"]
+    lines.append(f"p by paired bootstrap, {draws:,} resamples; small: the difference is not chance in the faces (seeds are another matter)")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m affectnet.compare", description=__doc__)
+    parser.add_argument("first", help="model file, Git revision or DVC experiment")
+    parser.add_argument("second")
+    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is answered")
+    parser.add_argument("--draws", type=int, default=10_000, help="resamples of the faces")
+    parser.add_argument("--seed", type=int, default=23)
+    parser.add_argument("--flip", action="store_true", help="average each face and its mirror image")
+    given = parser.parse_args()
+    runtime = Runtime(device="auto", workers=0)
+    with model_file(given.first) as one, model_file(given.second) as other:
+        pair = [answers(path, given.faces, runtime, given.flip) for path in (one, other)]
+    print(report(pair[0], pair[1], (given.first, given.second), given.draws, given.seed))
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))
