@@ -8,6 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import dvc.api
@@ -21,6 +22,7 @@ from affectnet.errors import UserError, exit_code
 from affectnet.params import Runtime
 from affectnet.scores import interval, scores
 
+Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"
 CHUNK = 250
 """Resamples scored at once."""
@@ -49,7 +51,7 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
 
 
 def paired_bootstrap(
-    name: str, score: Callable[[NDArray[np.int64], int], NDArray[np.float64]], faces: int, draws: int, generator: np.random.Generator
+    name: str, score: Callable[[NDArray[np.int64], int], Values], faces: int, draws: int, generator: np.random.Generator
 ) -> Difference:
     """Resamples the faces, the same for both models (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
 
@@ -70,34 +72,34 @@ def differences(first: Answers, second: Answers, draws: int, generator: np.rando
     """The differences in all that both models answer."""
     found, pair = [], (first, second)
     if first.card.labels and second.card.labels:
-        predicted = [one.codes[one.predicted] for one in pair]
-        true = first.codes[first.true]
         classes = np.union1d(first.codes, second.codes)
-
-        def expression(name: str) -> Callable[[NDArray[np.int64], int], NDArray[np.float64]]:
-            def score(rows: NDArray[np.int64], model: int) -> NDArray[np.float64]:
-                cells = np.searchsorted(classes, true) * len(classes) + np.searchsorted(classes, predicted[model])
-                offset = np.arange(len(rows))[:, None] * len(classes) ** 2
-                counts = np.bincount((cells[rows] + offset).ravel(), minlength=len(rows) * len(classes) ** 2)
-                values: NDArray[np.float64] = getattr(scores(counts.reshape(len(rows), len(classes), len(classes))), name)
-                return values
-
-            return score
-
+        true = np.searchsorted(classes, first.codes[first.true])
+        cells = [true * len(classes) + np.searchsorted(classes, one.codes[one.predicted]) for one in pair]
         for name in ("accuracy", "macro_f1"):
-            found.append(paired_bootstrap(f"expression.{name}", expression(name), len(first), draws, generator))
+            score = partial(_expression_score, name, cells, len(classes))
+            found.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
     for column, dimension in enumerate(DIMENSIONS if first.card.affect and second.card.affect else ()):
-        truth = first.true_affect[:, column]
-        known = np.flatnonzero(np.isfinite(truth))
+        known = np.isfinite(first.true_affect[:, column])
+        true = first.true_affect[known, column]
+        predicted = [one.affect[known, column] for one in pair]
         for name in ("ccc", "rmse"):
-
-            def affect(rows: NDArray[np.int64], model: int, name: str = name, column: int = column) -> NDArray[np.float64]:
-                at = known[rows]
-                values: NDArray[np.float64] = getattr(affect_scores(first.true_affect[at, column], pair[model].affect[at, column]), name)
-                return values
-
-            found.append(paired_bootstrap(f"{dimension}.{name}", affect, len(known), draws, generator))
+            found.append(
+                paired_bootstrap(f"{dimension}.{name}", partial(_affect_score, name, true, predicted), len(true), draws, generator)
+            )
     return found
+
+
+def _expression_score(name: str, cells: list[NDArray[np.int64]], k: int, rows: NDArray[np.int64], model: int) -> Values:
+    """cells: (n,) cell of each face in the model's k × k confusion matrix."""
+    offset = np.arange(len(rows))[:, None] * k**2
+    counts = np.bincount((cells[model][rows] + offset).ravel(), minlength=len(rows) * k**2)
+    values: Values = getattr(scores(counts.reshape(len(rows), k, k)), name)
+    return values
+
+
+def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArray[np.int64], model: int) -> Values:
+    values: Values = getattr(affect_scores(true[rows], predicted[model][rows]), name)
+    return values
 
 
 @contextmanager

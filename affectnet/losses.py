@@ -235,20 +235,20 @@ def class_gradients(features: torch.Tensor, logits: torch.Tensor, targets: torch
 
 def build_loss(params: LossParams, classes: Classes) -> ExpressionLoss:
     """The loss that the entry names."""
-    ones = torch.ones(len(classes))
+    weights, ones, smoothing = classes.weights.float(), torch.ones(len(classes)), params.label_smoothing
     match params:
-        case UnadjustedParams(function="weighted"):
-            return ExpressionLoss(classes.weights.float(), params.label_smoothing)
+        case UnadjustedParams():
+            found = ExpressionLoss(weights if params.function == "weighted" else ones, smoothing)
         case FocalParams():
-            return FocalLoss(classes.weights.float() if params.weighted else ones, params)
+            found = FocalLoss(weights if params.weighted else ones, params)
         case LogitAdjustedParams():
-            return LogitAdjustedLoss(classes.shown, params.tau, params.label_smoothing)
+            found = LogitAdjustedLoss(classes.shown, params.tau, smoothing)
         case BalancedSoftmaxParams():
-            return LogitAdjustedLoss(classes.shown, 1.0, params.label_smoothing)
+            found = LogitAdjustedLoss(classes.shown, 1.0, smoothing)
         case LdamParams():
-            return LdamLoss(classes, params)
+            found = LdamLoss(classes, params)
         case DynamicLearnedParams():
-            return DynamicLearnedLoss(classes, params)
+            found = DynamicLearnedLoss(classes, params)
         case DynamicParams():
-            return DynamicLoss(classes, params)
-    return ExpressionLoss(ones, params.label_smoothing)
+            found = DynamicLoss(classes, params)
+    return found

@@ -46,7 +46,7 @@ class Sam:
 
     def __init__(self, optimizer: torch.optim.Optimizer, rho: float, network: nn.Module) -> None:
         self.optimizer, self.rho = optimizer, rho
-        self.norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
+        self.norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -58,18 +58,20 @@ class Sam:
     def load_state_dict(self, state: dict[str, Any]) -> None:
         self.optimizer.load_state_dict(state)
 
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
     def step(self, closure: Closure) -> torch.Tensor:
         """closure: clears the gradients, makes new ones, returns the loss. Returns the loss at θ."""
         draws = _random_state()
         loss = closure()
         moved = self._climb()
         _set_random_state(draws)
-        momenta = [norm.momentum for norm in self.norms]
         for norm in self.norms:
-            norm.momentum = 0.0
+            norm.track_running_stats = False
         closure()
-        for norm, momentum in zip(self.norms, momenta, strict=True):
-            norm.momentum = momentum
+        for norm in self.norms:
+            norm.track_running_stats = True
         with torch.no_grad():
             for parameter, origin in moved:
                 parameter.copy_(origin)
@@ -93,9 +95,7 @@ class Sam:
 Optimizer = torch.optim.Optimizer | Sam
 
 
-def build_optimizer(
-    params: OptimizerParams, network: nn.Module, device: torch.device, extra: Iterable[nn.Parameter] = ()
-) -> Optimizer:
+def build_optimizer(params: OptimizerParams, network: nn.Module, device: torch.device, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
     """The optimiser over the network's parameters, fused on a GPU; `extra` parameters (of the loss) are never decayed.
 
     adam: weight decay as an L2 term in the gradient (Kingma & Ba 2015); adamw: decoupled (Loshchilov & Hutter 2019).

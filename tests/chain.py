@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from affectnet.launch import arguments
-from affectnet.params import Runtime, Section
+from affectnet.params import Runtime, Section, read_document
 from affectnet.pointer import Pointer
+
+ROOT = Path(__file__).parent.parent
 
 TINY: dict[str, Any] = {
     "architecture": "vgg16_bn",
@@ -17,10 +19,18 @@ TINY: dict[str, Any] = {
     "weights": "none",
     "head": "pooled",
     "dropout": 0.2,
+    "stochastic_depth": 0.0,
     "image_px": 32,
     "freeze_epochs": 0,
 }
 """The smallest network that the tests train, as an entry of `models`."""
+
+CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks"}
+
+
+def entry(switch: str, name: str, **changes: Any) -> dict[str, Any]:
+    """An entry of a shipped catalogue, changed: `entry("optimizer", "sgd", lr=1e-2)`."""
+    return {**read_document(ROOT / "params.yaml")[CATALOGUES[switch]][name], **changes}
 
 
 def run_stage(stage: str, **changes: Any) -> str:

@@ -1,9 +1,28 @@
+from typing import Any
+
 import pytest
 import torch
+from chain import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import TypeAdapter
+from torch.nn import functional
 
-from affectnet.losses import LossParams, build_loss
+from affectnet.losses import Classes, DynamicLearnedLoss, DynamicLoss, ExpressionLoss, LossParams, build_loss, class_gradients
+from affectnet.params import read_document
+
+ADAPTER: TypeAdapter[Any] = TypeAdapter(LossParams)
+SEEDS = st.integers(0, 1000)
+CATALOGUE = read_document(ROOT / "params.yaml")["losses"]
+
+
+def classes(shown: list[int], weights: list[float] | None = None) -> Classes:
+    count = len(shown)
+    return Classes(torch.arange(count), torch.tensor(weights or [1.0] * count), torch.tensor(shown))
+
+
+def loss(name: str, given: Classes, **changes: Any) -> ExpressionLoss:
+    return build_loss(ADAPTER.validate_python({**CATALOGUE[name], **changes}), given)
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -11,19 +30,147 @@ def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
     return torch.randn(16, 5, generator=generator), torch.randint(5, (16,), generator=generator)
 
 
-@given(st.integers(0, 1000), st.floats(0.01, 100))
+def one_hot(labels: torch.Tensor) -> torch.Tensor:
+    return functional.one_hot(labels, 5).float()
+
+
+EVEN, SKEWED = classes([7] * 5), classes([50, 20, 9, 4, 2], [1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+@pytest.mark.parametrize("given", [EVEN, SKEWED])
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_every_loss_of_the_catalogue_has_a_gradient_and_falls_with_the_right_answer(name: str, given: Classes) -> None:
+    logits, labels = batch(1)
+    logits.requires_grad_()
+    found = loss(name, given)
+    value = found(logits, one_hot(labels))
+    value.backward()
+    assert value > 0 and logits.grad is not None and logits.grad.isfinite().all() and logits.grad.abs().sum() > 0
+    assert found(logits - 0.1 * logits.grad, one_hot(labels)) < value
+
+
+@given(SEEDS)
+def test_plain_is_torchs_cross_entropy(seed: int) -> None:
+    logits, labels = batch(seed)
+    for smoothing in (0.0, 0.1):
+        expected = functional.cross_entropy(logits, labels, label_smoothing=smoothing)
+        assert float(loss("plain", EVEN, label_smoothing=smoothing)(logits, one_hot(labels))) == pytest.approx(float(expected), rel=1e-4)
+
+
+@given(SEEDS, st.floats(0.01, 100))
 def test_equal_weights_are_plain_whatever_their_scale(seed: int, scale: float) -> None:
-    logits, targets = batch(seed)
-    plain = build_loss(LossParams(function="plain", label_smoothing=0.0), torch.ones(5))
-    weighted = build_loss(LossParams(function="weighted", label_smoothing=0.0), torch.full((5,), scale))
-    assert float(weighted(logits, targets)) == pytest.approx(float(plain(logits, targets)), rel=1e-4)
+    logits, labels = batch(seed)
+    weighted = loss("weighted", classes([7] * 5, [scale] * 5))
+    assert float(weighted(logits, one_hot(labels))) == pytest.approx(float(loss("plain", EVEN)(logits, one_hot(labels))), rel=1e-4)
 
 
 def test_weighted_is_the_weighted_mean_of_the_log_losses() -> None:
-    logits, targets = batch(3)
-    weights = torch.tensor([1.0, 2.0, 3.0, 4.0, 5.0])
-    each = -torch.log_softmax(logits, 1)[torch.arange(16), targets]
-    expected = (weights[targets] * each).sum() / weights[targets].sum()
-    assert build_loss(LossParams(function="weighted", label_smoothing=0.0), weights)(logits, targets) == pytest.approx(
-        float(expected), rel=1e-5
-    )
+    logits, labels = batch(3)
+    expected = functional.cross_entropy(logits, labels, weight=SKEWED.weights)
+    assert float(loss("weighted", SKEWED)(logits, one_hot(labels))) == pytest.approx(float(expected), rel=1e-5)
+
+
+@given(SEEDS)
+def test_laws_under_which_a_loss_is_plain(seed: int) -> None:
+    logits, labels = batch(seed)
+    plain = float(loss("plain", EVEN)(logits, one_hot(labels)))
+    same = [
+        loss("focal", SKEWED, gamma=0.0),
+        loss("logit_adjusted", SKEWED, tau=0.0),
+        loss("logit_adjusted", EVEN),
+        loss("balanced_softmax", EVEN),
+        loss("ldam", SKEWED, margin=0.0),
+        loss("dynamic", SKEWED),
+        loss("dynamic_learned", SKEWED),
+    ]
+    assert [float(other(logits, one_hot(labels))) for other in same] == pytest.approx([plain] * len(same), rel=1e-4)
+
+
+@given(SEEDS)
+def test_balanced_softmax_is_logit_adjustment_with_tau_1(seed: int) -> None:
+    """Ren et al. 2020, eq. 4: n_y exp(z_y) / Σ n_c exp(z_c)."""
+    logits, labels = batch(seed)
+    mass = SKEWED.shown * logits.double().exp()
+    expected = -(mass[torch.arange(16), labels] / mass.sum(1)).log().mean()
+    for name in ("balanced_softmax", "logit_adjusted"):
+        assert float(loss(name, SKEWED)(logits, one_hot(labels))) == pytest.approx(float(expected), rel=1e-4)
+
+
+def test_focal_by_hand() -> None:
+    """p = 0.75 for the truth, γ = 2: (1/4)² · −log 0.75."""
+    logits = torch.log(torch.tensor([[0.75, 0.25]]))
+    found = loss("focal", classes([1, 1]), gamma=2.0)(logits, torch.tensor([[1.0, 0.0]]))
+    assert float(found) == pytest.approx(0.0625 * 0.2876821, rel=1e-4)
+
+
+def test_ldam_takes_the_margin_from_the_truths_logit_alone_and_reweights_late() -> None:
+    shown = classes([16, 1], [1.0, 9.0])
+    found = loss("ldam", shown, margin=2.0, reweight_from=0.5)
+    logits = torch.zeros(1, 2)
+    assert found.adjusted(logits, torch.tensor([[0.0, 1.0]])).tolist() == [[0, -2]]
+    assert found.adjusted(logits, torch.tensor([[1.0, 0.0]])).tolist() == [[-1, 0]]  # 16^(−1/4) = 1/2
+    found.start_epoch(4, 10)
+    assert found.weight.tolist() == [1, 1]
+    found.start_epoch(5, 10)
+    assert found.weight.tolist() == [1, 9]
+
+
+@given(SEEDS)
+def test_a_soft_target_is_the_mean_of_its_parts_and_an_empty_row_does_not_count(seed: int) -> None:
+    logits, labels = batch(seed)
+    other = labels.roll(1)
+    mixed = 0.3 * one_hot(labels) + 0.7 * one_hot(other)
+    plain = loss("plain", EVEN)
+    expected = 0.3 * plain(logits, one_hot(labels)) + 0.7 * plain(logits, one_hot(other))
+    assert float(plain(logits, mixed)) == pytest.approx(float(expected), rel=1e-4)
+    half = one_hot(labels) * (torch.arange(16) < 8)[:, None]
+    assert float(plain(logits, half)) == pytest.approx(float(plain(logits[:8], one_hot(labels[:8]))), rel=1e-4)
+    assert float(plain(logits, torch.zeros(16, 5))) == 0
+
+
+@given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=1, max_size=30), st.sampled_from(["equal", "weights"]))
+def test_dynamic_weights_average_to_one_and_stay_within_bounds(recalls: list[list[float]], start: str) -> None:
+    found = loss("dynamic", SKEWED, start=start, rate=2.0, most=4.0)
+    for recall in recalls:
+        found.end_epoch(torch.tensor(recall))
+        assert float(found.weight.mean()) == pytest.approx(1, abs=1e-5)
+        assert float(found.weight.min()) > 0.2 and float(found.weight.max()) < 5
+
+
+def test_dynamic_weights_rise_where_the_recall_is_low_by_the_stated_rule() -> None:
+    found = loss("dynamic", classes([1, 1]), rate=0.5)
+    assert isinstance(found, DynamicLoss)
+    found.end_epoch(torch.tensor([0.9, 0.3]))
+    expected = torch.exp(0.5 * (0.6 - torch.tensor([0.9, 0.3])))
+    torch.testing.assert_close(found.weight, expected / expected.mean())
+    found.end_epoch(torch.tensor([0.6, 0.6]))
+    torch.testing.assert_close(found.weight, expected / expected.mean())
+
+
+def test_class_gradients_are_autograds_of_the_last_layer() -> None:
+    generator = torch.Generator().manual_seed(2)
+    features, labels = torch.randn(12, 7, generator=generator), torch.tensor([0, 1, 2] * 4)
+    layer = torch.nn.Linear(7, 4)
+    found = class_gradients(features, layer(features).detach(), functional.one_hot(labels, 4).float())
+    for code in range(3):
+        layer.zero_grad()
+        functional.cross_entropy(layer(features[labels == code]), labels[labels == code]).backward()  # type: ignore[no-untyped-call]
+        assert layer.weight.grad is not None
+        torch.testing.assert_close(found[code], layer.weight.grad.flatten())
+    assert not found[3].any()
+
+
+def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() -> None:
+    """The look-ahead is a descent: moving the weights as it says lowers the validation loss after a step of SGD."""
+    found = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
+    assert isinstance(found, DynamicLearnedLoss)
+    helpful, harmful = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 0.0])
+    found.look_ahead(torch.stack([helpful, harmful, torch.zeros(2)]), torch.stack([helpful, helpful, helpful]))
+    assert found.weight[0] > found.weight[2] > found.weight[1] and float(found.weight.mean()) == pytest.approx(1)
+
+
+def test_the_state_of_a_loss_can_be_kept_and_taken_up() -> None:
+    first, second = loss("dynamic", SKEWED), loss("dynamic", SKEWED)
+    first.end_epoch(torch.tensor([0.1, 0.5, 0.5, 0.9, 0.2]))
+    second.load_state_dict(first.state_dict())
+    assert torch.equal(first.weight, second.weight) and not torch.equal(first.weight, torch.ones(5))

@@ -1,31 +1,111 @@
+from typing import Any
+
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import nn
 
-from affectnet.optimizers import OptimizerParams, ScheduleParams, build_optimizer, learning_rate_factor
+from affectnet.optimizers import OptimizerParams, Sam, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
+
+CPU = torch.device("cpu")
 
 
 def entry(algorithm: str, **changes: object) -> OptimizerParams:
     return OptimizerParams.model_validate(
-        {"algorithm": algorithm, "lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "nesterov": True, **changes}
-    )
+        {
+            "algorithm": algorithm, "lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "nesterov": True, "layer_decay": 1.0, "sam_rho": 0.0,
+            **changes,
+        }
+    )  # fmt: skip
 
 
 def schedule(shape: str, warmup: float = 0.0) -> ScheduleParams:
     return ScheduleParams.model_validate({"shape": shape, "warmup_epochs": warmup, "step_epochs": 4, "gamma": 0.5})
 
 
+def network(seed: int = 0) -> nn.Sequential:
+    torch.manual_seed(seed)
+    return nn.Sequential(nn.Linear(3, 8), nn.BatchNorm1d(8), nn.ReLU(), nn.Dropout(0.5), nn.Linear(8, 2))
+
+
+def train(optimizer: Any, module: nn.Module, steps: int = 3) -> dict[str, torch.Tensor]:
+    torch.manual_seed(5)
+    inputs, targets = torch.randn(16, 3), torch.randint(2, (16,))
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        loss = nn.functional.cross_entropy(module(inputs), targets)
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    for _ in range(steps):
+        optimizer.step(closure)
+    return module.state_dict()
+
+
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_each_algorithm_gets_its_values(name: str, kind: type) -> None:
-    optimizer = build_optimizer(entry(name), [torch.nn.Parameter(torch.ones(2))], torch.device("cpu"))
-    group = optimizer.param_groups[0]
+    optimizer = build_optimizer(entry(name), network(), CPU)
+    (group,) = optimizer.param_groups
     assert type(optimizer) is kind
-    assert (group["lr"], group["weight_decay"]) == (0.1, 0.01)
+    assert (group["lr"], group["weight_decay"], group["lr_scale"], len(group["params"])) == (0.1, 0.01, 1, 6)
     assert (group["momentum"] if name == "sgd" else group["betas"][0]) == 0.8
 
 
 def test_sgd_without_momentum_is_possible_although_nesterov_is_on() -> None:
-    optimizer = build_optimizer(entry("sgd", momentum=0.0), [torch.nn.Parameter(torch.ones(2))], torch.device("cpu"))
-    assert optimizer.param_groups[0]["nesterov"] is False
+    assert build_optimizer(entry("sgd", momentum=0.0), network(), CPU).param_groups[0]["nesterov"] is False
+
+
+@pytest.mark.parametrize("algorithm", ["adam", "sgd"])
+def test_sam_with_radius_0_is_the_base_optimiser(algorithm: str) -> None:
+    plain, wrapped = network(), network()
+    base = build_optimizer(entry(algorithm), wrapped, CPU)
+    assert isinstance(base, torch.optim.Optimizer)
+    expected = train(build_optimizer(entry(algorithm), plain, CPU), plain)
+    found = train(Sam(base, 0.0, wrapped), wrapped)
+    assert all(torch.equal(expected[name], found[name]) for name in expected)
+
+
+@given(st.floats(0.01, 2), st.integers(0, 50))
+@settings(deadline=None)
+def test_sam_steps_by_the_gradient_at_the_worst_point_of_the_ball(rho: float, seed: int) -> None:
+    """On f(x) = ½ xᵀAx the gradient at x + ρ g/‖g‖ is A (x + ρ g/‖g‖) with g = Ax."""
+    generator = torch.Generator().manual_seed(seed)
+    root = torch.randn(3, 3, generator=generator)
+    a, x = root @ root.T + torch.eye(3), torch.randn(3, generator=generator)
+    module = nn.Linear(3, 1, bias=False)
+    with torch.no_grad():
+        module.weight.copy_(x[None])
+    optimizer = build_optimizer(entry("sgd", momentum=0.0, weight_decay=0.0, sam_rho=rho), module, CPU)
+    assert isinstance(optimizer, Sam)
+
+    def closure() -> torch.Tensor:
+        module.zero_grad()
+        loss = (module.weight @ a @ module.weight.T / 2).sum()
+        loss.backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
+
+    g = a @ x
+    assert float(optimizer.step(closure)) == pytest.approx(float(x @ a @ x / 2), rel=1e-4)
+    torch.testing.assert_close(module.weight.detach()[0], x - 0.1 * a @ (x + rho * g / g.norm()), atol=1e-4, rtol=1e-4)
+
+
+def test_layer_decay_slows_each_layer_by_the_one_above_it() -> None:
+    module = network()
+    optimizer = build_optimizer(entry("adam", layer_decay=0.5), module, CPU)
+    set_learning_rate(optimizer, 0.2)
+    assert [[p.shape for p in group["params"]] for group in optimizer.param_groups] == [
+        [module[4].weight.shape, module[4].bias.shape],
+        [module[0].weight.shape, module[0].bias.shape, module[1].weight.shape, module[1].bias.shape],
+    ]
+    assert [group["lr"] for group in optimizer.param_groups] == [0.2, 0.1]
+
+
+def test_parameters_of_the_loss_learn_at_the_full_rate_without_decay() -> None:
+    extra = nn.Parameter(torch.zeros(2))
+    group = build_optimizer(entry("adamw", layer_decay=0.5), network(), CPU, [extra]).param_groups[-1]
+    assert group["params"] == [extra] and (group["lr_scale"], group["weight_decay"]) == (1, 0)
 
 
 def test_schedules_at_known_points() -> None:

@@ -1,7 +1,9 @@
+from typing import get_args
+
 import pytest
 import torch
 
-from affectnet.preprocessing import MEAN, STD, Augment, Augmentation, normalised
+from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, normalised
 
 
 def faces(count: int = 6) -> torch.Tensor:
@@ -21,31 +23,56 @@ def test_normalised_pixels_follow_the_formula_and_lie_channels_last() -> None:
 
 
 def test_none_changes_nothing() -> None:
-    images = normalised(faces())
-    assert torch.equal(augment("none", images), images)
+    assert torch.equal(augment("none", faces()), normalised(faces()))
 
 
 def test_flip_mirrors_some_images_and_leaves_the_others() -> None:
     images = normalised(faces(64))
-    found = augment("flip", images)
+    found = augment("flip", faces(64))
     flipped = (found == images.flip(3)).all(dim=(1, 2, 3))
     same = (found == images).all(dim=(1, 2, 3))
     assert bool((flipped ^ same).all())
     assert 15 < int(flipped.sum()) < 49
 
 
-@pytest.mark.parametrize("preset", ["flip", "standard"])
+@pytest.mark.parametrize("preset", ["flip", "standard", "strong"])
 def test_the_generator_alone_decides(preset: Augmentation) -> None:
-    images = normalised(faces())
     torch.manual_seed(1)
-    first = augment(preset, images)
+    state = torch.get_rng_state()
+    first = augment(preset, faces())
+    assert torch.equal(state, torch.get_rng_state())
     torch.manual_seed(2)
-    assert torch.equal(first, augment(preset, images))
-    assert not torch.equal(first, augment(preset, images, seed=5))
+    assert torch.equal(first, augment(preset, faces()))
+    assert not torch.equal(first, augment(preset, faces(), seed=5))
 
 
-def test_standard_draws_anew_for_each_image_of_a_batch() -> None:
-    images = normalised(faces(1)).repeat(8, 1, 1, 1)
-    found = augment("standard", images)
-    assert found.shape == images.shape and found.isfinite().all()
+@pytest.mark.parametrize("preset", ["standard", "strong"])
+def test_each_image_of_a_batch_is_drawn_anew(preset: Augmentation) -> None:
+    found = augment(preset, faces(1).repeat(8, 1, 1, 1))
+    assert found.shape == (8, 3, 20, 24) and found.isfinite().all()
     assert len({tuple(image.flatten().tolist()) for image in found}) == 8
+
+
+def test_strong_sees_pixels_as_bytes_and_draws_its_operations_a_group() -> None:
+    images = faces(GROUP * 30)
+    found = Augment("strong", torch.Generator().manual_seed(0))._rand_augment(images)
+    assert found.dtype == torch.uint8 and found.shape == images.shape
+    changed = (found != images).flatten(1).any(1).view(30, GROUP)
+    assert int(changed.any(1).sum()) > 10 and bool((changed.all(1) | ~changed.any(1)).float().mean() > 0.8)
+
+
+@pytest.mark.parametrize("preset", get_args(Augmentation))
+def test_mixing_is_strongs_alone_and_its_shares_are_those_of_the_pixels(preset: Augmentation) -> None:
+    drawn = Augment(preset, torch.Generator().manual_seed(3))
+    images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 40, 40).contiguous()
+    seen = set()
+    for _ in range(12):
+        mixed, partner, share = drawn.mixing(images)
+        if preset != "strong":
+            assert torch.equal(mixed, images) and partner.tolist() == list(range(6)) and share.tolist() == [1] * 6
+            continue
+        assert sorted(partner.tolist()) == list(range(6)) and float(share.min()) >= 0 and float(share.max()) <= 1
+        expected = share * torch.arange(6) + (1 - share) * partner
+        torch.testing.assert_close(mixed.mean((1, 2, 3)), expected, atol=1e-4, rtol=1e-4)
+        seen.add("cutmix" if set(mixed.flatten().tolist()) <= set(range(6)) else "mixup")
+    assert seen == ({"cutmix", "mixup"} if preset == "strong" else set())

@@ -7,18 +7,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import TINY, run_data_stages, run_stage
-from hypothesis import given
-from hypothesis import strategies as st
+from chain import TINY, entry, run_data_stages, run_stage
 from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
+from affectnet.dataset import Faces
 from affectnet.errors import UserError
 from affectnet.modelfile import load_model
+from affectnet.objective import ExpressionTask
 from affectnet.plan import CLASS_WEIGHTS
 from affectnet.scratch import scratch
-from stages import train
-from stages.train import Targets, TrainParams, learned, steps_of_epoch
+from affectnet.trainer import Trainer, learned, targets_of
+from stages.train import PROGRESS_FILE, TrainParams
 
 MODEL = Path("models/model.safetensors")
 
@@ -51,12 +51,8 @@ def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(prepared: P
 
 
 def test_a_training_learns_what_it_is_shown(prepared: Path) -> None:
-    fit(epochs=12, batch=8, augmentation="none", optimizer={**adam(), "lr": 3e-3}, model={**TINY, "dropout": 0.0})
+    fit(epochs=12, batch=8, augmentation="none", optimizer=entry("optimizer", "adam", lr=3e-3), model={**TINY, "dropout": 0.0})
     assert curves()["train/loss"][-1] < 0.5 * curves()["train/loss"][0]
-
-
-def adam() -> dict[str, Any]:
-    return {"algorithm": "adam", "lr": 1e-3, "momentum": 0.9, "weight_decay": 0.0, "nesterov": False}
 
 
 def test_the_model_file_says_all_that_is_needed_to_use_it(prepared: Path) -> None:
@@ -74,35 +70,33 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, mo
     fit(epochs=4)
     whole, logged = MODEL.read_bytes(), curves()
     MODEL.unlink()
-    original = train.Trainer.validate
+    original = Trainer.validate
 
-    def interrupted(self: train.Trainer, faces: Any) -> dict[str, float]:
+    def interrupted(self: Trainer) -> Any:
         interrupted.calls += 1  # type: ignore[attr-defined]
         if interrupted.calls == 3:  # type: ignore[attr-defined]
             raise KeyboardInterrupt
-        return original(self, faces)
+        return original(self)
 
     interrupted.calls = 0  # type: ignore[attr-defined]
-    monkeypatch.setattr(train.Trainer, "validate", interrupted)
+    monkeypatch.setattr(Trainer, "validate", interrupted)
     with pytest.raises(KeyboardInterrupt):
         fit(epochs=4)
     assert not MODEL.exists()
     resumed: list[int] = []
 
-    def counting(self: train.Trainer, faces: Any) -> dict[str, float]:
+    def counting(self: Trainer) -> Any:
         resumed.append(1)
-        return original(self, faces)
+        return original(self)
 
-    monkeypatch.setattr(train.Trainer, "validate", counting)
+    monkeypatch.setattr(Trainer, "validate", counting)
     fit(epochs=4)
     assert len(resumed) == 2 and MODEL.read_bytes() == whole and curves() == logged
 
 
 def test_training_ends_when_patience_does(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.5, 0.5, 0.2, 0.9, 0.9])
-    monkeypatch.setattr(
-        train.Trainer, "validate", lambda *_: {"validation/loss": 1.0, "validation/accuracy": 0.1, "validation/macro_f1": next(scores)}
-    )
+    monkeypatch.setattr(Trainer, "validate", lambda _: ({"validation/loss": 1.0, "validation/macro_f1": next(scores)}, torch.zeros(8)))
     assert "4 epochs on cpu; best is epoch 2" in fit(epochs=6, patience=2)
 
 
@@ -114,7 +108,7 @@ def test_the_plan_and_not_the_split_is_what_an_epoch_shows(prepared: Path) -> No
 def test_frozen_epochs_change_the_head_alone(prepared: Path) -> None:
     fit(epochs=1, model={**TINY, "freeze_epochs": 1})
     frozen = load_file(MODEL)
-    fit(epochs=1, model={**TINY, "freeze_epochs": 1}, optimizer={**adam(), "lr": 1e-2})
+    fit(epochs=1, model={**TINY, "freeze_epochs": 1}, optimizer=entry("optimizer", "adam", lr=1e-2))
     other = load_file(MODEL)
     changed = {name.split(".")[0] for name in frozen if not torch.equal(frozen[name], other[name])}
     assert changed == {"classifier"}
@@ -122,15 +116,8 @@ def test_frozen_epochs_change_the_head_alone(prepared: Path) -> None:
 
 def test_a_loss_that_is_no_number_is_one_line_that_names_the_place(prepared: Path) -> None:
     with pytest.raises(UserError, match=r"the loss is no number at epoch 1, step \d+, learning rate .*; lower optimizers") as caught:
-        fit(optimizer={**adam(), "algorithm": "sgd", "lr": 1e12})
+        fit(optimizer=entry("optimizer", "sgd", lr=1e12))
     assert not MODEL.exists() and "\n" not in str(caught.value)
-
-
-@pytest.mark.parametrize("optimizer", ["adamw", "sgd"])
-@pytest.mark.parametrize("precision", ["float32", "bfloat16"])
-def test_every_optimiser_and_precision_trains(prepared: Path, optimizer: str, precision: str) -> None:
-    fit(epochs=1, precision=precision, optimizer={**adam(), "algorithm": optimizer, "nesterov": optimizer == "sgd"})
-    assert np.isfinite(curves()["train/loss"]).all()
 
 
 def test_a_class_without_faces_is_no_output_of_the_network(workspace: Path) -> None:
@@ -163,14 +150,6 @@ def test_a_damaged_shard_is_one_line(prepared: Path) -> None:
     assert "\n" not in str(caught.value)
 
 
-@given(st.integers(1, 200), st.integers(2, 64), st.integers(0, 5))
-def test_an_epoch_shows_each_planned_face_once_in_batches_of_like_length(count: int, batch: int, epoch: int) -> None:
-    steps = steps_of_epoch(np.arange(count), batch, 0, epoch)
-    lengths = [len(step) for step in steps]
-    assert sorted(torch.cat(steps).tolist()) == list(range(count)) and max(lengths) <= batch and max(lengths) - min(lengths) <= 1
-    assert all(torch.equal(a, b) for a, b in zip(steps, steps_of_epoch(np.arange(count), batch, 0, epoch), strict=True))
-
-
 def weights(planned: list[int]) -> pa.Table:
     codes = range(8)
     columns = {
@@ -183,14 +162,105 @@ def weights(planned: list[int]) -> pa.Table:
     return pa.table({name: pa.array(list(values), CLASS_WEIGHTS.schema.field(name).type) for name, values in columns.items()})
 
 
-def test_only_planned_expressions_are_learned_and_others_are_ignored_by_the_loss() -> None:
-    targets: Targets = learned(weights([5, 0, 7, 0, 0, 0, 0, 9]))
-    assert targets.labels == ("Neutral", "Sad", "Contempt") and targets.weights.tolist() == [6, 8, 10]
-    assert targets.index(torch.tensor([0, 1, 2, 7])).tolist() == [0, -100, 1, 2]
+def test_only_planned_expressions_are_learned_and_others_do_not_count_in_the_loss() -> None:
+    classes = learned(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
+    assert (classes.codes.tolist(), classes.weights.tolist(), classes.shown.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
+    nothing = torch.full((4,), float("nan"))
+    found = targets_of(Faces(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
+    assert found.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
     with pytest.raises(UserError, match="the plan shows 1 expression"):
-        learned(weights([5, 0, 0, 0, 0, 0, 0, 0]))
+        learned(weights([5, 0, 0, 0, 0, 0, 0, 0]), ExpressionTask(outputs="expression"))
 
 
 def test_unknown_keys_of_the_selected_entry_are_refused() -> None:
     with pytest.raises(ValueError, match="extra"):
         TrainParams.model_validate({"model": {**TINY, "depth": 3}})
+
+
+SWITCHES: dict[str, dict[str, Any]] = {
+    **{f"loss {name}": {"loss": entry("loss", name)} for name in ("focal", "logit_adjusted", "ldam", "dynamic", "dynamic_learned")},
+    **{f"optimizer {name}": {"optimizer": entry("optimizer", name)} for name in ("adamw", "sgd", "sam")},
+    **{f"task {name}": {"task": entry("task", name)} for name in ("affect", "both")},
+    **{f"sampler {name}": {"sampler": name} for name in ("balanced", "square_root", "progressive")},
+    "uncertainty": {"task": entry("task", "both", weighting="uncertainty")},
+    "layer decay": {"optimizer": entry("optimizer", "adam", layer_decay=0.8)},
+    "moving average": {"ema": 0.5},
+    "clipping": {"clip_norm": 0.01},
+    "accumulation": {"accumulate": 2},
+    "strong augmentation": {"augmentation": "strong"},
+    "bfloat16": {"precision": "bfloat16"},
+    "label smoothing": {"loss": entry("loss", "weighted", label_smoothing=0.2)},
+}
+
+
+@pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
+def test_each_switch_trains_another_model_the_same_one_twice_and_resumes_to_it(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+) -> None:
+    fit(epochs=2)
+    usual = MODEL.read_bytes()
+    fit(epochs=2, **changes)
+    found = MODEL.read_bytes()
+    assert found != usual and np.isfinite(curves()["train/loss"]).all()
+    original, calls = Trainer.validate, []
+
+    def interrupted(self: Trainer) -> Any:
+        calls.append(1)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return original(self)
+
+    monkeypatch.setattr(Trainer, "validate", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        fit(epochs=2, **changes)
+    fit(epochs=2, **changes)
+    assert MODEL.read_bytes() == found and len(calls) == 3
+
+
+def test_an_unclipped_gradient_a_radius_of_0_and_a_decay_of_0_change_nothing(prepared: Path) -> None:
+    fit()
+    usual = load_file(MODEL)
+    fit(clip_norm=1e9)
+    assert all(torch.equal(tensor, usual[name]) for name, tensor in load_file(MODEL).items())
+
+
+def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> None:
+    line = fit(task=entry("task", "affect"))
+    network, card = load_model(MODEL)
+    assert (card.labels, card.affect, card.temperature) == ((), True, 1.0) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    assert "valence_ccc" in line and "macro_f1" not in line
+    mean = (np.array(curves()["validation/valence_ccc"]) + curves()["validation/arousal_ccc"]) / 2
+    assert card.training["score"] == mean.max()
+
+
+def test_both_tasks_share_a_trunk_and_the_best_epoch_is_best_in_both(prepared: Path) -> None:
+    fit(task=entry("task", "both"))
+    network, card = load_model(MODEL)
+    assert (len(card.labels), card.affect) == (8, True) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    found = curves()
+    affect = (np.array(found["validation/valence_ccc"]) + found["validation/arousal_ccc"]) / 2
+    score = (np.array(found["validation/macro_f1"]) + affect) / 2
+    assert card.training["epoch"] == score.argmax() + 1
+
+
+def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prepared: Path) -> None:
+    fit(epochs=3)
+    whole = curves()
+    line = fit(epochs=3, stop_after=2)
+    assert "2 epochs on cpu" in line
+    assert all(values == whole[name][:2] for name, values in curves().items())
+
+
+def test_each_epochs_metrics_are_told_to_who_watches(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "progress.jsonl"))
+    fit(epochs=2)
+    told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [values["score"] for values in told] == [values["validation/macro_f1"] for values in told] == curves()["validation/macro_f1"]
+
+
+def test_dynamic_weights_are_logged_and_move(prepared: Path) -> None:
+    for name in ("dynamic", "dynamic_learned"):
+        fit(epochs=2, loss=entry("loss", name))
+        rows = np.array([values for key, values in curves().items() if key.startswith("loss_weight/")])
+        assert rows.shape == (8, 2) and rows.mean(0) == pytest.approx(1, abs=1e-5)
+        assert not np.allclose(rows[:, 0], rows[:, 1])

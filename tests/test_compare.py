@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chain import TINY, entry, run_data_stages, run_stage
+from trees import tree_2017
+
+from affectnet.answers import answers
+from affectnet.compare import differences, main, mcnemar, paired_bootstrap
+from affectnet.errors import UserError
+from affectnet.params import Runtime
+from affectnet.scores import scores
+
+MODEL = Path("models/model.safetensors")
+
+
+def test_mcnemar_by_hand() -> None:
+    """Ten faces on which the models differ, 1 for the first, 9 for the second: 2 · (1 + 10) / 2^10."""
+    first = np.array([True] * 1 + [False] * 9 + [True] * 5)
+    second = np.array([False] * 1 + [True] * 9 + [True] * 5)
+    assert mcnemar(first, second) == (1, 9, pytest.approx(22 / 1024))
+    assert mcnemar(second, second) == (0, 0, 1)
+
+
+def bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 400) -> float:
+    right = (first, second)
+    found = paired_bootstrap("accuracy", lambda rows, model: right[model][rows].mean(-1), len(first), draws, np.random.default_rng(0))
+    assert found.low <= found.second - found.first <= found.high
+    assert (found.first, found.second) == (first.mean(), second.mean())
+    return found.p
+
+
+def test_chance_is_called_small_about_as_often_as_it_says() -> None:
+    generator, small = np.random.default_rng(1), 0
+    for _ in range(200):
+        small += bootstrap(*(generator.random((2, 300)) < 0.7)) < 0.05
+    assert small <= 22
+
+
+def test_a_real_difference_is_found_and_equal_models_have_none() -> None:
+    generator = np.random.default_rng(2)
+    weak, strong = generator.random(400) < 0.6, generator.random(400) < 0.8
+    assert bootstrap(weak, strong) < 0.01 and bootstrap(weak, weak) == 1
+
+
+@pytest.fixture
+def trained(workspace: Path) -> Path:
+    run_data_stages(tree_2017(workspace / "root", each=8, tests=4), clean={"validation_share": 0.25})
+    for name in ("expression", "both", "affect"):
+        run_stage("train", model=TINY, epochs=2, batch=16, task=entry("task", name))
+        MODEL.rename(f"models/{name}.safetensors")
+    return workspace
+
+
+def compared(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> None:
+    monkeypatch.setattr("sys.argv", ["compare", *arguments, "--draws", "300"])
+    main()
+
+
+def test_models_of_one_test_split_are_compared_in_what_both_answer(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
+    shown = capsys.readouterr().out
+    assert "32 test faces" in shown and "expression.macro_f1" in shown and "McNemar" in shown and "valence.ccc" not in shown
+    compared(monkeypatch, "models/affect.safetensors", "models/both.safetensors")
+    shown = capsys.readouterr().out
+    assert "valence.ccc" in shown and "arousal.rmse" in shown and "expression" not in shown.split("\n", 1)[1]
+
+
+@pytest.mark.parametrize(
+    ("second", "said"),
+    [("models/affect.safetensors", "nothing to compare"), ("nowhere", "neither a file nor a revision")],
+)
+def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.MonkeyPatch, second: str, said: str) -> None:
+
+    with pytest.raises(UserError, match=said) as caught:
+        compared(monkeypatch, "models/expression.safetensors", second)
+    assert "\n" not in str(caught.value)
+
+
+def test_differences_are_those_of_the_scores(trained: Path) -> None:
+
+    pair = [
+        answers(Path(f"models/{n}.safetensors"), Path("data/faces"), Runtime(device="cpu", workers=1), False)
+        for n in ("expression", "both")
+    ]
+    found = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
+    for model, name in zip(pair, ("first", "second"), strict=True):
+        counts = np.zeros((8, 8), int)
+        np.add.at(counts, (model.true, model.predicted), 1)
+        assert getattr(found["expression.macro_f1"], name) == pytest.approx(float(scores(counts).macro_f1))
