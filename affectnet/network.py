@@ -50,10 +50,6 @@ def build(params: ModelParams, outputs: int) -> nn.Module:
     """
     if params.architecture.removesuffix("_bn") in VGG_LAYERS:
         network = _vgg(params, outputs)
-    elif params.width != 1 or params.head != "original":
-        raise UserError(
-            f"params.yaml: model: width and head pooled are for the VGG family, {params.architecture} has width 1 and head original"
-        )
     elif params.architecture.startswith(TIMM):
         return _timm(params, outputs)
     else:
@@ -72,11 +68,19 @@ def _torchvision(params: ModelParams) -> nn.Module:
         raise UserError(f"params.yaml: model: torchvision has no classifier {name!r}; choose for example one of {known}")
     if name in {"googlenet", "inception_v3"}:
         raise UserError(f"params.yaml: model: {name} has auxiliary heads, which are not trained here; choose another architecture")
+    _refuse_what_vgg_alone_has(params)
     try:
         network: nn.Module = models.get_model(name, weights=None, **_sized(name, params.image_px))
-    except ValueError as error:
+    except (ValueError, AssertionError) as error:
         raise UserError(f"params.yaml: model: {name} cannot take image_px {params.image_px}: {error}") from None
     return network
+
+
+def _refuse_what_vgg_alone_has(params: ModelParams) -> None:
+    if params.width != 1 or params.head != "original":
+        raise UserError(
+            f"params.yaml: model: width and head pooled are for the VGG family, {params.architecture} has width 1 and head original"
+        )
 
 
 def _sized(name: str, image_px: int) -> dict[str, Any]:
@@ -95,6 +99,7 @@ def _timm(params: ModelParams, outputs: int) -> nn.Module:
     if name not in timm.list_models():
         near = ", ".join(timm.list_models(f"*{name[:5]}*")[:3])
         raise UserError(f"params.yaml: model: timm has no classifier {name!r}" + (f"; near it are {near}" if near else ""))
+    _refuse_what_vgg_alone_has(params)
     depth = {"drop_path_rate": params.stochastic_depth} if params.stochastic_depth else {}
     sized = {"img_size": params.image_px} if "vit" in name or "deit" in name else {}
     try:

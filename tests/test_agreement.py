@@ -3,7 +3,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
-from sklearn.metrics import balanced_accuracy_score, cohen_kappa_score
+from sklearn.metrics import average_precision_score, balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 
 from affectnet.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
 from affectnet.scores import confusion_matrix, scores
@@ -80,6 +80,19 @@ def test_auc_is_the_share_of_pairs_in_the_right_order_ties_one_half() -> None:
     assert aucpr[1] == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
 
 
+@given(st.integers(0, 10_000), st.integers(1, 6))
+def test_ranking_is_scikit_learns_with_ties_and_weights(seed: int, levels: int) -> None:
+    generator = np.random.default_rng(seed)
+    true = np.append(generator.integers(0, 2, 30), [0, 1])
+    scores = generator.integers(0, levels, 32) / levels
+    weights = generator.integers(0, 4, (3, 32))
+    weights[:, -2:] = 1
+    auc, aucpr = ranking_scores(true, np.stack([1 - scores, scores], 1), weights)
+    for row, mass in enumerate(weights):
+        assert auc[row, 1] == pytest.approx(roc_auc_score(true, scores, sample_weight=mass))
+        assert aucpr[row, 1] == pytest.approx(average_precision_score(true, scores, sample_weight=mass))
+
+
 def test_a_class_that_cannot_be_ranked_is_nan() -> None:
     auc, aucpr = ranking_scores(np.array([0, 0, 1]), np.full((3, 3), 1 / 3))
     assert np.isnan([auc[2], aucpr[2]]).all() and auc[:2] == pytest.approx([0.5, 0.5])
@@ -93,6 +106,9 @@ def test_weighting_faces_is_the_same_as_repeating_them() -> None:
     repeated = np.concatenate([np.arange(12), *[np.arange(12, 15)] * 4])
     assert np.allclose(weighted, ranking_scores(true[repeated], probabilities[repeated]))
     assert equal_class_weights(true).mean() == pytest.approx(1)
+    resample = generator.multinomial(15, np.full(15, 1 / 15), size=4)
+    mass = equal_class_weights(true, resample)
+    assert mass[:, :12].sum(1) == pytest.approx(7.5) and mass[:, 12:].sum(1) == pytest.approx(np.where(resample[:, 12:].any(1), 7.5, 0))
 
 
 def test_confusion_and_pairs_are_inverse() -> None:

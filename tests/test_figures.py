@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.figures import confusion_svg, read_confusion
+from affectnet.figures import circumplex_svg, confusion_svg, read_confusion
 
 ROOT = Path(__file__).parent.parent
 TABLE = "actual,predicted\nHappy,Happy\nHappy,Sad\nSad,Sad\nSad,Sad\n"
@@ -19,6 +19,23 @@ def test_the_picture_shows_each_count_in_its_cell(tmp_path: Path) -> None:
     assert np.array_equal(counts, [[1, 1], [0, 2]]) and names == ["Happy", "Sad"]
     texts = [element.text or "" for element in ET.fromstring(confusion_svg(counts, names)).iter() if element.tag.endswith("text")]
     assert sorted(texts) == sorted(["predicted", "actual", "Happy", "Happy", "Sad", "Sad", "1", "1", "2"])
+
+
+def cells(svg: str) -> list[tuple[float, float]]:
+    """Centres of the filled cells, in valence and arousal of the left panel or beyond it."""
+    filled = [e for e in ET.fromstring(svg).iter() if e.tag.endswith("rect") and e.attrib["fill"].startswith("rgb")]
+    return [
+        ((float(e.attrib["x"]) + 8 - 60) / 160 - 1, 1 - (float(e.attrib["y"]) + 8 - 40) / 160)
+        for e in filled
+    ]  # fmt: skip
+
+
+def test_the_circumplex_has_valence_to_the_right_and_arousal_up() -> None:
+    true = np.array([[0.95, 0.45], [np.nan, np.nan]])
+    assert cells(circumplex_svg(true, np.empty((2, 0)))) == [pytest.approx((0.95, 0.45), abs=0.06)]
+    both = cells(circumplex_svg(true, np.array([[-0.95, -0.45], [0.0, 0.0]])))
+    assert len(both) == 2 and both[1] == pytest.approx((-0.95 + 380 / 160, -0.45), abs=0.06)
+    assert cells(circumplex_svg(np.full((3, 2), np.nan), np.zeros((3, 2)))) == []
 
 
 @pytest.mark.parametrize("content", [None, "", "a,b\n1,2\n", "actual,predicted\nHappy,Glad\n"])

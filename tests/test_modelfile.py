@@ -19,6 +19,8 @@ def card(**changes: Any) -> Card:
     content: dict[str, Any] = {
         "model": MODEL,
         "labels": EXPRESSIONS,
+        "affect": False,
+        "temperature": 1.5,
         "image_px": 32,
         "mean": (0.5, 0.5, 0.5),
         "std": (0.2, 0.2, 0.2),

@@ -1,14 +1,19 @@
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from chain import TINY
+from chain import ROOT, TINY
 from safetensors.torch import save_file
+from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, head_name, start, trunk_parameters
+from affectnet.network import ModelParams, build, head_name, last_linear, layers, pixel_statistics, start, trunk_parameters
+from affectnet.params import read_document
+from affectnet.preprocessing import MEAN, STD
 
+CATALOGUE = read_document(ROOT / "params.yaml")["models"]
 SMALL = {**TINY, "dropout": 0.0}
 
 
@@ -33,14 +38,50 @@ def test_a_quarter_of_the_channels_keeps_the_topology() -> None:
     assert count(network) < 1_000_000
 
 
-@pytest.mark.parametrize("architecture", ["vgg11", "resnet18", "mobilenet_v3_small"])
-@pytest.mark.parametrize("outputs", [7, 8])
-def test_head_gives_as_many_logits_as_asked(architecture: str, outputs: int) -> None:
-    vgg = architecture.startswith("vgg")
-    network = build(params(architecture=architecture, width=0.25 if vgg else 1.0, head="original"), outputs).eval()
-    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, outputs)
+@pytest.mark.parametrize("name", [name for name in CATALOGUE if not name.startswith("vgg16")])
+def test_every_model_of_the_catalogue_gives_as_many_outputs_as_asked(name: str) -> None:
+    given = params(**{**CATALOGUE[name], "weights": "none", "image_px": 224 if "vit" in name else 64})
+    with torch.device("meta") if name == "vgg11" else nullcontext():
+        network = build(given, 10).eval()
+    if name != "vgg11":
+        assert network(torch.zeros(1, 3, given.image_px, given.image_px)).shape == (1, 10)
     frozen = sum(parameter.numel() for parameter in trunk_parameters(network))
     assert 0 < frozen < count(network)
+    assert head_name(network) in last_linear(network)[0] and last_linear(network)[1].out_features == 10
+    dropped = {module.p for module in network.get_submodule(head_name(network)).modules() if isinstance(module, torch.nn.Dropout)}
+    assert dropped == {given.dropout} or name.startswith("timm")
+    by_layer = layers(network)
+    assert sum(len(layer) for layer in by_layer) == len(list(network.parameters())) and len(by_layer) > 4
+    assert all(any(parameter.dim() > 1 for parameter in layer) for layer in by_layer)
+    assert {id(p) for p in by_layer[-1]} <= {id(p) for p in network.get_submodule(head_name(network)).parameters()}
+
+
+@pytest.mark.parametrize("outputs", [7, 8])
+def test_a_vgg_with_its_original_head_gives_as_many_outputs_as_asked(outputs: int) -> None:
+    network = build(params(architecture="vgg11", width=0.125, head="original"), outputs).eval()
+    assert network(torch.zeros(2, 3, 32, 32)).shape == (2, outputs)
+
+
+def test_stochastic_depth_rises_to_its_value_and_drops_whole_branches_in_training_alone() -> None:
+    network = build(params(architecture="efficientnet_b0", width=1.0, head="original", stochastic_depth=0.4), 8)
+    shares = [module.p for module in network.modules() if isinstance(module, StochasticDepth)]
+    assert shares[0] == 0 and shares == sorted(shares) and 0.35 < shares[-1] < 0.4
+    still = build(params(architecture="efficientnet_b0", width=1.0, head="original"), 8)
+    assert {module.p for module in still.modules() if isinstance(module, StochasticDepth)} == {0.0}
+    timm = build(params(architecture="timm/efficientnet_b0", width=1.0, head="original", stochastic_depth=0.4), 8)
+    assert any(getattr(module, "drop_prob", 0.0) > 0.3 for module in timm.modules())
+
+
+def test_pixel_statistics_are_the_models_own() -> None:
+    assert pixel_statistics(build(params(), 8)) == (MEAN, STD)
+    timm = build(params(architecture="timm/vit_tiny_patch16_224", width=1.0, head="original", image_px=32), 8)
+    assert pixel_statistics(timm) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+
+
+def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("affectnet.network.find_spec", lambda _: None)
+    with pytest.raises(UserError, match="needs timm; run `pip install timm`"):
+        build(params(architecture="timm/efficientnet_b2", width=1.0, head="original"), 8)
 
 
 @pytest.mark.parametrize(
@@ -48,6 +89,10 @@ def test_head_gives_as_many_logits_as_asked(architecture: str, outputs: int) -> 
     [
         ({"architecture": "vgg17"}, "no classifier 'vgg17'"),
         ({"architecture": "resnet18", "width": 0.5, "head": "original"}, "for the VGG family"),
+        ({"architecture": "resnet18", "width": 1.0, "head": "original", "stochastic_depth": 0.1}, "resnet18 has no stochastic depth"),
+        ({"architecture": "googlenet", "width": 1.0, "head": "original"}, "googlenet has auxiliary heads"),
+        ({"architecture": "vit_b_16", "width": 1.0, "head": "original", "image_px": 100}, "vit_b_16 cannot take image_px 100"),
+        ({"architecture": "timm/efficientnet_z9", "width": 1.0, "head": "original"}, "timm has no classifier 'efficientnet_z9'; near it"),
         ({"architecture": "squeezenet1_0", "width": 1.0, "head": "original"}, "last layer of SqueezeNet is not linear"),
     ],
 )
@@ -100,3 +145,19 @@ def test_weights_that_cannot_be_downloaded_are_one_line_and_no_random_start(tmp_
     network = build(params(width=1.0), 8)
     with pytest.raises(UserError, match=r"IMAGENET1K_V1: could not be downloaded \(no route\)"):
         start(network, params(width=1.0, weights="IMAGENET1K_V1"))
+
+
+def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    given = params(architecture="timm/efficientnet_b0", width=1.0, head="original", weights="pretrained")
+    source = build(given, 1000)
+    monkeypatch.setattr("timm.create_model", lambda *_, **__: source)
+    network = build(given, 1000)
+    start(network, given)
+    assert torch.equal(network.state_dict()["conv_stem.weight"], source.state_dict()["conv_stem.weight"])
+
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no route")
+
+    monkeypatch.setattr("timm.create_model", refuse)
+    with pytest.raises(UserError, match=r"timm/efficientnet_b0 pretrained: could not be downloaded \(no route\)"):
+        start(network, given)

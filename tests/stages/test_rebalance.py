@@ -19,7 +19,7 @@ RELEASED = np.array([74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750])
 
 def params(**changes: Any) -> RebalanceParams:
     return RebalanceParams.model_validate(
-        {"seed": 1, "method": "none", "limit": 15000, "target": 0, "weights": "inverse", "beta": 0.9999, **changes}
+        {"seed": 1, "method": "none", "limit": 15000, "target": 0, "weights": "inverse", "beta": 0.9999, "exponent": 0.5, **changes}
     )
 
 
@@ -84,6 +84,13 @@ def test_a_plan_meets_its_counts_and_repeats_fairly(drawn: list[int], method: st
         assert np.ptp(repeats[expression == code]) <= 1
     if method == "downsample":
         assert wanted.max() <= limit
+
+
+@pytest.mark.parametrize(("exponent", "same"), [(0.0, "none"), (1.0, "inverse")])
+def test_the_power_goes_from_no_weights_to_the_inverse(exponent: float, same: str) -> None:
+    assert expression_weights(RELEASED, "power", 0.5, exponent) == pytest.approx(expression_weights(RELEASED, same, 0.5))
+    half = expression_weights(RELEASED, "power", 0.5, 0.5)
+    assert half == pytest.approx(np.sqrt(expression_weights(RELEASED, "inverse", 0.5)))
 
 
 def test_the_stage_writes_plan_weights_and_counts_and_names_what_is_absent(tmp_path: Path) -> None:
