@@ -29,7 +29,8 @@ def cohens_kappa(confusion: NDArray[np.number]) -> Values:
     total = counts.sum((-2, -1))
     agreed = np.trace(counts, axis1=-2, axis2=-1) / total
     chance = (counts.sum(-1) * counts.sum(-2)).sum(-1) / total**2
-    return np.divide(agreed - chance, 1 - chance, out=np.zeros_like(agreed), where=chance < 1)
+    found: Values = np.divide(agreed - chance, 1 - chance, out=np.zeros_like(agreed), where=chance < 1)
+    return found
 
 
 def krippendorffs_alpha(confusion: NDArray[np.number]) -> Values:
@@ -44,7 +45,8 @@ def krippendorffs_alpha(confusion: NDArray[np.number]) -> Values:
     values = margins.sum(-1)
     observed = values - np.trace(coincidences, axis1=-2, axis2=-1)
     expected = values**2 - (margins**2).sum(-1)
-    return 1 - np.divide((values - 1) * observed, expected, out=np.ones_like(values), where=expected > 0)
+    found: Values = 1 - np.divide((values - 1) * observed, expected, out=np.ones_like(values), where=expected > 0)
+    return found
 
 
 def ranking_scores(true: NDArray[np.integer], probabilities: Values, weights: NDArray[np.number] | None = None) -> tuple[Values, Values]:
@@ -85,4 +87,5 @@ def equal_class_weights(true: NDArray[np.integer], weights: NDArray[np.number] |
     mass = np.ones(len(true)) if weights is None else np.asarray(weights, np.float64)
     members = true[:, None] == np.unique(true)
     totals = (mass @ members)[..., members.argmax(1)]
-    return np.divide(mass, totals, out=np.zeros(totals.shape), where=totals > 0) * len(true) / members.shape[1]
+    found: Values = np.divide(mass, totals, out=np.zeros(totals.shape), where=totals > 0) * len(true) / members.shape[1]
+    return found

@@ -50,7 +50,8 @@ class Answers:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) positions of the largest logits."""
-        return self.logits.argmax(1)
+        found: NDArray[np.int64] = self.logits.argmax(1)
+        return found
 
     def without(self, name: str) -> "Answers":
         """The faces of the other expressions, answered as if the model had never heard of this one."""

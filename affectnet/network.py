@@ -100,10 +100,13 @@ def _timm(params: ModelParams, outputs: int) -> nn.Module:
         near = ", ".join(timm.list_models(f"*{name[:5]}*")[:3])
         raise UserError(f"params.yaml: model: timm has no classifier {name!r}" + (f"; near it are {near}" if near else ""))
     _refuse_what_vgg_alone_has(params)
-    depth = {"drop_path_rate": params.stochastic_depth} if params.stochastic_depth else {}
-    sized = {"img_size": params.image_px} if "vit" in name or "deit" in name else {}
+    given: dict[str, Any] = {"num_classes": outputs, "drop_rate": params.dropout}
+    if params.stochastic_depth:
+        given["drop_path_rate"] = params.stochastic_depth
+    if "vit" in name or "deit" in name:
+        given["img_size"] = params.image_px
     try:
-        network: nn.Module = timm.create_model(name, pretrained=False, num_classes=outputs, drop_rate=params.dropout, **depth, **sized)
+        network: nn.Module = timm.create_model(name, pretrained=False, **given)
     except (TypeError, AssertionError) as error:
         raise UserError(f"params.yaml: model: timm's {name} refuses this entry: {error}") from None
     return network

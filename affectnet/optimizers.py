@@ -85,10 +85,10 @@ class Sam:
         if not parameters:
             return []
         gradients = [p.grad for p in parameters]
-        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))  # type: ignore[arg-type]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
         moved = [(p, p.clone()) for p in parameters]
         for parameter, gradient in zip(parameters, gradients, strict=True):
-            parameter.add_(gradient * (self.rho / (norm + 1e-12)))  # type: ignore[operator]
+            parameter.add_(gradient * (self.rho / (norm + 1e-12)))
         return moved
 
 
@@ -141,7 +141,7 @@ def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> f
 
 def _random_state() -> Mapping[str, torch.Tensor]:
     state = {"cpu": torch.get_rng_state()}
-    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_initialized() else state
+    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
 
 
 def _set_random_state(state: Mapping[str, torch.Tensor]) -> None:

@@ -63,7 +63,7 @@ def counted(counts: Counts, names: list[str]) -> Tree:
     }
 
 
-def ranked(true: NDArray[np.integer], probabilities: Values, mass: Values) -> Tree:
+def ranked(true: NDArray[np.integer], probabilities: Values, mass: NDArray[np.number]) -> Tree:
     """Mean AUC and AUCPR over the classes, for each row of (draws, n) weights of the faces."""
     auc, aucpr = ranking_scores(true, probabilities, mass)
     equal_auc, equal_aucpr = ranking_scores(true, probabilities, equal_class_weights(true, mass))
@@ -122,7 +122,7 @@ def _finite(tree: Mapping[str, Any]) -> Tree:
     return {key: value for key, value in kept.items() if isinstance(value, Mapping) or np.isfinite(value).all()}
 
 
-def _chunked(score: Callable[[Values], Tree], n: int, draws: int, generator: np.random.Generator) -> Tree:
+def _chunked(score: Callable[[NDArray[np.number]], Tree], n: int, draws: int, generator: np.random.Generator) -> Tree:
     """The scores of `draws` resamples of n faces, from their counts, some at a time."""
     parts = [
         score(generator.multinomial(n, np.full(n, 1 / n), size=len(part))) for part in np.array_split(np.arange(draws), -(-draws // CHUNK))
@@ -146,4 +146,5 @@ def _mean(per_class: Values) -> Values:
     """Mean over the last axis, of the classes that can be ranked."""
     known = np.isfinite(per_class)
     total = np.where(known, per_class, 0.0).sum(-1)
-    return np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
+    found: Values = np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
+    return found

@@ -39,4 +39,5 @@ def batches(order: Rows, batch: int) -> list[torch.Tensor]:
 
 
 def _normalised(values: Shares) -> Shares:
-    return values / values.sum()
+    found: Shares = values / values.sum()
+    return found

@@ -26,7 +26,7 @@ class Scores:
     f1: Values
 
 
-def scores(confusion: NDArray[np.integer]) -> Scores:
+def scores(confusion: NDArray[np.number]) -> Scores:
     """Scores of one (k, k) confusion matrix, or of many, (…, k, k).
 
     Recall, precision and F1 of a class without samples, or never predicted, count as 0, as scikit-learn's
@@ -58,7 +58,8 @@ def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:
 def constant_answers(confusion: Counts) -> Counts:
     """(k, k, k): the confusion matrix of each of the k predictors that always give the same answer."""
     support = confusion.sum(1)
-    return np.eye(len(support), dtype=np.int64)[:, None, :] * support[None, :, None]
+    found: Counts = np.eye(len(support), dtype=np.int64)[:, None, :] * support[None, :, None]
+    return found
 
 
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Values:

@@ -88,7 +88,8 @@ class Trainer:
         self.objective = build_objective(params.task, loss).to(device)
         self.optimizer = build_optimizer(params.optimizer, self.network, device, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
-        self.averaged, self.scored = self._averaged() if params.ema else (None, self.network)
+        self.averaged = self._averaged() if params.ema else None
+        self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
         self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
         self.after_step = [hook for hook in (self._average, self.look_ahead) if hook is not None]
 
@@ -171,7 +172,7 @@ class Trainer:
         """All that an epoch changes."""
         averaged = {"averaged": self.averaged.state_dict()} if self.averaged is not None else {}
         parts = {"network": self.network, "optimizer": self.optimizer, "objective": self.objective}
-        return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}  # type: ignore[attr-defined]
+        return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}
 
     def resume(self, state: dict[str, Any]) -> None:
         """Takes up a `state`."""
@@ -194,10 +195,10 @@ class Trainer:
         done = epoch / max(params.epochs - 1, 1)
         return augment, batches(epoch_order(params.sampler, self.rows, labels, done, generator), params.batch)
 
-    def _averaged(self) -> tuple[AveragedModel, nn.Module]:
-        """The exponential moving average of weights and batch statistics, and the network that holds it, which is scored."""
-        average = AveragedModel(self.network, multi_avg_fn=get_ema_multi_avg_fn(self.params.ema), use_buffers=True)
-        return average, average.module
+    def _averaged(self) -> AveragedModel:
+        """The exponential moving average of weights and batch statistics, which is scored in the network's place."""
+        decay = get_ema_multi_avg_fn(self.params.ema)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
 
     def _average(self, _: Targets) -> None:
         if self.averaged is not None:

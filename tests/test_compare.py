@@ -18,7 +18,7 @@ def test_mcnemar_by_hand() -> None:
     """Ten faces on which the models differ, 1 for the first, 9 for the second: 2 · (1 + 10) / 2^10."""
     first = np.array([True] * 1 + [False] * 9 + [True] * 5)
     second = np.array([False] * 1 + [True] * 9 + [True] * 5)
-    assert mcnemar(first, second) == (1, 9, pytest.approx(22 / 1024))
+    assert mcnemar(first, second)[:2] == (1, 9) and mcnemar(first, second)[2] == pytest.approx(22 / 1024)
     assert mcnemar(second, second) == (0, 0, 1)
 
 
