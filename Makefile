@@ -6,7 +6,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table test check format lock clean
+.PHONY: help install repro table search test check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -32,6 +32,9 @@ check: install ## format, lint and types
 # dvc exp show without the counts, intervals and class-wise columns, and with the params that differ.
 table: install ## all experiments, one line each, with what differs
 	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses)\.)'
+
+search: install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
+	python -m affectnet.search $(SEARCH)
 
 test: check repro ## everything: check, repro, then pytest
 	pytest

@@ -1,0 +1,261 @@
+"""A search over params.yaml in which every trial is a DVC experiment: `python -m affectnet.search --trials 12 -S train.epochs=8`.
+
+Optuna proposes values of `search.space`; each trial is one `dvc exp run --temp`, so that the working tree stays as it is and
+`dvc exp show` lists the trial. Trials are judged by the score on our validation split, never by test.
+
+A trial whose score falls behind is interrupted and recorded as what it is: the same experiment with `train.stop_after` at the
+epoch that it reached, which goes on from the interrupted training's state and ends at once. Nothing that a search records
+differs from what its params give when they are run again.
+
+Ctrl-C interrupts the running trial; the next call takes up the study, and that trial, where they stopped.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import dvc.api
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+from pydantic import Field
+
+from affectnet.errors import UserError, exit_code, one_line
+from affectnet.params import PARAMS_FILE, Section, catalogue_name, parse, read_document
+from affectnet.scratch import scratch
+
+PROGRESS_FILE = "AFFECTNET_PROGRESS_FILE"
+METRICS = "metrics/evaluate.json"
+POLL_SECONDS = 0.3
+FAILURES_IN_A_ROW = 3
+Values = dict[str, Any]
+
+
+class Range(Section):
+    """From low to high, both included; whole numbers when both are."""
+
+    low: int | float
+    high: int | float
+    log: bool
+
+
+class SearchParams(Section):
+    """Section `search`: which trials are made, tracked by no stage."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    storage: str | None
+    trials: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    prune_after: int = Field(ge=0)
+    space: dict[str, list[Any] | Range] = Field(min_length=1)
+
+
+def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    """Whether a param counts: one of a catalogue's entry does when its switch, as chosen or as it stands, selects that entry."""
+    catalogue, _, rest = name.partition(".")
+    switch = next((key for key, value in document.items() if isinstance(value, str) and catalogue_name(key) == catalogue), None)
+    return switch is None or chosen.get(switch, document[switch]) == rest.split(".")[0]
+
+
+def propose(trial: Trial, space: Mapping[str, list[Any] | Range], document: Mapping[str, Any], fixed: Mapping[str, Any]) -> Values:
+    """Values for the params that count in this trial; switches first, so that what they select is known."""
+    found: Values = {}
+    for name in sorted(space, key=lambda name: ("." in name, list(space).index(name))):
+        wanted = space[name]
+        if name in fixed or not active(name, {**fixed, **found}, document):
+            continue
+        if isinstance(wanted, list):
+            found[name] = trial.suggest_categorical(name, wanted)
+        elif isinstance(wanted.low, int) and isinstance(wanted.high, int):
+            found[name] = trial.suggest_int(name, wanted.low, wanted.high, log=wanted.log)
+        else:
+            found[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log)
+    return found
+
+
+class Experiment:
+    """One `dvc exp run --temp` in a process group of its own, and what its training tells."""
+
+    def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
+        self.progress, self.log, self.told = progress, log, 0
+        settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
+        command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting))]
+        environment = {**os.environ, PROGRESS_FILE: str(progress)}
+        with log.open("w", encoding="utf-8") as output:
+            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
+
+    def scores(self) -> list[float]:
+        """Of the epochs that ended since the last call."""
+        if not self.progress.exists():
+            return []
+        lines = self.progress.read_text(encoding="utf-8").splitlines(keepends=True)
+        whole = [line for line in lines[self.told :] if line.endswith("\n")]
+        self.told += len(whole)
+        return [float(json.loads(line)["score"]) for line in whole]
+
+    def wait(self) -> None:
+        """Until it ends. Errors: subprocess.CalledProcessError, whose output is the last error line, when it fails."""
+        if code := self.process.wait():
+            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
+            told = [line for line in lines if line.lower().startswith("error:")] or lines or [f"exit code {code}"]
+            raise subprocess.CalledProcessError(code, "dvc exp run", output=one_line(told[0]))
+
+    def interrupt(self) -> None:
+        """Ctrl-C for dvc and its trainer, which keeps its last epoch; then waits for both."""
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGINT)
+        self.process.wait()
+
+
+class Search:
+    """A study and what one trial of it does."""
+
+    def __init__(self, params: SearchParams, changes: list[str]) -> None:
+        self.params, self.changes, self.document = params, changes, read_document()
+        self.fixed = dict(change.partition("=")[::2] for change in changes)
+        storage = params.storage or f"sqlite:///{scratch('search') / 'studies.db'}"
+        optuna.logging.set_verbosity(optuna.logging.ERROR)
+        try:
+            self.study = optuna.create_study(
+                study_name=params.study,
+                storage=storage,
+                load_if_exists=True,
+                direction="maximize",
+                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=params.prune_after),
+            )
+        except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
+            raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
+        # A seed alone would propose the first trials again when a study is taken up.
+        self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials), multivariate=True, group=True)
+
+    def run(self) -> None:
+        """Trials until the study holds as many as wanted, whoever made them."""
+        self._take_up_the_dead()
+        failures = 0
+        while self._done() < self.params.trials:
+            trial = self.study.ask()
+            try:
+                failures = 0 if self._trial(trial) else failures + 1
+            except KeyboardInterrupt:
+                self._put_back(self.study.trials[trial.number])
+                raise
+            if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
+                raise UserError(f"search: {failures} trials failed in a row, the last is said above; mend it and search again")
+
+    def summary(self) -> str:
+        """The best trial and how to use it."""
+        complete = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
+        pruned = sum(trial.state == TrialState.PRUNED for trial in self.study.trials)
+        if not complete:
+            return f"search: {self.params.study}: no trial has ended"
+        best = self.study.best_trial
+        return (
+            f"search: {self.params.study}: {len(complete)} trials ended, {pruned} pruned; best is {self.name(best.number)} with "
+            f"{best.value:.3f} on our validation split: {_shown(best.user_attrs['values'])}\n"
+            f"dvc exp show lists them; dvc exp apply {self.name(best.number)} takes the best into the working tree"
+        )
+
+    def name(self, number: int) -> str:
+        """Of a trial's experiment."""
+        return f"{self.params.study}-{number:03d}"
+
+    def _done(self) -> int:
+        return sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in self.study.trials)
+
+    def _trial(self, trial: Trial) -> bool:
+        """Runs it and says how it ended; False when it failed."""
+        values = propose(trial, self.params.space, self.document, self.fixed)
+        trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
+        trial.set_user_attr("values", values)
+        name = self.name(trial.number)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                pruned_at = self._watched(trial, values, Path(folder))
+            score = float(json.loads(dvc.api.read(METRICS, rev=name))["selection"]["score"])
+        except subprocess.CalledProcessError as error:
+            self.study.tell(trial, state=TrialState.FAIL)
+            print(f"{name}: failed: {error.output}: {_shown(values)}", flush=True)
+            return False
+        if pruned_at:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, score)
+        ended = f"pruned after epoch {pruned_at}, {score:.3f}" if pruned_at else f"{score:.3f}"
+        print(f"{name}: {ended}: {_shown(values)}", flush=True)
+        return True
+
+    def _watched(self, trial: Trial, values: Values, folder: Path) -> int:
+        """Runs the trial's experiment; returns the epoch at which it was pruned, 0 if it was not."""
+        name, epoch = self.name(trial.number), 0
+        running = Experiment(name, values, self.changes, folder / "progress", folder / "log")
+        try:
+            while running.process.poll() is None:
+                time.sleep(POLL_SECONDS)
+                for score in running.scores():
+                    epoch += 1
+                    trial.report(score, epoch)
+                if epoch and trial.should_prune():
+                    running.interrupt()
+                    break
+            else:
+                running.wait()
+                return 0
+            if running.process.returncode == 0:  # it ended by itself while it was being judged
+                return 0
+            stopped = [*self.changes, f"train.stop_after={epoch}"]
+            running = Experiment(name, values, stopped, folder / "progress2", folder / "log2")
+            running.wait()
+        except KeyboardInterrupt:
+            running.interrupt()
+            raise
+        return epoch
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        """The trial is asked for again next time; its training goes on where it stopped."""
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        self.study.enqueue_trial(trial.params)
+
+    def _take_up_the_dead(self) -> None:
+        """Trials that ran on this machine in a process that is no more."""
+        here = socket.gethostname()
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+            host, _, process = trial.user_attrs.get("process", ":").rpartition(":")
+            if host == here and not Path("/proc", process).exists():
+                self._put_back(trial)
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m affectnet.search", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--trials", type=int, help="that the study is to hold, those of earlier calls included")
+    parser.add_argument("--study", help="name of the study, and first part of its experiments' names")
+    parser.add_argument("--storage", help="URL of Optuna's storage, shared by all machines that search")
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="NAME=VALUE", help="for all trials, as for dvc exp run")
+    given = vars(parser.parse_args())
+    changes = given.pop("set_param")
+    if wrong := [change for change in changes if "=" not in change]:
+        raise UserError(f"-S {wrong[0]}: wants NAME=VALUE")
+    document = read_document()
+    section = document.get("search")
+    if isinstance(section, dict):
+        section.update({name: value for name, value in given.items() if value is not None})
+    search = Search(parse(document, "search", SearchParams, PARAMS_FILE), changes)
+    try:
+        search.run()
+    finally:
+        print(search.summary(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
