@@ -19,7 +19,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -31,8 +31,8 @@ from pydantic import Field
 from affectnet.errors import UserError, exit_code, one_line
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, parse, read_document
 from affectnet.scratch import scratch
+from affectnet.watch import PROGRESS_FILE, told
 
-PROGRESS_FILE = "AFFECTNET_PROGRESS_FILE"
 METRICS = "metrics/evaluate.json"
 POLL_SECONDS = 0.3
 FAILURES_IN_A_ROW = 3
@@ -85,7 +85,7 @@ class Experiment:
     """One `dvc exp run --temp` in a process group of its own, and what its training tells."""
 
     def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
-        self.progress, self.log, self.told = progress, log, 0
+        self.progress, self.log, self.known = progress, log, 0
         settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
         command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting))]
         environment = {**os.environ, PROGRESS_FILE: str(progress)}
@@ -94,12 +94,9 @@ class Experiment:
 
     def scores(self) -> list[float]:
         """Of the epochs that ended since the last call."""
-        if not self.progress.exists():
-            return []
-        lines = self.progress.read_text(encoding="utf-8").splitlines(keepends=True)
-        whole = [line for line in lines[self.told :] if line.endswith("\n")]
-        self.told += len(whole)
-        return [float(json.loads(line)["score"]) for line in whole]
+        ended = told(self.progress, self.known)
+        self.known += len(ended)
+        return [values["score"] for values in ended]
 
     def wait(self) -> None:
         """Until it ends. Errors: subprocess.CalledProcessError, whose output is the last error line, when it fails."""
@@ -134,7 +131,7 @@ class Search:
         except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
             raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
         # A seed alone would propose the first trials again when a study is taken up.
-        self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials), multivariate=True, group=True)
+        self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials))
 
     def run(self) -> None:
         """Trials until the study holds as many as wanted, whoever made them."""
@@ -204,6 +201,7 @@ class Search:
                     trial.report(score, epoch)
                 if epoch and trial.should_prune():
                     running.interrupt()
+                    epoch += len(running.scores())  # it may have ended one more in the meantime
                     break
             else:
                 running.wait()

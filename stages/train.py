@@ -4,8 +4,6 @@ On the demo (vgg16_small, 64 px, 30 epochs) about two minutes on two cores. The 
 """
 
 import copy
-import json
-import os
 import platform
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
@@ -30,9 +28,7 @@ from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
 from affectnet.resume import TrainingState, resume_key, training_state
 from affectnet.trainer import Metrics, Trainer, TrainerParams, learned
-
-PROGRESS_FILE = "AFFECTNET_PROGRESS_FILE"
-"""Environment variable: a file to which each epoch's metrics are appended, one JSON object a line, for who watches a training."""
+from affectnet.watch import tell
 
 
 class TrainParams(TrainerParams):
@@ -75,8 +71,8 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
         if (score := selection_score(metrics)) > reached.best_score:
             reached.best_epoch, reached.best_score = reached.epoch, score
             reached.best_weights = copy.deepcopy(trainer.scored.state_dict())
+        log(metrics)  # before the state, so that no state holds an epoch that was not told
         state.save({**trainer.state(), "progress": asdict(reached)})
-        log(metrics)
     trainer.scored.load_state_dict(reached.best_weights)
     return reached
 
@@ -121,13 +117,6 @@ def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_we
         f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type}; best is epoch {reached.best_epoch}, "
         f"on {len(validation):,} validation faces {found}"
     )
-
-
-def tell(values: Metrics) -> None:
-    """Appends the values to the file that the environment names, if it does."""
-    if path := os.environ.get(PROGRESS_FILE):
-        with Path(path).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(values) + "\n")
 
 
 def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress) -> Card:

@@ -113,7 +113,7 @@ def test_one_name_in_five_places() -> None:
     document = read_document(ROOT / "params.yaml")
     sections = [name for name, value in document.items() if isinstance(value, dict)]
     catalogues = {catalogue_name(name) for name, value in document.items() if isinstance(value, str)}
-    assert [name for name in sections if name not in {*catalogues, "runtime"}] == STAGES
+    assert [name for name in sections if name not in {*catalogues, "runtime", "search"}] == STAGES
     assert sorted(path.stem for path in ROOT.glob("stages/*.py") if not path.stem.startswith("__")) == sorted(STAGES)
     assert all((ROOT / "tests" / "stages" / f"test_{stage}.py").is_file() for stage in STAGES)
 

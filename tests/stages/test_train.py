@@ -18,7 +18,8 @@ from affectnet.objective import ExpressionTask
 from affectnet.plan import CLASS_WEIGHTS
 from affectnet.scratch import scratch
 from affectnet.trainer import Trainer, learned, targets_of
-from stages.train import PROGRESS_FILE, TrainParams
+from affectnet.watch import PROGRESS_FILE
+from stages.train import TrainParams
 
 MODEL = Path("models/model.safetensors")
 

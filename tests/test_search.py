@@ -1,0 +1,120 @@
+"""The search, with real experiments in a reduced clone."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+from test_pipeline import ENVIRONMENT, Clone, fresh, reproduced  # noqa: F401 (fixtures)
+
+from affectnet.errors import UserError
+from affectnet.params import parse, read_document
+from affectnet.search import Range, Search, SearchParams, active, main, propose
+from affectnet.watch import PROGRESS_FILE, tell, told
+
+DOCUMENT = read_document(Path(__file__).parent.parent / "params.yaml")
+SPACE: dict[str, list[Any] | Range] = {
+    "optimizer": ["adam", "sgd"],
+    "optimizers.adam.lr": Range(low=1e-4, high=1e-2, log=True),
+    "optimizers.sgd.lr": Range(low=1e-2, high=0.1, log=True),
+    "rebalance.limit": Range(low=10, high=20, log=False),
+}
+
+
+def test_a_param_counts_when_its_switch_selects_it() -> None:
+    assert active("optimizers.adam.lr", {}, DOCUMENT) and not active("optimizers.sgd.lr", {}, DOCUMENT)
+    assert active("optimizers.sgd.lr", {"optimizer": "sgd"}, DOCUMENT) and active("train.batch", {}, DOCUMENT)
+    assert active("losses.weighted.label_smoothing", {}, DOCUMENT) and not active(
+        "losses.weighted.label_smoothing", {"loss": "plain"}, DOCUMENT
+    )
+
+
+def test_proposals_stay_in_their_ranges_and_leave_out_what_is_fixed() -> None:
+    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
+    for _ in range(20):
+        found = propose(study.ask(), SPACE, DOCUMENT, {})
+        other = {"adam": "sgd", "sgd": "adam"}[found["optimizer"]]
+        assert f"optimizers.{other}.lr" not in found and found["rebalance.limit"] in range(10, 21)
+        assert 1e-4 <= found[f"optimizers.{found['optimizer']}.lr"] <= 0.1
+    fixed = propose(study.ask(), SPACE, DOCUMENT, {"optimizer": "sgd", "rebalance.limit": "12"})
+    assert set(fixed) == {"optimizers.sgd.lr"}
+
+
+def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
+    for name in parse(DOCUMENT, "search", SearchParams).space:
+        home: Any = DOCUMENT
+        for part in name.split("."):
+            home = home[part]
+        assert not isinstance(home, dict)
+
+
+def test_what_is_told_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "progress"
+    tell({"score": 1.0})
+    monkeypatch.setenv(PROGRESS_FILE, str(path))
+    assert told(path) == []
+    tell({"score": 0.5})
+    tell({"score": 0.6})
+    with path.open("a") as file:
+        file.write('{"score": 0.')
+    assert [values["score"] for values in told(path)] == [0.5, 0.6] and told(path, 1) == [{"score": 0.6}]
+
+
+@pytest.mark.parametrize("argument", [["-S", "train.epochs"], ["--storage", "nonsense"], ["--trials", "0"]])
+def test_a_mistake_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch, argument: list[str]) -> None:
+    monkeypatch.setattr("sys.argv", ["search", *argument])
+    with pytest.raises(UserError) as caught:
+        main()
+    assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
+
+
+def experiments(clone: Clone) -> dict[str, Any]:
+    """Name → params and metrics, as `dvc exp show` lists them."""
+    ((entry, *_), *_) = [json.loads(clone.dvc("exp", "show", "--json"))[1:]]
+    return {found["name"]: found["revs"][0]["data"] for found in entry["experiments"] or []}
+
+
+def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
+    reproduced: Clone,  # noqa: F811
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    before = (clone.folder / "params.yaml").read_bytes()
+    command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=6"]
+    environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
+    running = subprocess.Popen(command, cwd=clone.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    resume = clone.folder / ".dvc" / "tmp" / "affectnet" / "resume"
+    while not list(resume.glob("*/last.pt")) and running.poll() is None:  # until the trial's first epoch is kept
+        time.sleep(0.05)
+    running.send_signal(signal.SIGINT)
+    _, said = running.communicate(timeout=120)
+    assert running.returncode == 130 and "interrupted" in said.splitlines()[-1]
+    assert experiments(clone) == {}
+
+    monkeypatch.chdir(clone.folder)
+    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
+    search = Search(parse({**read_document(), "search": {**read_document()["search"], "trials": 2}}, "search", SearchParams), [])
+    stopped, waiting = search.study.trials
+    assert (stopped.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
+    monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: self.number == 2)
+    search.changes, search.fixed = ["optimizer=adam", "train.epochs=6"], {"optimizer": "adam", "train.epochs": "6"}
+    search.run()
+    states = [trial.state for trial in search.study.trials]
+    assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
+    assert search.study.trials[1].params == stopped.params
+    listed = experiments(clone)
+    assert set(listed) == {"search-001", "search-002"}
+    train = {name: entry["params"]["params.yaml"]["data"]["train"] for name, entry in listed.items()}
+    reached = train["search-002"]["stop_after"]
+    assert train["search-001"]["stop_after"] == 0 and 1 <= reached < train["search-002"]["epochs"] == 6
+    score = listed["search-001"]["metrics"]["metrics/evaluate.json"]["data"]["selection"]["score"]
+    assert search.study.best_value == score and "best is search-001" in search.summary()
+    assert (clone.folder / "params.yaml").read_bytes() == before and clone.git("status", "--porcelain") == ""
