@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clones import Clone, working_tree
 
 ROOT = Path(__file__).parent.parent
 
@@ -22,3 +23,18 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
         (tmp_path / name).write_bytes((ROOT / name).read_bytes())
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """Never reproduced."""
+    return working_tree(tmp_path_factory.mktemp("fresh") / "clone")
+
+
+@pytest.fixture(scope="session")
+def reproduced(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """After `dvc repro` and a commit of what it changed; tests copy it before they change anything."""
+    clone = fresh.copy(tmp_path_factory.mktemp("reproduced") / "clone")
+    clone.dvc("repro")
+    clone.git("commit", "--quiet", "--all", "--message", "reproduced")
+    return clone

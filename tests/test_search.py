@@ -11,8 +11,8 @@ from typing import Any
 
 import optuna
 import pytest
+from clones import ENVIRONMENT, Clone
 from optuna.trial import TrialState
-from test_pipeline import ENVIRONMENT, Clone, fresh, reproduced  # noqa: F401 (fixtures)
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
@@ -82,7 +82,7 @@ def experiments(clone: Clone) -> dict[str, Any]:
 
 
 def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
-    reproduced: Clone,  # noqa: F811
+    reproduced: Clone,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:

@@ -1,0 +1,80 @@
+"""Clones of this repository whose demo is small, and the commands that a user types in them."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+ROOT = Path(__file__).parent.parent
+ENVIRONMENT = {
+    **os.environ,
+    "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "GIT_CONFIG_GLOBAL": os.devnull,
+    "GIT_CONFIG_SYSTEM": os.devnull,
+    **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))},
+}
+
+
+class Clone:
+    """A clone of this repository and the commands that a user types in it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+        # DVC's own site cache is fixed when dvc is imported here, so a child gets it by its environment.
+        environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"], "DVC_NO_ANALYTICS": "1"}
+        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600)
+
+    def run(self, *command: str) -> str:
+        done = self.attempt(*command)
+        assert done.returncode == 0, f"{' '.join(command)}\n{done.stdout[-3000:]}\n{done.stderr[-3000:]}"
+        return done.stdout
+
+    def dvc(self, *arguments: str) -> str:
+        return self.run("dvc", *arguments)
+
+    def git(self, *arguments: str) -> str:
+        return self.run("git", *arguments)
+
+    def metrics(self, stage: str) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.folder / "metrics" / f"{stage}.json").read_text())
+        return found
+
+    def copy(self, folder: Path) -> "Clone":
+        shutil.copytree(self.folder, folder, symlinks=True)
+        return Clone(folder)
+
+
+def reduce(folder: Path) -> None:
+    """Makes the demo small enough for a test, in params.yaml itself, as a user would."""
+    yaml = YAML()
+    document = yaml.load(folder / "params.yaml")
+    document["datasets"]["demo"].update(training=120, validation=24, floor=6, smallest_px=96, largest_px=128)
+    faults = document["datasets"]["demo"]["faults"]
+    faults.update({name: min(count, 1) for name, count in faults.items()})
+    document["models"]["vgg16_small"].update(width=0.0625, image_px=32)
+    document["train"].update(epochs=2)
+    document["evaluate"].update(bootstrap=100)
+    document["verify"].update(tolerance=0.5)
+    yaml.dump(document, folder / "params.yaml")
+
+
+def working_tree(folder: Path) -> Clone:
+    """The tracked and new files of this repository as a repository of their own, committed on main."""
+    listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
+    for name in filter(None, listed.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, folder / name)
+    reduce(folder)
+    clone = Clone(folder)
+    clone.git("init", "--quiet", "--initial-branch", "main")
+    clone.git("add", "--all")
+    clone.git("commit", "--quiet", "--message", "reduced demo")
+    return clone
