@@ -40,7 +40,7 @@ def read_learning(train: Path) -> dict[str, list[str]]:
 def write_learning(curves: Path, weights: Path, columns: dict[str, list[str]]) -> None:
     """Two tables of a row an epoch, republished where Git keeps them: the learning curves, and the weights in the loss.
 
-    An expression or a task that is not learned has the weight 0.
+    What is not learned has the weight 0, and no score.
     """
     epochs = list(range(1, len(next(iter(columns.values()))) + 1))
     shown = {name.replace("/", "_"): values for name, values in columns.items() if "_weight/" not in name}

@@ -107,14 +107,17 @@ class Objective(nn.Module):
         raise NotImplementedError
 
     def task_weights(self) -> dict[str, float]:
-        """The weights of the tasks in force, where there are two."""
-        return {}
+        """The weights of the tasks in force."""
+        raise NotImplementedError
 
 
 class ExpressionObjective(Objective):
     def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
         loss: torch.Tensor = self.expression(outputs, targets.expression)
         return loss
+
+    def task_weights(self) -> dict[str, float]:
+        return {"expression": 1.0}
 
 
 class AffectObjective(Objective):
@@ -124,6 +127,9 @@ class AffectObjective(Objective):
 
     def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
         return self.affect(outputs, targets.affect)
+
+    def task_weights(self) -> dict[str, float]:
+        return {"affect": 1.0}
 
 
 class FixedObjective(Objective):
