@@ -31,7 +31,7 @@ check: install ## format, lint and types
 
 # dvc exp show without the counts, intervals and class-wise columns, and with the params that differ.
 table: install ## all experiments, one line each, with what differs
-	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses)\.)'
+	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(valence|arousal).ccc$$|selection.score$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses|tasks)\.)'
 
 search: install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)

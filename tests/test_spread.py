@@ -1,0 +1,28 @@
+from typing import Any
+
+from benchmarks.spread import lines
+
+
+def experiment(seed: int, loss: str, score: float | None) -> dict[str, Any]:
+    metrics = {} if score is None else {"metrics/evaluate.json": {"data": {"expression": {"macro_f1": score}}}}
+    params = {"loss": loss, "train": {"seed": seed, "epochs": 3}, "clean": {"expressions": ["Happy", "Sad"]}}
+    return {"name": f"{loss}-{seed}", "revs": [{"data": {"params": {"params.yaml": {"data": params}}, "metrics": metrics}}]}
+
+
+def test_seeds_are_one_line_named_by_what_differs_and_the_best_comes_first() -> None:
+    shown = [
+        {"rev": "workspace", "experiments": None},
+        {
+            "rev": "1",
+            "experiments": [
+                experiment(1, "plain", 0.5),
+                experiment(2, "plain", 0.7),
+                experiment(1, "focal", 0.8),
+                experiment(3, "plain", None),
+            ],
+        },
+    ]
+    found = lines(shown, "expression.macro_f1")
+    assert [line.params for line in found] == [(("loss", "focal"),), (("loss", "plain"),)]
+    assert str(found[1]) == "0.600 ± 0.141 (n = 2)  loss plain" and str(found[0]) == "0.800 (n = 1)  loss focal"
+    assert lines(shown, "valence.ccc") == []
