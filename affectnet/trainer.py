@@ -70,6 +70,14 @@ def targets_of(faces: Faces, classes: Classes) -> Targets:
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
 
 
+def _refuse_without_affect(**splits: Targets) -> None:
+    for split, targets in splits.items():
+        if (annotated := int(targets.affect.isfinite().all(1).sum())) < 2:
+            raise UserError(
+                f"task: {annotated} faces of the split {split} have valence and arousal, two or more are needed; choose task expression"
+            )
+
+
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
@@ -79,6 +87,8 @@ class Trainer:
         self.params, self.device, self.classes, self.rows = params, device, classes, rows
         self.faces, self.validation = faces, validation
         self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
+        if not isinstance(params.task, ExpressionTask):
+            _refuse_without_affect(train=self.targets, validation=self.validation_targets)
         torch.manual_seed(params.seed)
         network = build(params.model, len(classes) + 2 * (not isinstance(params.task, ExpressionTask)))
         start(network, params.model)

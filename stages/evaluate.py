@@ -72,7 +72,10 @@ def full_report(params: EvaluateParams, found: Answers) -> Tree:
         if len(found.card.labels) == len(EXPRESSIONS) and "Contempt" in found.names:
             seven = found.without("Contempt")
             report = merged(report, expression_report("expression_7", seven.true, seven.logits, seven.names, params.bootstrap, generator))
-    for column, name in enumerate(DIMENSIONS if found.card.affect else ()):
+    annotated = int(np.isfinite(found.true_affect).all(1).sum())
+    if found.card.affect:
+        report["annotated"] = annotated
+    for column, name in enumerate(DIMENSIONS if found.card.affect and annotated > 1 else ()):
         report = merged(report, affect_report(name, found.true_affect[:, column], found.affect[:, column], params.bootstrap, generator))
     return report
 
@@ -88,6 +91,8 @@ def summary(report: Mapping[str, Any]) -> str:
         if name in report:
             spread, floor = report["interval"][name][score], report["floor"][name][score]
             parts.append(f"{label} {report[name][score]:.3f} [{spread['low']:.3f}, {spread['high']:.3f}], floor {floor:.3f}")
+    if report.get("annotated", report["faces"]) < report["faces"]:
+        parts.append(f"valence and arousal annotated in {report['annotated']:,}")
     return f"evaluate: {report['faces']:,} test faces; {'; '.join(parts)}"
 
 

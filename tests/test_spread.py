@@ -10,7 +10,7 @@ def experiment(seed: int, loss: str, score: float | None) -> dict[str, Any]:
 
 
 def test_seeds_are_one_line_named_by_what_differs_and_the_best_comes_first() -> None:
-    shown = [
+    shown: list[dict[str, Any]] = [
         {"rev": "workspace", "experiments": None},
         {
             "rev": "1",

@@ -128,6 +128,14 @@ def test_a_model_of_valence_and_arousal_alone_has_no_expression_score(prepared: 
     assert Path("metrics/evaluate/confusion.csv").read_text() == "actual,predicted\n"
 
 
+def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_rest(workspace: Path) -> None:
+    run_data_stages(tree_folder(workspace / "root"))
+    write_model(labels=EXPRESSIONS[:7], affect=True)
+    line = run_stage("evaluate")
+    assert "valence and arousal annotated in 0" in line and metrics("evaluate")["annotated"] == 0
+    assert "expression" in metrics("evaluate") and "valence" not in metrics("evaluate")
+
+
 def test_averaging_mirror_images_makes_the_answer_the_same_for_both(prepared: Path) -> None:
     write_model()
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), Runtime(device="cpu", workers=1)

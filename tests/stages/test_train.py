@@ -234,6 +234,12 @@ def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> 
     assert card.training["score"] == mean.max()
 
 
+def test_a_split_without_valence_and_arousal_cannot_be_asked_for_them(workspace: Path) -> None:
+    run_data_stages(tree_folder(workspace / "root"))
+    with pytest.raises(UserError, match="task: 0 faces of the split train have valence and arousal"):
+        fit(task=entry("task", "both"))
+
+
 def test_both_tasks_share_a_trunk_and_the_best_epoch_is_best_in_both(prepared: Path) -> None:
     fit(task=entry("task", "both"))
     network, card = load_model(MODEL)
