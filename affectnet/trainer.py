@@ -1,5 +1,6 @@
 """Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from typing import Any, Literal
@@ -101,7 +102,8 @@ class Trainer:
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
         self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
-        self.after_step = [hook for hook in (self._average, self.look_ahead) if hook is not None]
+        self.after_step: list[Callable[[Targets], object]] = [self._average] if params.ema else []
+        self.after_step += [self.look_ahead] if self.look_ahead is not None else []
 
     def autocast(self) -> AbstractContextManager[Any]:
         half = self.params.precision == "bfloat16"
@@ -113,13 +115,17 @@ class Trainer:
         losses = torch.empty(len(steps), device=self.device)
         for step, rows in enumerate(progress(steps, f"epoch {epoch + 1}", unit="step")):
             set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
-            parts = [self._prepared(part, augment) for part in torch.tensor_split(rows, min(self.params.accumulate, len(rows)))]
+            parts = [self._prepared(part, augment) for part in torch.tensor_split(rows, self._parts(len(rows)))]
             losses[step] = self.optimizer.step(partial(self._gradients, parts))  # type: ignore[arg-type]
             for hook in self.after_step:
                 hook(parts[-1][1])
         self._refuse_nan(losses, epoch)
         sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
         return float((losses * sizes).sum() / sizes.sum())
+
+    def _parts(self, faces: int) -> int:
+        """In how many parts a step passes: batch normalisation needs two faces in each."""
+        return max(1, min(self.params.accumulate, faces // 2))
 
     def _prepared(self, rows: torch.Tensor, augment: Augment) -> tuple[torch.Tensor, Targets]:
         """The faces of these rows on the device, augmented and mixed, and their targets."""
@@ -211,8 +217,8 @@ class Trainer:
         return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
 
     def _average(self, _: Targets) -> None:
-        if self.averaged is not None:
-            self.averaged.update_parameters(self.network)
+        assert self.averaged is not None
+        self.averaged.update_parameters(self.network)
 
     def _look_ahead(self, loss: DynamicLearnedLoss) -> LookAhead:
         def images(rows: torch.Tensor) -> torch.Tensor:
