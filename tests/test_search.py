@@ -31,9 +31,8 @@ SPACE: dict[str, list[Any] | Range] = {
 def test_a_param_counts_when_its_switch_selects_it() -> None:
     assert active("optimizers.adam.lr", {}, DOCUMENT) and not active("optimizers.sgd.lr", {}, DOCUMENT)
     assert active("optimizers.sgd.lr", {"optimizer": "sgd"}, DOCUMENT) and active("train.batch", {}, DOCUMENT)
-    assert active("losses.weighted.label_smoothing", {}, DOCUMENT) and not active(
-        "losses.weighted.label_smoothing", {"loss": "plain"}, DOCUMENT
-    )
+    smoothing = "losses.weighted.label_smoothing"
+    assert active(smoothing, {"loss": "weighted"}, DOCUMENT) and not active(smoothing, {"loss": "plain"}, DOCUMENT)
 
 
 def test_proposals_stay_in_their_ranges_and_leave_out_what_is_fixed() -> None:
