@@ -135,6 +135,8 @@ class Search:
 
     def run(self) -> None:
         """Trials until the study holds as many as wanted, whoever made them."""
+        # A search in the background of a shell ignores SIGINT, and its trainings, which it must interrupt, would inherit that.
+        signal.signal(signal.SIGINT, signal.default_int_handler)
         self._take_up_the_dead()
         failures = 0
         while self._done() < self.params.trials:

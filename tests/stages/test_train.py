@@ -179,7 +179,7 @@ def test_unknown_keys_of_the_selected_entry_are_refused() -> None:
 
 
 SWITCHES: dict[str, dict[str, Any]] = {
-    **{f"loss {name}": {"loss": entry("loss", name)} for name in ("focal", "logit_adjusted", "ldam", "dynamic", "dynamic_learned")},
+    **{f"loss {name}": {"loss": entry("loss", name)} for name in ("plain", "focal", "ldam", "dynamic", "dynamic_learned")},
     **{f"optimizer {name}": {"optimizer": entry("optimizer", name)} for name in ("adamw", "sgd", "sam")},
     **{f"task {name}": {"task": entry("task", name)} for name in ("affect", "both")},
     **{f"sampler {name}": {"sampler": name} for name in ("balanced", "square_root", "progressive")},
