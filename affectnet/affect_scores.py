@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
+DIMENSIONS = ("valence", "arousal")
+"""In the order of the columns everywhere."""
 
 
 @dataclass(frozen=True)

@@ -63,10 +63,7 @@ def ranking_scores(true: NDArray[np.integer], probabilities: Values, weights: ND
 
 
 def _ranked(positive: NDArray[np.bool_], score: Values, mass: Values) -> tuple[Values, Values]:
-    order = np.argsort(-score, kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])  # of runs of equal scores
-    hits = np.add.reduceat((mass * positive)[..., order], starts, axis=-1)
-    misses = np.add.reduceat((mass * ~positive)[..., order], starts, axis=-1)
+    hits, misses = by_falling_score(positive, score, mass)
     above, found = hits.cumsum(-1), (hits + misses).cumsum(-1)
     positives, negatives = hits.sum(-1), misses.sum(-1)
     ordered = (misses * (above - hits / 2)).sum(-1)
@@ -77,6 +74,14 @@ def _ranked(positive: NDArray[np.bool_], score: Values, mass: Values) -> tuple[V
         np.divide(ordered, positives * negatives, out=nothing.copy(), where=ranked),
         np.divide((hits * precision).sum(-1), positives, out=nothing, where=ranked),
     )
+
+
+def by_falling_score(positive: NDArray[np.bool_], score: Values, mass: Values) -> tuple[Values, Values]:
+    """Mass of the positives and of the others at each distinct score, the highest first, (…, m) each; mass: (…, n) of the faces."""
+    order = np.argsort(-score, kind="stable")
+    starts = np.flatnonzero(np.r_[True, np.diff(score[order]) != 0])  # of runs of equal scores
+    hits, misses = (np.add.reduceat((mass * part)[..., order], starts, axis=-1) for part in (positive, ~positive))
+    return hits, misses
 
 
 def equal_class_weights(true: NDArray[np.integer], weights: NDArray[np.number] | None = None) -> Values:

@@ -16,15 +16,14 @@ from affectnet.inference import predict
 from affectnet.modelfile import Card, load_model
 from affectnet.params import Runtime
 
-DIMENSIONS = ("valence", "arousal")
-
 
 @dataclass(frozen=True)
 class Answers:
     """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
 
     logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
-    affect (n, 2), or (n, 0) when the model gives none.
+    affect (n, 2), or (n, 0) when the model gives none. A model of valence and arousal alone has no codes, and judges none of
+    the faces: true (0,), logits (0, 0).
     """
 
     card: Card
@@ -35,7 +34,7 @@ class Answers:
     affect: NDArray[np.float64]
 
     def __len__(self) -> int:
-        return len(self.true)
+        return len(self.affect)
 
     @property
     def names(self) -> list[str]:
@@ -50,7 +49,7 @@ class Answers:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) positions of the largest logits."""
-        found: NDArray[np.int64] = self.logits.argmax(1)
+        found: NDArray[np.int64] = self.logits.argmax(1) if len(self.codes) else np.empty(0, np.int64)
         return found
 
     def without(self, name: str) -> "Answers":
@@ -76,12 +75,13 @@ def answers(model: Path, faces: Path, runtime: Runtime, flip: bool) -> Answers:
     expression = test.expression.numpy()
     logits = np.full((len(test), len(EXPRESSIONS)), -np.inf)
     logits[:, known] = outputs.logits.numpy()
-    codes = np.union1d(known, expression)
+    judged = slice(None) if len(known) else slice(0)
+    codes = np.union1d(known, expression[judged])
     return Answers(
         card,
         codes,
-        np.searchsorted(codes, expression),
-        logits[:, codes],
+        np.searchsorted(codes, expression[judged]),
+        logits[judged, codes],
         np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64),
         outputs.affect.numpy().astype(np.float64),
     )

@@ -16,16 +16,14 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from affectnet.affect_scores import affect_scores
-from affectnet.answers import DIMENSIONS, Answers, answers
+from affectnet.affect_scores import DIMENSIONS, affect_scores
+from affectnet.answers import Answers, answers
 from affectnet.errors import UserError, exit_code
 from affectnet.params import Runtime
-from affectnet.scores import interval, scores
+from affectnet.scores import interval, resampled_faces, scores
 
 Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"
-CHUNK = 250
-"""Resamples scored at once."""
 
 
 @dataclass(frozen=True)
@@ -58,9 +56,7 @@ def paired_bootstrap(
     score: (…, n) rows and which model (0 or 1) → (…) scores. The p-value is twice the smaller share of resamples on one side
     of no difference, of draws + 1, at most 1.
     """
-    rows = generator.integers(faces, size=(draws, faces))
-    parts = [score(part, 1) - score(part, 0) for part in np.array_split(rows, -(-draws // CHUNK))]
-    differences = np.concatenate(parts)
+    differences = np.concatenate([score(rows, 1) - score(rows, 0) for rows in resampled_faces(faces, draws, generator)])
     low, high = interval(differences)
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
     whole = np.arange(faces)[None]

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affectnet.agreement import by_falling_score
 from affectnet.atomic import replacing
 from affectnet.calibration import Reliability
 from affectnet.errors import UserError
@@ -70,12 +71,9 @@ def write_precision_recall(path: Path, true: NDArray[np.integer], probabilities:
 
 def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
     """(41,) highest precision at each of `RECALLS` or above (Manning et al. 2008, eq. 8.7); 0 without positives."""
-    order = np.argsort(-score, kind="stable")
-    last = np.r_[np.diff(score[order]) != 0, True]  # equal scores are taken together
-    hits = positive[order].cumsum()[last]
-    taken = np.arange(1, len(order) + 1)[last]
+    hits, misses = (mass.cumsum() for mass in by_falling_score(positive, score, np.ones(len(score))))
     recall = hits / max(positive.sum(), 1)
-    best = np.maximum.accumulate((hits / taken)[::-1])[::-1]
+    best = np.maximum.accumulate((hits / (hits + misses))[::-1])[::-1]
     at = np.searchsorted(recall, RECALLS - 1e-12)
     return np.where(at < len(best), best[np.minimum(at, len(best) - 1)], 0.0)
 

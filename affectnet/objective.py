@@ -14,20 +14,36 @@ from affectnet.params import Section
 AffectLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
-class ExpressionTask(Section):
+class Task(Section):
+    """What the network is to give."""
+
+    outputs: str
+
+    @property
+    def expressions(self) -> bool:
+        """Whether it gives logits of the expressions."""
+        return self.outputs != "affect"
+
+    @property
+    def affect(self) -> bool:
+        """Whether it gives valence and arousal."""
+        return self.outputs != "expression"
+
+
+class ExpressionTask(Task):
     """Expressions alone."""
 
     outputs: Literal["expression"]
 
 
-class AffectTask(Section):
+class AffectTask(Task):
     """Valence and arousal alone."""
 
     outputs: Literal["affect"]
     affect_loss: Literal["mse", "ccc", "sum"]
 
 
-class BothTask(Section):
+class BothTask(Task):
     """Both from one trunk; two heads, which are the rows of one linear layer."""
 
     outputs: Literal["both"]

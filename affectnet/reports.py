@@ -13,12 +13,10 @@ from scipy.special import softmax
 from affectnet.affect_scores import affect_scores, constant_affect_floors
 from affectnet.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
 from affectnet.calibration import negative_log_likelihood, reliability
-from affectnet.scores import Counts, confusion_matrix, constant_answers, interval, resampled, scores
+from affectnet.scores import Counts, confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
 
 Values = NDArray[np.float64]
 Tree = dict[str, Any]
-CHUNK = 250
-"""Resamples scored at once, so that memory stays at some tens of megabytes for 4,000 faces."""
 
 
 def expression_report(
@@ -34,7 +32,7 @@ def expression_report(
     found = merged(counted(counts, names), ranked(true, probabilities, np.ones((1, len(true)))))
     spread = merged(
         counted(resampled(counts, draws, generator), names),
-        _chunked(lambda mass: ranked(true, probabilities, mass), len(true), draws, generator),
+        _joined([ranked(true, probabilities, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
     )
     shares = counts.sum(1) / counts.sum()
     constant = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
@@ -78,9 +76,7 @@ def affect_report(name: str, true: Values, predicted: Values, draws: int, genera
     """`valence` or `arousal`, by `name`, with intervals and floors, over the faces whose (n,) truth is finite."""
     known = np.isfinite(true)
     t, p = true[known].astype(np.float64), predicted[known].astype(np.float64)
-    rows = generator.integers(len(t), size=(draws, len(t)))
-    parts = [vars(affect_scores(t[part], p[part])) for part in np.array_split(rows, -(-draws // CHUNK))]
-    spread = {key: np.concatenate([part[key] for part in parts]) for key in parts[0]}
+    spread = _joined([vars(affect_scores(t[rows], p[rows])) for rows in resampled_faces(len(t), draws, generator)])
     return _report(name, vars(affect_scores(t, p)), spread, vars(constant_affect_floors(t)))
 
 
@@ -122,12 +118,10 @@ def _finite(tree: Mapping[str, Any]) -> Tree:
     return {key: value for key, value in kept.items() if isinstance(value, Mapping) or np.isfinite(value).all()}
 
 
-def _chunked(score: Callable[[NDArray[np.number]], Tree], n: int, draws: int, generator: np.random.Generator) -> Tree:
-    """The scores of `draws` resamples of n faces, from their counts, some at a time."""
-    parts = [
-        score(generator.multinomial(n, np.full(n, 1 / n), size=len(part))) for part in np.array_split(np.arange(draws), -(-draws // CHUNK))
-    ]
-    return _joined(parts)
+def _times_drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:
+    """(draws, n) how often each resample, (draws, n) rows, holds each face."""
+    cells = rows + np.arange(len(rows))[:, None] * rows.shape[1]
+    return np.bincount(cells.ravel(), minlength=rows.size).reshape(rows.shape)
 
 
 def _joined(parts: list[Tree]) -> Tree:

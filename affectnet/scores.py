@@ -1,5 +1,6 @@
 """Scores of an expression classifier, all from its confusion matrix: formulas as in scikit-learn, ties and gaps stated."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,6 +48,12 @@ def resampled(confusion: Counts, draws: int, generator: np.random.Generator) -> 
     """
     n = int(confusion.sum())
     return generator.multinomial(n, confusion.ravel() / n, size=draws).reshape(draws, *confusion.shape)
+
+
+def resampled_faces(n: int, draws: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
+    """The rows of `draws` resamples of n faces with replacement, (250 or fewer, n) at a time: tens of megabytes for 4,000 faces."""
+    for start in range(0, draws, 250):
+        yield generator.integers(n, size=(min(250, draws - start), n))
 
 
 def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:

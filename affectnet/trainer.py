@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
-from affectnet.affect_scores import affect_scores
+from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.calibration import fit_temperature
 from affectnet.dataset import Faces
 from affectnet.errors import UserError
@@ -22,7 +22,7 @@ from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss
 from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
-from affectnet.objective import AffectTask, ExpressionTask, Targets, TaskParams, build_objective
+from affectnet.objective import Targets, TaskParams, build_objective
 from affectnet.optimizers import OptimizerParams, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
 from affectnet.params import Section
 from affectnet.preprocessing import Augment, Augmentation, normalised
@@ -58,8 +58,8 @@ def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
     Errors: UserError when there are fewer than two.
     """
     planned = class_weights["planned"].to_numpy()
-    shown = np.flatnonzero(planned > 0) if not isinstance(task, AffectTask) else np.empty(0, np.int64)
-    if len(shown) < 2 and not isinstance(task, AffectTask):
+    shown = np.flatnonzero(planned > 0) if task.expressions else np.empty(0, np.int64)
+    if task.expressions and len(shown) < 2:
         raise UserError(f"data/class_weights.parquet: the plan shows {len(shown)} expression, training needs two or more")
     weights = class_weights["weight"].to_numpy()[shown].astype(np.float32)
     return Classes(torch.from_numpy(shown), torch.from_numpy(weights), torch.from_numpy(planned[shown].astype(np.int64)))
@@ -88,10 +88,10 @@ class Trainer:
         self.params, self.device, self.classes, self.rows = params, device, classes, rows
         self.faces, self.validation = faces, validation
         self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
-        if not isinstance(params.task, ExpressionTask):
+        if params.task.affect:
             _refuse_without_affect(train=self.targets, validation=self.validation_targets)
         torch.manual_seed(params.seed)
-        network = build(params.model, len(classes) + 2 * (not isinstance(params.task, ExpressionTask)))
+        network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
         start(network, params.model)
         self.mean, self.std = pixel_statistics(network)
         self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -155,16 +155,16 @@ class Trainer:
             metrics = {"validation/loss": float(self.objective(joined, self.validation_targets.to(self.device)))}
         recall = torch.empty(0)
         if len(self.classes):
-            predicted = self.classes.codes[found.logits.argmax(1)].numpy()
-            confusion = confusion_matrix(self.validation.expression.numpy(), predicted, len(EXPRESSIONS))
-            seen = np.union1d(self.classes.codes.numpy(), self.validation.expression.numpy())
-            reached = scores(confusion[np.ix_(seen, seen)])
+            codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
+            seen = np.union1d(codes, true)
+            predicted = codes[found.logits.argmax(1).numpy()]
+            reached = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
             metrics |= {"validation/accuracy": float(reached.accuracy), "validation/macro_f1": float(reached.macro_f1)}
-            recall = torch.from_numpy(scores(confusion).recall[self.classes.codes]).float()
-        for column, name in enumerate(("valence", "arousal") if found.affect.shape[1] else ()):
-            true = self.validation_targets.affect[:, column]
-            known = true.isfinite()
-            metrics[f"validation/{name}_ccc"] = float(affect_scores(true[known].numpy(), found.affect[known, column].numpy()).ccc)
+            recall = torch.from_numpy(reached.recall[np.searchsorted(seen, codes)]).float()
+        for column, name in enumerate(DIMENSIONS if found.affect.shape[1] else ()):
+            given, answered = self.validation_targets.affect[:, column], found.affect[:, column]
+            known = given.isfinite()
+            metrics[f"validation/{name}_ccc"] = float(affect_scores(given[known].numpy(), answered[known].numpy()).ccc)
         return metrics, recall
 
     def predict(self) -> Outputs:

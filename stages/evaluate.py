@@ -8,7 +8,8 @@ import numpy as np
 from pydantic import Field
 
 from affectnet import curves
-from affectnet.answers import DIMENSIONS, Answers, answers
+from affectnet.affect_scores import DIMENSIONS
+from affectnet.answers import Answers, answers
 from affectnet.atomic import replacing, write_json
 from affectnet.calibration import reliability
 from affectnet.expressions import EXPRESSIONS
@@ -47,13 +48,10 @@ def run(
     found = answers(model, faces, runtime, params.flip)
     report = full_report(params, found)
     write_json(metrics, report)
-    shown = found if found.card.labels else None
-    probabilities = found.probabilities if shown else np.empty((0, 0))
-    predicted = found.predicted if shown else np.empty(0, np.int64)
-    names, true = (found.names, found.true) if shown else ([], found.true[:0])
-    curves.write_confusion(confusion, confusion_matrix(true, predicted, len(names)), names)
-    curves.write_reliability(calibration, reliability(probabilities.max(1, initial=0.0), predicted == true, params.bins))
-    curves.write_precision_recall(precision_recall, true, probabilities, names)
+    sure, right = found.probabilities.max(1, initial=0.0), found.predicted == found.true
+    curves.write_confusion(confusion, confusion_matrix(found.true, found.predicted, len(found.names)), found.names)
+    curves.write_reliability(calibration, reliability(sure, right, params.bins))
+    curves.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
     with replacing(circumplex) as temporary:
         temporary.write_text(circumplex_svg(found.true_affect, found.affect), encoding="utf-8")
     curves.write_learning(learning, loss_weights, curves.read_learning(train))

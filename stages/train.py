@@ -23,7 +23,6 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
 from affectnet.modelfile import Card, save_model
-from affectnet.objective import ExpressionTask
 from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
 from affectnet.resume import TrainingState, resume_key, training_state
@@ -123,7 +122,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress)
     return Card(
         model={**params.model.model_dump(), "weights": "none", "freeze_epochs": 0},
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
-        affect=not isinstance(params.task, ExpressionTask),
+        affect=params.task.affect,
         temperature=trainer.temperature(),
         image_px=params.model.image_px,
         mean=trainer.mean,
