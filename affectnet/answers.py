@@ -43,13 +43,13 @@ class Answers:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """(n, k), calibrated by the model's temperature."""
-        found: NDArray[np.float64] = softmax(self.logits / self.card.temperature, axis=1)
+        found: NDArray[np.float64] = softmax(self.logits / self.card.temperature, axis=1) if self.logits.size else self.logits
         return found
 
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) positions of the largest logits."""
-        found: NDArray[np.int64] = self.logits.argmax(1) if len(self.codes) else np.empty(0, np.int64)
+        found: NDArray[np.int64] = self.logits.argmax(1) if self.logits.size else np.empty(0, np.int64)
         return found
 
     def without(self, name: str) -> "Answers":
