@@ -19,7 +19,7 @@ from scipy.stats import binomtest
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.answers import Answers, answers
 from affectnet.errors import UserError, exit_code
-from affectnet.params import Runtime
+from affectnet.params import Runtime, parse, read_document
 from affectnet.scores import interval, resampled_faces, scores
 
 Values = NDArray[np.float64]
@@ -142,7 +142,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=23)
     parser.add_argument("--flip", action="store_true", help="average each face and its mirror image")
     given = parser.parse_args()
-    runtime = Runtime(device="auto", workers=0)
+    runtime = parse(read_document(), "runtime", Runtime)
     with model_file(given.first) as one, model_file(given.second) as other:
         pair = [answers(path, given.faces, runtime, given.flip) for path in (one, other)]
     print(report(pair[0], pair[1], (given.first, given.second), given.draws, given.seed))

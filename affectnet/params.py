@@ -25,6 +25,9 @@ class Runtime(Section):
 
     device: Literal["auto", "cpu", "cuda"]
     workers: int = Field(ge=0, le=1024)
+    engine: Literal["local", "dask"]
+    scheduler: str | None
+    processes: int = Field(ge=1, le=1024)
 
 
 def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:

@@ -33,13 +33,18 @@ def entry(switch: str, name: str, **changes: Any) -> dict[str, Any]:
     return {**read_document(ROOT / "params.yaml")[CATALOGUES[switch]][name], **changes}
 
 
+def local(workers: int = 1) -> Runtime:
+    """The processor of this machine, in this process unless there are more workers."""
+    return Runtime(device="cpu", workers=workers, engine="local", scheduler=None, processes=1)
+
+
 def run_stage(stage: str, **changes: Any) -> str:
     """Runs one stage in the working folder. changes: fields of its section; returns its summary line."""
     run: Callable[..., str] = importlib.import_module(f"stages.{stage}").run
     given = arguments(run)
     for name, parameter in inspect.signature(run).parameters.items():
         if parameter.annotation is Runtime:
-            given[name] = Runtime(device="cpu", workers=1)
+            given[name] = local()
         elif isinstance(given[name], Section):
             given[name] = type(given[name]).model_validate({**given[name].model_dump(), **changes})
     return run(**given)

@@ -2,13 +2,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from chain import TINY, entry, run_data_stages, run_stage
+from chain import TINY, entry, local, run_data_stages, run_stage
 from trees import tree_2017
 
 from affectnet.answers import answers
 from affectnet.compare import differences, main, mcnemar, paired_bootstrap
 from affectnet.errors import UserError
-from affectnet.params import Runtime
 from affectnet.scores import scores
 
 MODEL = Path("models/model.safetensors")
@@ -81,10 +80,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
-    pair = [
-        answers(Path(f"models/{n}.safetensors"), Path("data/faces"), Runtime(device="cpu", workers=1), False)
-        for n in ("expression", "both")
-    ]
+    pair = [answers(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), False) for n in ("expression", "both")]
     found = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)

@@ -4,7 +4,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from chain import run_stage
+from chain import local, run_stage
 from PIL import Image
 from trees import LANDMARKS, images_2017, tree_2017, tree_2021
 
@@ -12,7 +12,7 @@ from affectnet.annotations import ANNOTATIONS
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.faces import FACES, read_policy, shard_paths
-from affectnet.params import Runtime, parse, read_document
+from affectnet.params import parse, read_document
 from affectnet.pointer import Pointer
 from stages import crop
 
@@ -49,7 +49,7 @@ def test_bytes_do_not_depend_on_workers_and_shards_are_whole(workspace: Path, mo
     for workers in (1, 2):
         crop.run(
             params,
-            Runtime(device="cpu", workers=workers),
+            local(workers),
             Path("data/raw"),
             Path("data/inventory.parquet"),
             Path("data/annotations.parquet"),

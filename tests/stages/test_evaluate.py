@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import TINY, metrics, run_data_stages, run_stage
+from chain import TINY, local, metrics, run_data_stages, run_stage
 from trees import tree_2017, tree_folder
 
 from affectnet import answers
@@ -16,7 +16,6 @@ from affectnet.faces import read_policy
 from affectnet.inference import Outputs
 from affectnet.modelfile import Card, save_model
 from affectnet.network import ModelParams, build
-from affectnet.params import Runtime
 
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
@@ -138,7 +137,7 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
 
 def test_averaging_mirror_images_makes_the_answer_the_same_for_both(prepared: Path) -> None:
     write_model()
-    model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), Runtime(device="cpu", workers=1)
+    model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
     plain, flipped = (answers.answers(model, faces, runtime, flip) for flip in (False, True))
     assert not np.allclose(plain.logits, flipped.logits)
     run_stage("evaluate", flip=True)

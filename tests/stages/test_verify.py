@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chain import local
 from PIL import Image
 from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.errors import UserError
 from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY
-from affectnet.params import Runtime
 from affectnet.pointer import Pointer
 from stages import verify
 
@@ -20,7 +20,7 @@ from stages import verify
 def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1) -> dict[str, Any]:
     """The counts of metrics/verify.json; the inventory lies beside them."""
     pointer.write(workspace / "raw")
-    params, runtime = verify.VerifyParams(tolerance=tolerance), Runtime(device="cpu", workers=workers)
+    params, runtime = verify.VerifyParams(tolerance=tolerance), local(workers)
     verify.run(params, runtime, workspace / "raw", inventory=workspace / "inventory.parquet", metrics=workspace / "verify.json")
     counts: dict[str, Any] = json.loads((workspace / "verify.json").read_text())
     return counts
