@@ -5,9 +5,11 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from affectnet.atomic import replacing
 from affectnet.errors import UserError
@@ -106,6 +108,19 @@ class CheckedWriter:
         piece = piece.select(self._contract.schema.names).cast(self._contract.schema)
         self._contract.check(piece)
         self._writer.write_table(piece)
+
+
+def take_rows(table: pa.Table, at: NDArray[np.intp]) -> pa.Table:
+    """The rows at these positions, in their order.
+
+    Batch by batch: Arrow's own take would first join all batches of each nested column, in memory and for each call.
+    """
+    batches = table.to_batches()
+    starts = np.cumsum([0, *map(len, batches)])
+    holder = np.searchsorted(starts, at, side="right") - 1
+    runs = np.split(np.arange(len(at)), np.flatnonzero(np.diff(holder)) + 1) if len(at) else []
+    parts = [batches[holder[run[0]]].take(pa.array(at[run] - starts[holder[run[0]]])) for run in runs]
+    return pa.Table.from_batches(parts, table.schema)
 
 
 def _bound(value: float | None) -> str:

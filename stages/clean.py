@@ -26,9 +26,10 @@ from affectnet.progress import progress
 from affectnet.sources import open_source
 from affectnet.sources.source import Source
 from affectnet.splits import validation_faces
+from affectnet.tables import take_rows
 
 Mask = NDArray[np.bool_]
-PIECE = 1 << 16
+PIECE = 1 << 14
 TRAIN, VALIDATION, TEST = range(3)
 
 
@@ -62,7 +63,8 @@ class Rows:
         self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
         place = pc.index_in(table["image"], inventory["path"])
         self.found = pc.is_valid(place).to_numpy()
-        self.file = inventory.take(pc.fill_null(place, 0)) if len(inventory) else inventory
+        of_file = inventory.select(["status", "sha256", "width", "height"])
+        self.file = of_file.take(pc.fill_null(place, 0)) if len(inventory) else of_file
         self.place = _filled(place, -1)
 
     def reject(self, where: Mask, reason: str) -> None:
@@ -84,7 +86,7 @@ class Rows:
 def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, rejected: Path, metrics: Path) -> str:
     """Writes the annotations, the rejected rows and the counts; returns the summary line."""
     source = open_source(Pointer.read(raw))
-    files = INVENTORY.read(inventory)
+    files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
     _unchanged(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch"))), files)
     _reject_unusable(rows, params)
@@ -107,12 +109,19 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
 
 def _unchanged(source: Source, files: pa.Table) -> None:
     """Errors: UserError when an annotation file is not the one that verify hashed."""
-    known = dict(zip(files["path"].to_pylist(), files["sha256"].to_pylist(), strict=True)) if source.annotation_files() else {}
-    changed = [path for path in source.annotation_files() if known.get(path) != hashlib.sha256((source.root / path).read_bytes()).digest()]
+    paths = source.annotation_files()
+    place = pc.index_in(pa.array(paths, pa.string()), files["path"]).to_pylist()
+    known = [None if at is None else files["sha256"][at].as_py() for at in place]
+    changed = [path for path, digest in zip(paths, known, strict=True) if digest != _sha256(source.root / path)]
     if changed:
         raise UserError(
             f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; run `dvc repro -f verify`"
         )
+
+
+def _sha256(path: Path) -> bytes:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _reject_unusable(rows: Rows, params: CleanParams) -> None:
@@ -199,7 +208,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
     _, dense = np.unique(groups[kept], return_inverse=True)
 
     def piece(at: NDArray[np.intp], group: NDArray[np.intp]) -> pa.Table:
-        part = rows.table.select(["image", "list", "row", "landmarks"]).take(pa.array(at))
+        part = take_rows(rows.table.select(["image", "list", "row", "landmarks"]), at)
         columns: dict[str, Any] = {name: part[name] for name in part.column_names}
         columns["split"] = pa.array(SPLITS).take(pa.array(rows.split[at]))
         columns |= {
@@ -217,7 +226,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
             writer.write(piece(kept[first : first + PIECE], dense[first : first + PIECE]))
     out = np.lexsort((_filled(rows.table["row"], 0), lists))
     out = out[~rows.kept[out]]
-    dropped = rows.table.select(["image", "list", "row", "detail"]).take(pa.array(out))
+    dropped = take_rows(rows.table.select(["image", "list", "row", "detail"]), out)
     dropped = dropped.set_column(0, "image", pc.fill_null(dropped["image"], ""))
     REJECTED.write(rejected, dropped.append_column("reason", pa.array(rows.reason[out].tolist(), pa.string())))
 
@@ -225,16 +234,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
 def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
     """metrics/clean.json; read = kept + rejected by construction, and asserted."""
     reasons, counts = np.unique(rows.reason[~rows.kept].astype(str), return_counts=True)
-    by_split = {
-        split: dict(
-            zip(
-                EXPRESSIONS,
-                np.bincount(rows.expression[rows.kept & (rows.split == code)], minlength=len(EXPRESSIONS)).tolist(),
-                strict=True,
-            )
-        )
-        for code, split in enumerate(SPLITS)
-    }
+    by_split = {split: _by_expression(rows.expression[rows.kept & (rows.split == code)]) for code, split in enumerate(SPLITS)}
     read, kept = len(rows.table), int(rows.kept.sum())
     assert read == kept + int(counts.sum()) and kept == sum(sum(by.values()) for by in by_split.values())
     boxed = np.isfinite(rows.box[rows.kept]).all(axis=1)
@@ -250,6 +250,10 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
         "without_valence_arousal": int((~np.isfinite(rows.valence[rows.kept])).sum()),
         "label_order_warnings": int(warning is not None),
     }
+
+
+def _by_expression(codes: NDArray[np.int16]) -> dict[str, int]:
+    return dict(zip(EXPRESSIONS, np.bincount(codes, minlength=len(EXPRESSIONS)).tolist(), strict=True))
 
 
 def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:

@@ -1,10 +1,13 @@
 from pathlib import Path
 
+import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from affectnet.errors import UserError
-from affectnet.tables import Column, Contract
+from affectnet.tables import Column, Contract, take_rows
 
 CONTRACT = Contract(
     "things",
@@ -54,3 +57,14 @@ def test_a_table_of_another_contract_names_the_missing_columns(tmp_path: Path) -
 def test_markdown_shows_each_column_with_its_range() -> None:
     assert "| `share` | float |  | 0 … 1 | yes | its share |" in CONTRACT.markdown()
     assert "| `name` | string |  | a, b |  | its name |" in CONTRACT.markdown()
+
+
+@given(lengths=st.lists(st.integers(0, 5), min_size=1, max_size=5), data=st.data())
+def test_rows_are_taken_over_batches_as_from_one(lengths: list[int], data: st.DataObject) -> None:
+    number, batches = iter(range(100)), []
+    for length in lengths:
+        rows = [{"n": next(number), "list": [1.0, 2.0]} for _ in range(length)]
+        batches.append(pa.RecordBatch.from_pylist(rows, pa.schema([("n", pa.int64()), ("list", pa.list_(pa.float32(), 2))])))
+    table = pa.Table.from_batches(batches)
+    at = np.array(data.draw(st.lists(st.integers(0, len(table) - 1)) if len(table) else st.just([])), np.intp)
+    assert take_rows(table, at).equals(table.combine_chunks().take(pa.array(at, pa.int64())))

@@ -1,9 +1,9 @@
 """AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 
@@ -14,6 +14,7 @@ import pyarrow.csv
 
 from affectnet.annotations import LANDMARKS
 from affectnet.errors import UserError, first_few
+from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
 from affectnet.sources.source import Source, batch, numbers
 
@@ -23,8 +24,8 @@ COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_heig
 LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test"), "automatically_annotated.csv": ("automatic", "train")}
 """File name → kind of annotation, and our split: the official validation list is our test."""
 
-BLOCK = 16 << 20
-"""Bytes of a list parsed at a time, about 12,000 rows with landmarks: longest line allowed, too."""
+BLOCK = 4 << 20
+"""Bytes of a list parsed at a time, about 4,000 rows with landmarks: longest line allowed, too."""
 
 
 @dataclass(frozen=True)
@@ -64,15 +65,12 @@ class AffectNet2017(Source):
     def rows(self) -> Iterator[pa.RecordBatch]:
         for listing in self.lists:
             invalid: dict[int, str] = {}
-            last = 0
-            for table in _stream(listing, COLUMNS, invalid):
-                skipped = {row: text for row, text in invalid.items() if row > last}
-                numbered = _row_numbers(last, len(table), set(skipped))
-                yield self._batch(listing, table, numbered)
-                last = int(numbered[-1]) if len(numbered) else last
+            yield from in_order(partial(self._batch, listing), _numbered(_stream(listing, COLUMNS, invalid), invalid), 0, "thread")
             yield from self._malformed(listing, invalid)
 
-    def _batch(self, listing: AnnotationList, table: pa.Table, numbered: np.ndarray) -> pa.RecordBatch:
+    def _batch(self, listing: AnnotationList, block: tuple[pa.Table, np.ndarray]) -> pa.RecordBatch:
+        """A block of the list, and the numbers of its rows, as ROWS."""
+        table, numbered = block
         cells = {name: table[name].combine_chunks() for name in table.column_names}
         x, y, width, height = (numbers(cells[name], pa.float32()) for name in COLUMNS[1:5])
         landmarks, broken_landmarks = parse_landmarks(cells["facial_landmarks"])
@@ -131,9 +129,7 @@ class AffectNet2017(Source):
         """For each list the image folder below the root, with a final `/`: the one that holds most of its first images."""
         found = {}
         for listing in self.lists:
-            first = next(_stream(listing, ["subDirectory_filePath"]), None)
-            texts = [] if first is None else plain_paths(first["subDirectory_filePath"].slice(0, 1000)).to_pylist()
-            names = list(islice(filter(None, texts), 200))
+            names = list(islice(filter(None, plain_paths(_first_cells(listing, COLUMNS[0])).to_pylist()), 200))
             held = {folder: sum((folder / name).is_file() for name in names if "\0" not in name) for folder in self._image_folders}
             best = max(held, key=lambda folder: (held[folder], str(folder)), default=None)
             if best is None or not held[best]:
@@ -154,10 +150,14 @@ def plain_paths(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray
 
 def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
     """`x1;y1;…;x68;y68` as landmarks (null where absent), and where a cell holds something else than 136 finite numbers."""
-    text = pc.utf8_trim(pc.fill_null(cells, ""), ' ";')
-    absent = pc.is_in(pc.utf8_upper(text), pa.array(["", "NULL", "NAN"]))
-    parts = pc.split_pattern(text, ";")
-    whole = pc.and_(pc.equal(pc.list_value_length(parts), 136), pc.invert(absent))
+    parts = pc.split_pattern(cells, ";")
+    whole = pc.equal(pc.list_value_length(parts), 136)
+    absent = pa.repeat(pa.scalar(False), len(cells))
+    if not pc.all(whole).as_py():  # of a whole block, so that sound lists pay for one split alone
+        text = pc.utf8_trim(cells, ' ";')
+        absent = pc.is_in(pc.utf8_upper(text), pa.array(["", "NULL", "NAN"]))
+        parts = pc.split_pattern(text, ";")
+        whole = pc.equal(pc.list_value_length(parts), 136)
     flat = parts.filter(whole).flatten()
     try:
         values = pc.cast(flat, pa.float32())
@@ -233,6 +233,23 @@ def _stream(listing: AnnotationList, columns: Sequence[str], invalid: dict[int, 
                 yield pa.Table.from_batches([part])
     except pa.ArrowInvalid as error:
         raise UserError(f"{listing.path}: no readable list: {str(error).splitlines()[0]}") from None
+
+
+def _first_cells(listing: AnnotationList, column: str) -> pa.Array:
+    """The cells of a column in the first thousand lines that have it."""
+    position = listing.columns.index(column)
+    with listing.path.open(encoding="utf-8-sig", errors="replace") as file:
+        lines = [line.split(",") for line in islice(file, int(listing.header), 1000 + listing.header)]
+    return pa.array([cells[position] for cells in lines if position < len(cells)], pa.string())
+
+
+def _numbered(tables: Iterable[pa.Table], invalid: dict[int, str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
+    """Each block with the numbers of its rows in the list, from 1; those of invalid lines are left out."""
+    last = 0
+    for table in tables:
+        numbered = _row_numbers(last, len(table), {row for row in invalid if row > last})
+        yield table, numbered
+        last = int(numbered[-1]) if len(numbered) else last
 
 
 def _row_numbers(last: int, count: int, invalid: set[int]) -> np.ndarray:
