@@ -1,8 +1,12 @@
 """Any photograph as an upright 8-bit grey or RGB image."""
 
 import io
+from collections.abc import Iterator
+from dataclasses import dataclass
 
 import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from affectnet.errors import UserError
@@ -12,20 +16,79 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as most viewers show them."""
 
 
-def open_photograph(content: bytes, place: str) -> Image.Image:
-    """The image, its pixels not decoded yet. Errors: UserError when the bytes are no image that Pillow knows."""
+JPEG, START_OF_SCAN = b"\xff\xd8\xff", 0xDA
+NOT_PLAIN = (b"Exif\0\0", b"MPF\0")
+"""How the segments begin of a JPEG that may be stored turned, or that holds several pictures: Pillow reads those."""
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True)
+class Photograph:
+    """A photograph whose pixels are not decoded yet.
+
+    dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded smaller; plain_format: `jpeg` or
+    `png` when it is stored upright in RGB or grey; image: Pillow's, None for a plain JPEG.
+    """
+
+    content: bytes
+    dimensions: tuple[int, int]
+    jpeg: bool
+    plain_format: str | None
+    grey: bool
+    image: Image.Image | None
+
+    def pixels(self, shrink: int = 1) -> Pixels:
+        """(h, w) grey or (h, w, 3) RGB uint8, upright. shrink: 1, 2, 4 or 8 times smaller, sides rounded up; JPEG alone."""
+        if self.image is None:
+            width, height = (-(-side // shrink) for side in self.dimensions)
+            try:
+                found: Pixels = simplejpeg.decode_jpeg(self.content, "GRAY" if self.grey else "RGB", min_height=height, min_width=width)
+            except ValueError:  # stricter than Pillow, which has the last word on what is readable
+                pass
+            else:
+                return found[:, :, 0] if self.grey else found
+        image = Image.open(io.BytesIO(self.content))
+        if shrink > 1:
+            image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
+        return np.asarray(upright(image))
+
+
+def open_photograph(content: bytes, place: str) -> Photograph:
+    """The photograph in the bytes. Errors: UserError when they are no image that Pillow knows."""
+    if content.startswith(JPEG) and not any(segment.startswith(NOT_PLAIN) for segment in _segments(content)):
+        try:
+            height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+        except ValueError:
+            colours = ""
+        if colours in {"YCbCr", "Gray"}:
+            return Photograph(content, (width, height), jpeg=True, plain_format="jpeg", grey=colours == "Gray", image=None)
+    return _by_pillow(content, place)
+
+
+def _segments(content: bytes) -> Iterator[bytes]:
+    """The first bytes of each segment of a JPEG before its picture, as far as they can be followed."""
+    at = 2
+    while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != START_OF_SCAN:
+        if content[at + 1] == 0xFF:  # fill
+            at += 1
+            continue
+        yield content[at + 4 : at + 10]
+        at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
+
+
+def _by_pillow(content: bytes, place: str) -> Photograph:
     try:
-        return Image.open(io.BytesIO(content))
+        image = Image.open(io.BytesIO(content))
     except UnidentifiedImageError:
         raise UserError(f"{place}: no readable image: not in a format that Pillow knows") from None
     except (OSError, ValueError, Image.DecompressionBombError) as error:
         raise UserError(f"{place}: no readable image: {error}") from None
-
-
-def shown_dimensions(image: Image.Image) -> tuple[int, int]:
-    """Width and height in px as a viewer shows it: EXIF orientations 5–8 swap them."""
+    turn = image.getexif().get(EXIF_ORIENTATION, 1)
     width, height = image.size
-    return (height, width) if image.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8} else (width, height)
+    plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
+    dimensions = (height, width) if turn in {5, 6, 7, 8} else (width, height)
+    return Photograph(content, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -13,10 +13,11 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS
-from affectnet.cropping import Crop, CropPolicy, cut
+from affectnet.cropping import Crop, cut
 from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
 from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
+from affectnet.framing import CropPolicy
 from affectnet.inventory import INVENTORY
 from affectnet.launch import launch
 from affectnet.parallel import in_order

@@ -8,8 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from affectnet.cropping import Box, CropPolicy, cut, face_region, target_dimensions
+from affectnet.cropping import cut
 from affectnet.expressions import EXPRESSIONS
+from affectnet.framing import Box, CropPolicy, face_region, target_dimensions
 from affectnet.params import parse, read_document
 from affectnet.photograph import EXIF_ORIENTATION
 
@@ -88,6 +89,24 @@ def test_a_large_jpeg_is_decoded_small_and_still_cut_at_the_right_place() -> Non
     crop = cut(photograph(large, "JPEG", quality=95), (480, 320, 1504, 1344), None, policy(), "x")
     expected = Image.fromarray(ramp()).crop((30, 20, 94, 84))
     assert np.abs(pixels(crop.content).astype(int) - np.asarray(expected)).max() <= 4
+
+
+@pytest.mark.parametrize("sides", [(1000, 900), (2103, 1999)])
+@pytest.mark.parametrize("padding", ["edge", "shrink"])
+def test_landmarks_stay_on_the_face_when_a_jpeg_is_decoded_small_and_the_box_is_odd(sides: tuple[int, int], padding: str) -> None:
+    width, height = sides
+    at = np.array([0.4 * width + 3, 0.5 * height + 1])
+    image = Image.new("L", sides)
+    ImageDraw.Draw(image).ellipse([*(at - 20.5), *(at + 19.5)], fill=255)
+    points = np.tile(at, (68, 1)).astype(np.float32)
+    content = photograph(np.asarray(image.convert("RGB")), "JPEG", quality=95)
+    box = (0.1 * width + 1.3, -7.0, 0.9 * width - 4.6, 0.8 * height + 0.7)
+    crop = cut(content, box, points, policy(image_px=128, padding=padding), "x")
+    light = pixels(crop.content)[:, :, 0].astype(float)
+    y, x = np.mgrid[: light.shape[0], : light.shape[1]] + 0.5
+    assert crop.landmarks is not None
+    centroid = np.array([(light * x).sum(), (light * y).sum()]) / light.sum()
+    assert np.abs(centroid - crop.landmarks[0]).max() < 0.1
 
 
 def marked(points: np.ndarray, turn: float) -> tuple[bytes, np.ndarray]:

@@ -1,16 +1,17 @@
 import io
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from affectnet.errors import UserError
-from affectnet.photograph import open_photograph, shown_dimensions, upright
+from affectnet.photograph import Photograph, open_photograph
 
 RNG = np.random.default_rng(0)
 
 
-def stored(image: Image.Image, kind: str = "PNG", **options: object) -> Image.Image:
+def stored(image: Image.Image, kind: str = "PNG", **options: object) -> Photograph:
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return open_photograph(buffer.getvalue(), "test")
@@ -33,20 +34,19 @@ def test_each_exif_orientation_is_turned_upright_without_loss() -> None:
         exif = Image.Exif()
         exif[0x0112] = orientation
         image = stored(Image.fromarray(pixels), exif=exif)
-        assert shown_dimensions(image) == (expected.shape[1], expected.shape[0])
-        assert np.array_equal(np.asarray(upright(image)), expected), orientation
+        assert image.dimensions == (expected.shape[1], expected.shape[0])
+        assert np.array_equal(image.pixels(), expected), orientation
 
 
 def test_transparency_lies_on_white() -> None:
     image = Image.new("RGBA", (2, 1), (200, 0, 0, 255))
     image.putpixel((1, 0), (0, 0, 0, 0))
-    assert np.asarray(upright(stored(image))).tolist() == [[[200, 0, 0], [255, 255, 255]]]
+    assert stored(image).pixels().tolist() == [[[200, 0, 0], [255, 255, 255]]]
 
 
 def test_sixteen_bits_become_eight_by_their_range() -> None:
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
-    found = upright(stored(Image.fromarray(values)))
-    assert found.mode == "L" and np.asarray(found).tolist() == [[0, 1, 128, 255]]
+    assert stored(Image.fromarray(values)).pixels().tolist() == [[0, 1, 128, 255]]
 
 
 @pytest.mark.parametrize(
@@ -54,15 +54,59 @@ def test_sixteen_bits_become_eight_by_their_range() -> None:
 )
 def test_every_mode_ends_as_grey_or_rgb(mode: str, kind: str, expected: str) -> None:
     grey = Image.fromarray(RNG.integers(0, 256, (8, 8), dtype=np.uint8))
-    assert upright(stored(grey.convert("RGB").convert(mode), kind)).mode == expected
+    assert stored(grey.convert("RGB").convert(mode), kind).pixels().shape == (8, 8, 3)[: {"L": 2, "RGB": 3}[expected]]
 
 
 def test_floating_point_pixels_have_no_range_and_are_refused() -> None:
     with pytest.raises(UserError, match="floating-point"):
-        upright(stored(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF"))
+        stored(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF").pixels()
 
 
 @pytest.mark.parametrize("content", [b"", b"<html>", b"\xff\xd8\xff"])
 def test_bytes_that_are_no_image_are_one_line(content: bytes) -> None:
     with pytest.raises(UserError, match=r"here\.jpg: no readable image"):
         open_photograph(content, "here.jpg")
+
+
+def jpeg(pixels: np.ndarray, **options: Any) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    return buffer.getvalue()
+
+
+def smooth(height: int, width: int, mode: str = "RGB") -> np.ndarray:
+    cells = Image.fromarray(RNG.integers(0, 256, (6, 6, 3), dtype=np.uint8))
+    return np.asarray(cells.resize((width, height), Image.Resampling.BICUBIC).convert(mode))
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L"])
+@pytest.mark.parametrize("shrink", [1, 2, 4, 8])
+def test_a_plain_jpeg_has_the_pixels_that_pillow_sees_at_every_scale(mode: str, shrink: int) -> None:
+    content = jpeg(smooth(101, 143, mode), quality=95)
+    photograph = open_photograph(content, "test")
+    assert (photograph.image, photograph.plain_format, photograph.dimensions) == (None, "jpeg", (143, 101))
+    image = Image.open(io.BytesIO(content))
+    image.draft(None, (143 // shrink, 101 // shrink))
+    found = photograph.pixels(shrink)
+    assert found.shape == np.asarray(image).shape and found.shape[:2] == (-(-101 // shrink), -(-143 // shrink))
+    assert np.abs(found.astype(int) - np.asarray(image)).max() <= 3
+
+
+@pytest.mark.parametrize("shrink", [1, 2])
+def test_a_jpeg_that_is_stored_turned_is_seen_whatever_precedes_its_orientation(shrink: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    pixels = smooth(60, 100)
+    content = jpeg(pixels, exif=exif, quality=95)
+    comment = b"\xff\xfe\x00\x08filled"
+    for stored_bytes in (content, content[:2] + comment + b"\xff\xff" + content[2:]):
+        photograph = open_photograph(stored_bytes, "test")
+        assert photograph.image is not None and photograph.plain_format is None and photograph.dimensions == (60, 100)
+        expected = np.rot90(np.asarray(Image.fromarray(pixels).reduce(shrink)), -1)
+        assert np.abs(photograph.pixels(shrink).astype(int) - expected).mean() < 2
+
+
+def test_a_jpeg_with_stray_bytes_that_pillow_reads_is_read() -> None:
+    content = jpeg(smooth(40, 40))
+    photograph = open_photograph(content[:-2] + b"\0\1\2\3" + content[-2:], "test")
+    assert np.array_equal(photograph.pixels(), np.asarray(Image.open(io.BytesIO(content))))
