@@ -27,11 +27,12 @@ Pixels = NDArray[np.uint8]
 class Photograph:
     """A photograph whose pixels are not decoded yet.
 
-    dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded smaller; plain_format: `jpeg` or
+    place: its name in messages; dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded smaller; plain_format: `jpeg` or
     `png` when it is stored upright in RGB or grey; image: Pillow's, None for a plain JPEG.
     """
 
     content: bytes
+    place: str
     dimensions: tuple[int, int]
     jpeg: bool
     plain_format: str | None
@@ -39,7 +40,10 @@ class Photograph:
     image: Image.Image | None
 
     def pixels(self, shrink: int = 1) -> Pixels:
-        """(h, w) grey or (h, w, 3) RGB uint8, upright. shrink: 1, 2, 4 or 8 times smaller, sides rounded up; JPEG alone."""
+        """(h, w) grey or (h, w, 3) RGB uint8, upright. shrink: 1, 2, 4 or 8 times smaller, sides rounded up; JPEG alone.
+
+        Errors: UserError when the picture is broken.
+        """
         if self.image is None:
             width, height = (-(-side // shrink) for side in self.dimensions)
             try:
@@ -51,7 +55,10 @@ class Photograph:
         image = Image.open(io.BytesIO(self.content))
         if shrink > 1:
             image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
-        return np.asarray(upright(image))
+        try:
+            return np.asarray(upright(image))
+        except OSError as error:
+            raise UserError(f"{self.place}: no readable image: {error}") from None
 
 
 def open_photograph(content: bytes, place: str) -> Photograph:
@@ -62,7 +69,7 @@ def open_photograph(content: bytes, place: str) -> Photograph:
         except ValueError:
             colours = ""
         if colours in {"YCbCr", "Gray"}:
-            return Photograph(content, (width, height), jpeg=True, plain_format="jpeg", grey=colours == "Gray", image=None)
+            return Photograph(content, place, (width, height), jpeg=True, plain_format="jpeg", grey=colours == "Gray", image=None)
     return _by_pillow(content, place)
 
 
@@ -88,7 +95,7 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     width, height = image.size
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
     dimensions = (height, width) if turn in {5, 6, 7, 8} else (width, height)
-    return Photograph(content, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
+    return Photograph(content, place, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
 
 
 def upright(image: Image.Image) -> Image.Image:

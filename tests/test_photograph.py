@@ -110,3 +110,9 @@ def test_a_jpeg_with_stray_bytes_that_pillow_reads_is_read() -> None:
     content = jpeg(smooth(40, 40))
     photograph = open_photograph(content[:-2] + b"\0\1\2\3" + content[-2:], "test")
     assert np.array_equal(photograph.pixels(), np.asarray(Image.open(io.BytesIO(content))))
+
+
+def test_a_picture_cut_short_is_one_line() -> None:
+    photograph = open_photograph(jpeg(smooth(80, 80))[:-100], "here.jpg")
+    with pytest.raises(UserError, match=r"here\.jpg: no readable image: .*truncated"):
+        photograph.pixels()
