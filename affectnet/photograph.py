@@ -27,8 +27,8 @@ Pixels = NDArray[np.uint8]
 class Photograph:
     """A photograph whose pixels are not decoded yet.
 
-    place: its name in messages; dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded smaller; plain_format: `jpeg` or
-    `png` when it is stored upright in RGB or grey; image: Pillow's, None for a plain JPEG.
+    place: its name in messages; dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded
+    smaller; plain_format: `jpeg` or `png` when it is stored upright in RGB or grey; image: Pillow's, None for a plain JPEG.
     """
 
     content: bytes
