@@ -63,14 +63,22 @@ class Photograph:
 
 def open_photograph(content: bytes, place: str) -> Photograph:
     """The photograph in the bytes. Errors: UserError when they are no image that Pillow knows."""
-    if content.startswith(JPEG) and not any(segment.startswith(NOT_PLAIN) for segment in _segments(content)):
-        try:
-            height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
-        except ValueError:
-            colours = ""
-        if colours in {"YCbCr", "Gray"}:
-            return Photograph(content, place, (width, height), jpeg=True, plain_format="jpeg", grey=colours == "Gray", image=None)
-    return _by_pillow(content, place)
+    plain = plain_jpeg(content)
+    if plain is None:
+        return _by_pillow(content, place)
+    width, height, grey = plain
+    return Photograph(content, place, (width, height), jpeg=True, plain_format="jpeg", grey=grey, image=None)
+
+
+def plain_jpeg(content: bytes) -> tuple[int, int, bool] | None:
+    """Width, height and whether it is grey, of a JPEG that is one picture, upright, in YCbCr or grey; None for anything else."""
+    if not content.startswith(JPEG) or any(segment.startswith(NOT_PLAIN) for segment in _segments(content)):
+        return None
+    try:
+        height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
+    except ValueError:
+        return None
+    return (width, height, colours == "Gray") if colours in {"YCbCr", "Gray"} else None
 
 
 def _segments(content: bytes) -> Iterator[bytes]:

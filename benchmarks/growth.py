@@ -1,0 +1,90 @@
+"""How the cost of each data stage grows with the number of faces: drawn downloads of 1,000, 10,000 and 100,000 with `--full`.
+
+`python -m benchmarks.growth PICTURE` draws the full one as an SVG (docs/growth.svg).
+"""
+
+import shutil
+import sys
+import tempfile
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from benchmarks.timing import ROOT, Process, Row, run_process
+
+STAGES = ("acquire", "verify", "clean", "crop", "rebalance")
+SMALL, FULL = (500, 2_000), (1_000, 10_000, 100_000)
+SMALLEST_PX, LARGEST_PX = 96, 128
+"""Sides of the photographs: small, so that a hundred thousand are drawn within half an hour."""
+
+
+def rows(folder: Path, full: bool) -> list[Row]:
+    """Time against a straight line, memory against none at all, from the smallest number of faces to the largest."""
+    counts = FULL if full else SMALL
+    taken = measured(folder, counts)
+    found = []
+    for stage in STAGES:
+        least, most = taken[stage][counts[0]], taken[stage][counts[-1]]
+        what = f"{stage}, {counts[0]:,} to {counts[-1]:,} faces"
+        found += [
+            Row(what, "× s", {"ours": most.seconds / least.seconds, "linear": counts[-1] / counts[0]}, 0.9),
+            Row(what, "× MB", {"ours": most.megabytes / least.megabytes, "flat": 1.0}),
+        ]
+    return found
+
+
+def measured(folder: Path, counts: tuple[int, ...]) -> dict[str, dict[int, Process]]:
+    """Each stage's cost at each number of faces, in a project of its own whose demo is that large."""
+    found: dict[str, dict[int, Process]] = {stage: {} for stage in STAGES}
+    for count in counts:
+        place = folder / str(count)
+        write_project(place, count)
+        for stage in STAGES:
+            found[stage][count] = run_process(["-m", f"stages.{stage}"], place)
+        shutil.rmtree(place)
+    return found
+
+
+def write_project(place: Path, count: int) -> None:
+    """params.yaml and dvc.yaml with a demo of `count` photographs, an eighth of them in the validation list."""
+    place.mkdir()
+    shutil.copy(ROOT / "dvc.yaml", place)
+    yaml = YAML()
+    document = yaml.load(ROOT / "params.yaml")
+    validation = count // 64 * 8
+    sides = {"smallest_px": SMALLEST_PX, "largest_px": LARGEST_PX}
+    document["datasets"]["demo"].update(training=count - validation, validation=validation, floor=10, **sides)
+    document["verify"].update(tolerance=1.0)
+    yaml.dump(document, place / "params.yaml")
+
+
+def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:
+    """Seconds and memory by the number of faces, on logarithmic axes; a dashed line shows what linear is."""
+    import matplotlib  # noqa: PLC0415 (the measuring does not pay for it)
+
+    matplotlib.use("svg")
+    matplotlib.rcParams["svg.hashsalt"] = "growth"
+    from matplotlib import pyplot  # noqa: PLC0415
+
+    figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
+    for stage, by_count in taken.items():
+        counts = list(by_count)
+        axes[0].plot(counts, [process.seconds for process in by_count.values()], marker="o", label=stage)
+        axes[1].plot(counts, [process.megabytes for process in by_count.values()], marker="o", label=stage)
+    first, last = min(counts), max(counts)
+    axes[0].plot([first, last], [1, last / first], linestyle="--", color="grey", label="linear")
+    for axis, label in zip(axes, ("seconds", "MB, the largest process"), strict=True):
+        axis.set(xscale="log", yscale="log", xlabel="faces", ylabel=label)
+        axis.grid(visible=True, which="both", alpha=0.2)
+    axes[1].set_ylim(bottom=50, top=5000)
+    axes[0].legend()
+    figure.savefig(picture, metadata={"Date": None})
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        costs = measured(Path(name), FULL)
+    for stage, by_count in costs.items():
+        for count, process in by_count.items():
+            print(f"{stage:10} {count:>8,} faces  {process.seconds:8.1f} s  {process.megabytes:6.0f} MB")
+    draw(costs, Path(sys.argv[1]))

@@ -1,0 +1,63 @@
+"""clean against streaming the same list through pyarrow alone, and against a straightforward pandas: seconds and memory.
+
+`python -m benchmarks.lists CASE FOLDER` runs one case on a generated download, in a process of its own.
+"""
+
+import statistics
+import sys
+from pathlib import Path
+
+from affectnet.params import parse, read_document
+from affectnet.pointer import POINTER, Pointer
+from benchmarks.download import stream, write_inventory, write_lists
+from benchmarks.timing import ROOT, Process, Row, run_process
+
+LIST = "root/Manually_Annotated_file_lists/training.csv"
+CASES = {"ours": "ours", "pyarrow alone": "pyarrow", "pandas": "pandas"}
+MOST_MEGABYTES = 1000.0
+
+
+def rows(folder: Path, full: bool) -> list[Row]:
+    count, rounds = (420_000, 5) if full else (20_000, 5)
+    write_lists(folder / "root", count).write(folder / "raw")
+    write_inventory(folder / "inventory.parquet", folder / "root", count)
+    taken: dict[str, list[Process]] = {name: [] for name in CASES}
+    for _ in range(rounds):
+        for name, case in CASES.items():
+            if name != "pandas" or not full or len(taken[name]) < 3:  # half a minute each
+                taken[name].append(run_process(["-m", "benchmarks.lists", case, str(folder)], ROOT))
+    seconds = {name: statistics.median(process.seconds for process in runs) for name, runs in taken.items()}
+    memory = {name: max(process.megabytes for process in runs) for name, runs in taken.items()}
+    of_list = f"clean, {count:,} rows"
+    return [
+        Row(of_list, "s", {name: seconds[name] for name in ("ours", "pyarrow alone")}, 0.5),
+        Row(of_list, "s", {name: seconds[name] for name in ("ours", "pandas")}, 6.0 if full else None),
+        Row(f"{of_list}, memory", "MB", {"ours": memory["ours"], "limit": MOST_MEGABYTES}, 1.0),
+        Row(f"{of_list}, memory", "MB", memory),
+    ]
+
+
+def run_case(case: str, folder: Path) -> None:
+    if case == "pyarrow":
+        stream(folder / LIST, folder / "streamed.parquet")
+    elif case == "pandas":
+        _pandas(folder)
+    else:
+        from stages.clean import CleanParams, run  # noqa: PLC0415 (the others do not pay for its imports)
+
+        assert Pointer.read(folder / "raw").layout == "affectnet2017", POINTER
+        paths = {name: folder / f"{name}.parquet" for name in ("annotations", "rejected")}
+        params = parse(read_document(), "clean", CleanParams)
+        print(run(params, folder / "raw", folder / "inventory.parquet", **paths, metrics=folder / "clean.json"))
+
+
+def _pandas(folder: Path) -> None:
+    import pandas as pd  # noqa: PLC0415 (the others do not pay for its import)
+
+    frame = pd.read_csv(folder / LIST)
+    points = frame.pop("facial_landmarks").str.split(";", expand=True).astype("float32").add_prefix("p")
+    pd.concat([frame, points], axis=1).to_parquet(folder / "pandas.parquet")
+
+
+if __name__ == "__main__":
+    run_case(sys.argv[1], Path(sys.argv[2]))

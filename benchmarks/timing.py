@@ -1,0 +1,92 @@
+"""Medians of interleaved runs, and the table in which they are shown beside their peers."""
+
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+Clock = Callable[[], float]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One comparison. values: what was measured, `ours` first; goal: least ratio of ours to the best of the others, in speed.
+
+    unit: `…/s` grows with speed; any other (s, MB) falls with it.
+    """
+
+    what: str
+    unit: str
+    values: Mapping[str, float]
+    goal: float | None = None
+
+    @property
+    def ratio(self) -> float:
+        """Speed of ours by that of the fastest other."""
+        ours, *others = self.values.values()
+        return ours / max(others) if self.unit.endswith("/s") else min(others) / ours
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        ours, *others = self.values.items()
+        verdict = "" if self.goal is None else "met" if self.ratio >= self.goal else "MISSED"
+        shown = ", ".join(f"{name} {value:,.{digits(value)}f}" for name, value in others)
+        goal = "" if self.goal is None else f"≥ {self.goal:.2f}"
+        return self.what, self.unit, f"{ours[1]:,.{digits(ours[1])}f}", shown, f"{self.ratio:.2f}", goal, verdict
+
+
+HEAD = ("what", "unit", "ours", "beside it", "speed, by the best of them", "goal", "")
+
+
+def digits(value: float) -> int:
+    return 0 if value >= 100 else 1 if value >= 10 else 2
+
+
+def table(rows: Sequence[Row]) -> str:
+    """The rows as a Markdown table."""
+    cells = [HEAD, *(row.cells for row in rows)]
+    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
+    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+
+
+def medians(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter) -> dict[str, float]:
+    """Seconds of each case: the median over rounds in which each runs once, so that a slow moment of the machine hits all.
+
+    The first round is not counted. clock: `time.process_time` for work on one core, which other programs disturb least.
+    """
+    taken: dict[str, list[float]] = {name: [] for name in cases}
+    for round_ in range(rounds + 1):
+        for name, case in cases.items():
+            began = clock()
+            case()
+            if round_:
+                taken[name].append(clock() - began)
+    return {name: statistics.median(values) for name, values in taken.items()}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A finished process with its children: seconds by the clock and of processor time, and the most memory of one of them, MB."""
+
+    seconds: float
+    processor_seconds: float
+    megabytes: float
+
+
+def run_process(arguments: Sequence[str], folder: Path, **environment: str) -> Process:
+    """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError."""
+    command = [sys.executable, *arguments]
+    variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    began = time.perf_counter()
+    child = subprocess.Popen(command, cwd=folder, env={**variables, "PYTHONPATH": str(ROOT), **environment}, stdout=subprocess.DEVNULL)
+    _, status, usage = os.wait4(child.pid, 0)
+    child.returncode = os.waitstatus_to_exitcode(status)
+    if child.returncode:
+        raise subprocess.CalledProcessError(child.returncode, command)
+    return Process(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024 * 1.048576)

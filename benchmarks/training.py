@@ -1,0 +1,232 @@
+"""An epoch of training against the same steps on tensors that lie ready, and against ImageFolder with two loader processes.
+
+On the CPU the demo's default: vgg16_small at 64 px. On a GPU VGG16 at 224 px, batch 256, bfloat16. The peers read the same crops
+as JPEG files, one folder a class, through torchvision.transforms.v2, with the same network, optimiser, batch and precision, as
+their own documentation shows it: in a loop of one's own, and in Lightning's Trainer.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import lightning
+import numpy as np
+import pyarrow.parquet as pq
+import torch
+from affectnet.distributed import Group
+from PIL import Image
+from torch import nn
+from torch.nn import functional
+from torch.utils.data import DataLoader
+from torch.utils.flop_counter import FlopCounterMode
+from torchvision.datasets import ImageFolder
+from torchvision.transforms import v2
+
+from affectnet.dataset import Faces, load_faces
+from affectnet.device import choose
+from affectnet.faces import shard_paths
+from affectnet.losses import Classes
+from affectnet.network import build
+from affectnet.params import parse, read_document
+from affectnet.preprocessing import MEAN, STD
+from affectnet.trainer import Trainer
+from benchmarks.timing import Row, medians
+from stages.train import TrainParams
+
+FACES = Path("data/faces")
+CLASSES = 8
+LOADERS = 2
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is trained: params, device, and how many faces an epoch shows."""
+
+    params: TrainParams
+    device: torch.device
+    faces: int
+    rounds: int
+
+
+def rows(folder: Path, full: bool) -> list[Row]:
+    setting = _setting(full)
+    faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
+    images = write_folders(folder / "images", setting.faces)
+    trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
+    epochs = {
+        "ours": lambda: trainer.train_epoch(1),
+        "tensors that lie ready": partial(_ready, trainer, setting),
+        "ImageFolder": _image_folder(setting, images),
+        "ImageFolder, Lightning": _lightning(setting, images),
+    }
+    taken = medians({name: _synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.rounds)
+    rates = {name: setting.faces / seconds for name, seconds in taken.items()}
+    what, gpu = f"epoch, {setting.params.model.architecture}, {setting.device.type}", setting.device.type == "cuda"
+    chosen = ["ours", "tensors that lie ready"]
+    share = _step_flops(trainer, setting) * rates["tensors that lie ready"] / setting.params.batch / _peak(setting)
+    return [
+        Row(what, "faces/s", {name: rates[name] for name in chosen}, 0.95),
+        Row(what, "faces/s", {name: rates[name] for name in ("ours", "ImageFolder", "ImageFolder, Lightning")}, 3.0 if gpu else 2.2),
+        Row(f"step, {setting.device.type}", "of the peak/s", {"ours": share, "matrix product": 1.0}, 0.5 if gpu else None),
+    ]
+
+
+def _setting(full: bool) -> Setting:
+    device = choose("auto")
+    document = read_document()
+    if device.type == "cuda":
+        document["model"] = "vgg16"
+        document["models"]["vgg16"] |= {"weights": "none", "freeze_epochs": 0}
+        document["train"] |= {"batch": 256, "precision": "bfloat16"}
+        return Setting(parse(document, "train", TrainParams), device, 20 * 256 if full else 8 * 256, 5)
+    return Setting(parse(document, "train", TrainParams), device, 1536 if full else 512, 9 if full else 5)
+
+
+def _classes() -> Classes:
+    return Classes(torch.arange(CLASSES), torch.ones(CLASSES), torch.arange(1, CLASSES + 1))
+
+
+def _repeated(faces: Faces, count: int) -> Faces:
+    """So many faces, repeated where there are fewer."""
+    at = torch.arange(count) % len(faces)
+    return Faces(faces.images[at], torch.arange(count) % CLASSES, faces.valence[at], faces.arousal[at])
+
+
+def write_folders(folder: Path, count: int) -> Path:
+    """The crops of the training split as JPEG files, one folder a class."""
+    contents = [
+        content.as_py()
+        for shard in shard_paths(FACES, "train")
+        for content in pq.read_table(shard, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
+    ]
+    for number in range(count):
+        path = folder / str(number % CLASSES) / f"{number}.jpg"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(contents[number % len(contents)])
+    return folder
+
+
+def _synchronised(epoch: Callable[[], object], device: torch.device) -> Callable[[], None]:
+    def run() -> None:
+        epoch()
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    return run
+
+
+def _ready(trainer: Trainer, setting: Setting) -> None:
+    """As many steps as an epoch has, on one batch that was prepared before."""
+    augment, steps = trainer._start_epoch(1)
+    parts = [trainer._prepared(steps[0], augment)]
+    for _ in steps:
+        trainer.optimizer.step(partial(trainer._gradients, parts))  # type: ignore[arg-type]
+
+
+def _transform(image_px: int) -> v2.Compose:
+    """What the preset `standard` does, as the peers write it."""
+    return v2.Compose(
+        [
+            v2.Resize((image_px, image_px)),
+            v2.RandomHorizontalFlip(),
+            v2.RandomAffine(10, translate=(0.06, 0.06), scale=(0.9, 1.1)),
+            v2.ColorJitter(brightness=0.25, contrast=0.25),
+            v2.PILToTensor(),
+            v2.ToDtype(torch.float32, scale=True),
+            v2.Normalize(MEAN, STD),
+            v2.RandomErasing(p=0.5, scale=(0.01, 0.06)),
+        ]
+    )
+
+
+def _loader(setting: Setting, images: Path) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
+    data = ImageFolder(str(images), _transform(setting.params.model.image_px), loader=lambda path: Image.open(path).convert("RGB"))
+    pin = setting.device.type == "cuda"
+    return DataLoader(data, setting.params.batch, shuffle=True, num_workers=LOADERS, persistent_workers=True, pin_memory=pin)
+
+
+def _network(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
+    network = build(setting.params.model, CLASSES)
+    return network, torch.optim.Adam(network.parameters(), lr=setting.params.optimizer.lr)
+
+
+def _image_folder(setting: Setting, images: Path) -> Callable[[], None]:
+    loader, (network, optimizer) = _loader(setting, images), _network(setting)
+    network.to(setting.device).train()
+    half = setting.params.precision == "bfloat16"
+
+    def epoch() -> None:
+        for batch, labels in loader:
+            optimizer.zero_grad()
+            with torch.autocast(setting.device.type, torch.bfloat16, enabled=half):
+                outputs = network(batch.to(setting.device, non_blocking=True))
+            functional.cross_entropy(outputs.float(), labels.to(setting.device, non_blocking=True)).backward()
+            optimizer.step()
+
+    return epoch
+
+
+class Module(lightning.LightningModule):
+    """The same network in Lightning."""
+
+    def __init__(self, setting: Setting) -> None:
+        super().__init__()
+        self.network, self.adam = _network(setting)
+
+    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+        return functional.cross_entropy(self.network(batch[0]).float(), batch[1])
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.adam
+
+
+def _lightning(setting: Setting, images: Path) -> Callable[[], None]:
+    """One epoch by one call of fit; what it does before the first step is not timed."""
+    loader, module = _loader(setting, images), Module(setting)
+    trainer = lightning.Trainer(
+        accelerator="gpu" if setting.device.type == "cuda" else "cpu",
+        devices=1,
+        precision="bf16-mixed" if setting.params.precision == "bfloat16" else "32-true",
+        max_epochs=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+    def epoch() -> None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            assert trainer.fit_loop.max_epochs is not None
+            trainer.fit_loop.max_epochs += 1
+            trainer.fit(module, loader)
+
+    return epoch
+
+
+def _step_flops(trainer: Trainer, setting: Setting) -> float:
+    """Floating-point operations of one step, forward and backward, counted by torch."""
+    augment, steps = trainer._start_epoch(1)
+    parts = [trainer._prepared(steps[0], augment)]
+    with FlopCounterMode(display=False) as counter:
+        trainer._gradients(parts)
+    return counter.get_total_flops() * setting.params.batch / len(steps[0])
+
+
+def _peak(setting: Setting) -> float:
+    """Floating-point operations a second of the best of large matrix products, in the precision of the training."""
+    gpu = setting.device.type == "cuda"
+    side = 8192 if gpu else 1024
+    kind = torch.bfloat16 if setting.params.precision == "bfloat16" else torch.float32
+    one = torch.randn(side, side, device=setting.device, dtype=kind)
+    best = 0.0
+    for _ in range(20):
+        began = time.perf_counter()
+        one @ one
+        if gpu:
+            torch.cuda.synchronize()
+        best = max(best, 2 * side**3 / (time.perf_counter() - began))
+    return best
