@@ -56,7 +56,7 @@ def rows(folder: Path, full: bool) -> list[Row]:
     faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
     images = write_folders(folder / "images", setting.faces)
     trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
-    epochs = {
+    epochs: dict[str, Callable[[], object]] = {
         "ours": lambda: trainer.train_epoch(1),
         "tensors that lie ready": partial(_ready, trainer, setting),
         "ImageFolder": _image_folder(setting, images),
@@ -163,13 +163,14 @@ def _image_folder(setting: Setting, images: Path) -> Callable[[], None]:
             optimizer.zero_grad()
             with torch.autocast(setting.device.type, torch.bfloat16, enabled=half):
                 outputs = network(batch.to(setting.device, non_blocking=True))
-            functional.cross_entropy(outputs.float(), labels.to(setting.device, non_blocking=True)).backward()
+            loss = functional.cross_entropy(outputs.float(), labels.to(setting.device, non_blocking=True))
+            loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
     return epoch
 
 
-class Module(lightning.LightningModule):
+class Module(lightning.LightningModule):  # type: ignore[misc]
     """The same network in Lightning."""
 
     def __init__(self, setting: Setting) -> None:
@@ -213,7 +214,7 @@ def _step_flops(trainer: Trainer, setting: Setting) -> float:
     parts = [trainer._prepared(steps[0], augment)]
     with FlopCounterMode(display=False) as counter:
         trainer._gradients(parts)
-    return counter.get_total_flops() * setting.params.batch / len(steps[0])
+    return float(counter.get_total_flops()) * setting.params.batch / len(steps[0])
 
 
 def _peak(setting: Setting) -> float:
