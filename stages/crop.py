@@ -13,13 +13,13 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS
+from affectnet.cluster import spread
 from affectnet.cropping import Crop, CropPolicy, cut
 from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
 from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.inventory import INVENTORY
 from affectnet.launch import launch
-from affectnet.parallel import in_order
 from affectnet.params import Runtime
 from affectnet.pointer import Pointer
 from affectnet.progress import progress
@@ -43,7 +43,7 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
     done = progress(
-        in_order(partial(_cut_chunk, root, params.policy), _chunks(rows, params), runtime.workers), "crop", _groups(rows, params), "group"
+        spread(partial(_cut_chunk, root, params.policy), _chunks(rows, params), runtime, root), "crop", _groups(rows, params), "group"
     )
     count = passed = aligned = 0
     for split in SPLITS:

@@ -15,11 +15,11 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from affectnet.atomic import replacing, write_json
+from affectnet.cluster import spread
 from affectnet.errors import UserError, first_few
 from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY, STATUSES
 from affectnet.launch import launch
-from affectnet.parallel import in_order
 from affectnet.params import Runtime, Section
 from affectnet.pointer import POINTER, Pointer
 from affectnet.progress import progress
@@ -64,7 +64,7 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     seen = _walk(root)
     checksums = _read_checksums(Path(pointer.checksums)) if pointer.checksums else {}
     kinds = _kinds(seen, listed.images, set(source.annotation_files()))
-    rows = _inspect(root, seen, kinds, any(len(digest) == 16 for digest in checksums.values()), runtime.workers)
+    rows = _inspect(root, seen, kinds, any(len(digest) == 16 for digest in checksums.values()), runtime)
     mismatched = _mismatched(checksums, rows)
     table = _table(seen, kinds, rows, listed.images)
     counts = _counts(table, listed, len(mismatched), pointer.expected)
@@ -121,14 +121,14 @@ def _kinds(seen: Sequence[Seen], images: set[str], annotations: set[str]) -> dic
     return {file.path: kind(file.path) for file in seen}
 
 
-def _inspect(root: Path, seen: Sequence[Seen], kinds: Mapping[str, str], md5: bool, workers: int) -> dict[str, Row]:
+def _inspect(root: Path, seen: Sequence[Seen], kinds: Mapping[str, str], md5: bool, runtime: Runtime) -> dict[str, Row]:
     """What each file holds, by path: remembered where bytes and time are as they were, else read, in parallel."""
     memory, began = Memory(root), time.time_ns()
     rows = {file.path: row for file in seen if (row := memory.recall(file, kinds[file.path], md5)) is not None}
     unread = [file for file in seen if file.path not in rows]
     chunks = [unread[first : first + CHUNK] for first in range(0, len(unread), CHUNK)]
     work = ([(file.real, kinds[file.path]) for file in chunk] for chunk in chunks)
-    done = in_order(partial(_inspect_chunk, md5), work, workers)
+    done = spread(partial(_inspect_chunk, md5), work, runtime, root)
     for chunk, inspected in zip(chunks, progress(done, "verify", len(chunks), f"{CHUNK} files"), strict=True):
         rows.update((file.path, row) for file, row in zip(chunk, inspected, strict=True))
     memory.remember([file for file in seen if file.mtime_ns < began - SETTLED_NS], rows, kinds)
