@@ -161,12 +161,14 @@ def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Tabl
     known, unread = memory.recall(seen, md5)
     chunks = (unread.take(pa.array(range(first, min(first + CHUNK, len(unread))))) for first in range(0, len(unread), CHUNK))
     done = spread(partial(_inspect_chunk, root, md5), chunks, runtime, root)
-    read: list[pa.RecordBatch] = []
+    whole, read = [known], INSPECTED.empty_table()
     try:
         for batch in progress(done, "verify", math.ceil(len(unread) / CHUNK), f"{CHUNK} files"):
-            read.append(batch)
+            read = pa.concat_tables([read, pa.Table.from_batches([batch])])
+            if len(read) >= PIECE:  # many small batches take more memory than what they hold
+                whole, read = [*whole, read.combine_chunks()], INSPECTED.empty_table()
     finally:
-        found = pa.concat_tables([known, pa.Table.from_batches(read, INSPECTED)])
+        found = pa.concat_tables([*whole, read])
         if len(unread):
             memory.remember(found.filter(pc.less(found["mtime_ns"], began - SETTLED_NS)))
     return found
