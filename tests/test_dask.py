@@ -230,6 +230,15 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
             started.wait_for(0)
         last = started.worker()
         started.wait_for(1)
+
+        def join() -> None:
+            late.append(started.worker(tmp_path / "older"))
+            started.wait_for(2)
+
+        late: list[subprocess.Popen[bytes]] = []
+        assert "the worker on " in (line := refusal_after(runtime, join)) and "affectnet is " in line
+        started.end(*late)
+        started.wait_for(1)
         assert "has no worker left" in refusal_after(runtime, lambda: started.end(last))
         started.worker()
         started.wait_for(1)
