@@ -6,14 +6,26 @@ import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from typing import Literal, TypeVar
+from contextlib import AbstractContextManager, contextmanager
+from typing import Any, Literal, NamedTuple, TypeVar
 
 from affectnet.errors import UserError
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
+
+PATIENCE_S = 30.0
+"""So long nothing may come before a pool looks whether its workers are still there."""
+
+
+class Pool(NamedTuple):
+    """Who does the work, how many chunks may be under way there, and what raises an error when the workers have gone."""
+
+    executor: Executor
+    most: int
+    look_after: Callable[[], None] = lambda: None
 
 
 def cores() -> int:
@@ -24,28 +36,58 @@ def cores() -> int:
 def in_order(
     function: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int, kind: Literal["process", "thread"] = "process"
 ) -> Iterator[Result]:
-    """function(chunk) for each chunk, in the order of the chunks, at most two chunks a worker under way: memory stays flat.
+    """function(chunk) for each chunk, by workers of this machine; see `over`.
 
     workers: 0 is one per core, 1 stays in this process. `thread` is for functions that let go of the interpreter lock, as
     Pillow's decoding does. Errors: what `function` raises; UserError when the system kills a worker process.
     """
+    return over(here(workers, kind), function, chunks)
+
+
+def over(pool: AbstractContextManager[Pool], function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+    """function(chunk) for each chunk, in the order of the chunks; the pool bounds what is under way: memory stays flat.
+
+    The pool opens with the first chunk and closes after the last, or when the iterator is let go of.
+    """
+    with pool as (executor, most, look_after):
+        waiting: deque[Future[Result]] = deque()
+        for chunk in chunks:
+            waiting.append(executor.submit(function, chunk))
+            if len(waiting) >= most:
+                yield _result(waiting.popleft(), look_after)
+        while waiting:
+            yield _result(waiting.popleft(), look_after)
+
+
+def _result(future: Future[Result], look_after: Callable[[], None]) -> Result:
+    while not wait([future], PATIENCE_S).done:
+        look_after()
+    return future.result()
+
+
+@contextmanager
+def here(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
+    """This machine's processes or threads, two chunks under way for each; a single worker is this process itself."""
     workers = workers or cores()
     if workers == 1:
-        yield from map(function, chunks)
+        yield Pool(InThisProcess(), 1)
         return
     with _executor(workers, kind) as executor:
-        waiting: deque[Future[Result]] = deque()
         try:
-            for chunk in chunks:
-                waiting.append(executor.submit(function, chunk))
-                if len(waiting) >= 2 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
+            yield Pool(executor, 2 * workers)
         except BrokenProcessPool:
             raise UserError("runtime.workers: a worker process was killed, most often for lack of memory; use fewer workers") from None
         finally:
             executor.shutdown(wait=False, cancel_futures=True)
+
+
+class InThisProcess(Executor):
+    """Does the work where it is submitted: an error comes from there, with its own traceback."""
+
+    def submit(self, function: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
+        future: Future[Result] = Future()
+        future.set_result(function(*args, **kwargs))
+        return future
 
 
 def _executor(workers: int, kind: str) -> Executor:

@@ -3,16 +3,21 @@
 import hashlib
 import math
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
+from itertools import islice
 from pathlib import Path
+from typing import NamedTuple
 
+import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.parquet as pq
 from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS
+from affectnet.cluster import spread
 from affectnet.cropping import Crop, cut
 from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
@@ -20,10 +25,12 @@ from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.framing import CropPolicy
 from affectnet.inventory import INVENTORY
 from affectnet.launch import launch
-from affectnet.parallel import in_order
 from affectnet.params import Runtime
 from affectnet.pointer import Pointer
 from affectnet.progress import progress
+
+BUFFER = 1 << 20
+"""Bytes of a column that are read from the annotations at a time."""
 
 
 class CropParams(CropPolicy):
@@ -36,27 +43,30 @@ class CropParams(CropPolicy):
         return CropPolicy.model_validate(self.model_dump(exclude={"rows_per_shard"}))
 
 
+class Shard(NamedTuple):
+    """One file of faces: its name, and how many faces each of its row groups holds."""
+
+    name: str
+    groups: list[int]
+
+
 def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annotations: Path, *, faces: Path) -> str:
     """Writes the shards of all splits; returns the summary line."""
     root = Path(Pointer.read(raw).root)
-    rows = _with_hashes(ANNOTATIONS.read(annotations), INVENTORY.read(inventory, ["path", "sha256"]))
+    columns = ANNOTATIONS.read(annotations, ["image", "split"])
+    shards = _shards(columns["split"], params.rows_per_shard)
+    groups = [count for shard in shards for count in shard.groups]
+    chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
     unfinished = faces.with_name(f".{faces.name}.part")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)
-    done = progress(
-        in_order(partial(_cut_chunk, root, params.policy), _chunks(rows, params), runtime.workers), "crop", _groups(rows, params), "group"
-    )
+    done = progress(spread(partial(_cut_chunk, root, params.policy), chunks, runtime, root), "crop", len(groups), "group")
     count = passed = aligned = 0
-    for split in SPLITS:
-        of_split = int(pc.sum(pc.equal(rows["split"], split)).as_py() or 0)
-        shards = max(1, math.ceil(of_split / params.rows_per_shard))
-        for shard in range(shards):
-            left = min(params.rows_per_shard, of_split - shard * params.rows_per_shard)
-            with shard_writer(unfinished / shard_name(split, shard, shards), params.policy.model_dump()) as writer:
-                for _ in range(math.ceil(left / ROWS_PER_GROUP)):
-                    table, unchanged, level = next(done)
-                    writer.write(table)
-                    count, passed, aligned = count + len(table), passed + unchanged, aligned + level
+    for shard in shards:
+        with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
+            for table, unchanged, level in islice(done, len(shard.groups)):
+                writer.write(table)
+                count, passed, aligned = count + len(table), passed + unchanged, aligned + level
     next(done, None)
     shutil.rmtree(faces, ignore_errors=True)
     unfinished.rename(faces)
@@ -64,35 +74,45 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     return f"crop: {count:,} faces, longest side at most {params.image_px} px, {passed:,} passed through unchanged{unaligned}"
 
 
-def _with_hashes(rows: pa.Table, inventory: pa.Table) -> pa.Table:
-    """The annotations with the SHA-256 that verify found for their photographs, in their own order."""
-    order = pc.index_in(rows["image"], inventory["path"])
+def _shards(splits: pa.ChunkedArray, rows_per_shard: int) -> list[Shard]:
+    """The shards in the order of the annotations, by each row's split. Errors: ValueError (a bug of ours) when these are not in order."""
+    codes = pc.index_in(splits, pa.array(SPLITS)).to_numpy()
+    if (np.diff(codes) < 0).any():
+        raise ValueError("annotations: not sorted by split")
+    found = []
+    for split, rows in zip(SPLITS, np.bincount(codes, minlength=len(SPLITS)).tolist(), strict=True):
+        shards = max(1, math.ceil(rows / rows_per_shard))
+        for shard in range(shards):
+            left = min(rows_per_shard, rows - shard * rows_per_shard)
+            groups = [min(ROWS_PER_GROUP, left - first) for first in range(0, left, ROWS_PER_GROUP)]
+            found.append(Shard(shard_name(split, shard, shards), groups))
+    return found
+
+
+def _hashes(images: pa.ChunkedArray, inventory: pa.Table) -> pa.Array:
+    """The SHA-256 that verify found for each annotation's photograph."""
+    order = pc.index_in(images, inventory["path"])
     if order.null_count:
         raise UserError(f"data/annotations.parquet: {order.null_count} photographs are not in data/inventory.parquet; run `dvc repro`")
-    return rows.append_column("sha256", inventory["sha256"].take(order)).combine_chunks()
+    return inventory["sha256"].take(order).combine_chunks()
 
 
-def _chunks(rows: pa.Table, params: CropParams) -> Iterator[pa.Table]:
-    """One row group at a time: splits in order, each shard starting a group of its own."""
-    for split in SPLITS:
-        positions = np.flatnonzero(pc.equal(rows["split"], split).to_numpy())
-        for first in range(0, len(positions), params.rows_per_shard):
-            shard = positions[first : first + params.rows_per_shard]
-            for group in range(0, len(shard), ROWS_PER_GROUP):
-                yield rows.take(pa.array(shard[group : group + ROWS_PER_GROUP]))
-
-
-def _groups(rows: pa.Table, params: CropParams) -> int:
-    counts = (int(pc.sum(pc.equal(rows["split"], split)).as_py() or 0) for split in SPLITS)
-    return sum(
-        math.ceil(min(params.rows_per_shard, count - first) / ROWS_PER_GROUP)
-        for count in counts
-        for first in range(0, count, params.rows_per_shard)
-    )
+def _chunks(annotations: Path, hashes: pa.Array, groups: Sequence[int]) -> Iterator[pa.Table]:
+    """The annotations of one row group of faces at a time, with the hashes; no more of the landmarks is in memory."""
+    first, rest = 0, ANNOTATIONS.schema.empty_table()
+    with pq.ParquetFile(annotations, buffer_size=BUFFER) as file:
+        batches = file.iter_batches(ROWS_PER_GROUP, columns=ANNOTATIONS.schema.names)
+        for count in groups:
+            while len(rest) < count:
+                rest = pa.concat_tables([rest, pa.Table.from_batches([next(batches)])])
+            positions = pa.array(range(count))  # a slice would be pickled with all that it is a slice of
+            yield rest.take(positions).append_column("sha256", hashes.take(pc.add(positions, first))).combine_chunks()
+            first, rest = first + count, rest.slice(count)
 
 
 def _cut_chunk(root: Path, policy: CropPolicy, rows: pa.Table) -> tuple[pa.Table, int, int]:
     """The faces of one row group as a table, how many passed through unchanged, and how many were aligned."""
+    cv2.setNumThreads(1)  # the chunks are what is done in parallel
     crops = [_cut_row(root, policy, row) for row in rows.to_pylist()]
     table = pa.table(
         {

@@ -1,12 +1,15 @@
 """Verifies the download: every file hashed and decoded once, held against its lists, checksums and published counts."""
 
 import hashlib
+import math
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
-from functools import partial
-from pathlib import Path, PurePosixPath
+from collections.abc import Iterator, Mapping, Sequence
+from functools import partial, reduce
+from itertools import islice
+from pathlib import Path
+from stat import S_ISREG
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -15,11 +18,12 @@ import pyarrow.parquet as pq
 from pydantic import Field
 
 from affectnet.atomic import replacing, write_json
+from affectnet.checksums import CHECKSUMS, mismatched, read_checksums
+from affectnet.cluster import spread
 from affectnet.errors import UserError, first_few
 from affectnet.inspection import inspect_file
-from affectnet.inventory import INVENTORY, STATUSES
+from affectnet.inventory import DHASH_BYTES, INVENTORY, STATUSES
 from affectnet.launch import launch
-from affectnet.parallel import in_order
 from affectnet.params import Runtime, Section
 from affectnet.pointer import POINTER, Pointer
 from affectnet.progress import progress
@@ -27,11 +31,26 @@ from affectnet.scratch import scratch
 from affectnet.sources import open_source
 from affectnet.sources.source import IMAGE_SUFFIXES, Source
 
-Row = dict[str, Any]
-
 CHUNK = 64
+PIECE = 8192
+"""Files that the walk gathers before they become columns."""
+
 SETTLED_NS = 2_000_000_000
 """A file whose time stamp is younger than this when it is read may change again within the same tick: it is not remembered."""
+
+IMAGE_NAME = rf"[^/]({'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})$"
+
+SEEN = pa.schema([("path", pa.string()), ("real", pa.binary()), ("bytes", pa.int64()), ("mtime_ns", pa.int64())])
+"""A file as the directory shows it: path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes, time."""
+
+INSPECTED = pa.schema(
+    [
+        *(("path", pa.string()), ("mtime_ns", pa.int64()), ("kind", pa.string()), ("bytes", pa.int64()), ("sha256", pa.binary(32))),
+        *(("md5", pa.binary(16)), ("status", pa.string()), ("format", pa.string()), ("misnamed", pa.bool_()), ("width", pa.int32())),
+        *(("height", pa.int32()), ("mode", pa.string()), ("dhash", pa.binary(DHASH_BYTES))),
+    ]
+)
+"""A file as it was read: time before, content, and what inspect_file found in it."""
 
 
 class VerifyParams(Section):
@@ -40,19 +59,10 @@ class VerifyParams(Section):
     tolerance: float = Field(ge=0, le=1)
 
 
-class Seen(NamedTuple):
-    """A file as the directory shows it: path below the root (escaped where it is no UTF-8), its real name, bytes, time."""
-
-    path: str
-    real: Path
-    bytes: int
-    mtime_ns: int
-
-
 class Listed(NamedTuple):
-    """What the annotation lists name: images, and how many rows by official split."""
+    """What the annotation lists name: images, each once, and how many rows by official split."""
 
-    images: set[str]
+    images: pa.Array
     rows: dict[str, int]
 
 
@@ -61,16 +71,15 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     pointer = Pointer.read(raw)
     source, root = open_source(pointer), Path(pointer.root)
     listed = _listed(source)
-    seen = _walk(root)
-    checksums = _read_checksums(Path(pointer.checksums)) if pointer.checksums else {}
-    kinds = _kinds(seen, listed.images, set(source.annotation_files()))
-    rows = _inspect(root, seen, kinds, any(len(digest) == 16 for digest in checksums.values()), runtime.workers)
-    mismatched = _mismatched(checksums, rows)
-    table = _table(seen, kinds, rows, listed.images)
-    counts = _counts(table, listed, len(mismatched), pointer.expected)
+    checksums = read_checksums(Path(pointer.checksums)) if pointer.checksums else CHECKSUMS.empty_table()
+    md5 = bool(pc.any(pc.equal(pc.binary_length(checksums["digest"]), 16)).as_py())
+    found = _inspect(root, _with_kinds(_walk(root), listed.images, source.annotation_files()), md5, runtime)
+    differing = mismatched(checksums, found)
+    table = _table(found, listed.images)
+    counts = _counts(table, listed, len(differing), pointer.expected)
     INVENTORY.write(inventory, table)
     write_json(metrics, counts)
-    _judge(table, counts, mismatched, params, inventory)
+    _judge(table, counts, differing, params, inventory)
     return (
         f"verify: {counts['files']:,} files, {counts['bytes'] / 1e6:,.1f} MB, {counts['listed']:,} images listed: {counts['ok']:,} ok, "
         + ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in STATUSES[1:])
@@ -80,63 +89,98 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
 
 def _listed(source: Source) -> Listed:
     """Errors: UserError when a list names a path that is absolute or climbs out of the root."""
-    images: set[str] = set()
+    pieces: list[pa.Array] = []
     rows: dict[str, int] = {}
     for split, paths in source.images():
-        images.update(paths.drop_null().to_pylist())
+        pieces.append(paths)
         rows[split] = rows.get(split, 0) + len(paths)
-    images.discard("")
-    climbing = sorted(path for path in images if ".." in path.split("/") or path.startswith("/") or "\0" in path)
-    if climbing:
-        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(climbing)}; mend the list")
+    images = pc.unique(pa.chunked_array(pieces, pa.string()))
+    images = images.filter(pc.not_equal(images, ""))
+    absolute = pc.or_(pc.starts_with(images, "/"), pc.match_substring(images, "\0"))
+    climbing = images.filter(pc.or_(absolute, pc.match_substring_regex(images, r"(^|/)\.\.(/|$)")))
+    if len(climbing):
+        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(sorted(climbing.to_pylist()))}; mend the list")
     return Listed(images, rows)
 
 
-def _walk(root: Path) -> list[Seen]:
-    """Every file below the root, sorted. Errors: UserError when a link leads out of the root."""
-    found, leaving = [], []
-    for folder, below, files in os.walk(root):
-        below.sort()
-        for name in [*files, *(name for name in below if os.path.islink(os.path.join(folder, name)))]:  # noqa: PTH114, PTH118 (420,000 files)
-            real = Path(folder, name)
-            if real.is_symlink() and not real.resolve().is_relative_to(root):
-                leaving.append(real)
-            elif real.is_file():
-                stat = real.stat()
-                path = real.relative_to(root).as_posix().encode("utf-8", "backslashreplace").decode()
-                found.append(Seen(path, real, stat.st_size, stat.st_mtime_ns))
+def _walk(root: Path) -> pa.Table:
+    """Every file below the root, sorted by path, as SEEN. Errors: UserError when a link leads out of the root."""
+    leaving: list[str] = []
+    files, pieces = _files(root, leaving), []
+    while piece := list(islice(files, PIECE)):
+        columns = zip(*piece, strict=True)
+        pieces.append(pa.record_batch([pa.array(column, kind) for column, kind in zip(columns, SEEN.types, strict=True)], schema=SEEN))
     if leaving:
         raise UserError(
             f"{root}: links lead out of the root, {first_few(leaving)}; put the files themselves there, or make the root their folder"
         )
-    return sorted(file for file in found if file.path != POINTER)
+    seen = pa.Table.from_batches(pieces, SEEN)
+    return seen.filter(pc.not_equal(seen["path"], POINTER)).sort_by([("path", "ascending"), ("real", "ascending")])
 
 
-def _kinds(seen: Sequence[Seen], images: set[str], annotations: set[str]) -> dict[str, str]:
-    def kind(path: str) -> str:
-        if path in annotations:
-            return "annotation"
-        return "image" if path in images or PurePosixPath(path).suffix.lower() in IMAGE_SUFFIXES else "other"
+def _files(root: Path, leaving: list[str]) -> Iterator[tuple[str, bytes | None, int, int]]:
+    """Each file below the root, as a row of SEEN, for one stat; links that lead out of the root go to `leaving`."""
+    folders, below = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
+    while folders:
+        try:
+            entries = os.scandir(folders.pop())
+        except OSError:
+            continue
+        with entries:
+            for entry in entries:
+                if entry.is_dir(follow_symlinks=False):
+                    folders.append(entry.path)
+                elif entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
+                    leaving.append(entry.path)
+                elif (stat := _stat(entry)) is not None and S_ISREG(stat.st_mode):
+                    name = entry.path[below:]
+                    path = name.encode("utf-8", "backslashreplace").decode()
+                    yield path, None if path == name else os.fsencode(name), stat.st_size, stat.st_mtime_ns
 
-    return {file.path: kind(file.path) for file in seen}
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """None for a link to nothing, or a file that has just gone."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
 
 
-def _inspect(root: Path, seen: Sequence[Seen], kinds: Mapping[str, str], md5: bool, workers: int) -> dict[str, Row]:
-    """What each file holds, by path: remembered where bytes and time are as they were, else read, in parallel."""
+def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) -> pa.Table:
+    image = pc.or_(pc.is_in(seen["path"], images), pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True))
+    annotation = pc.is_in(seen["path"], pa.array(annotations, pa.string()))
+    return seen.append_column("kind", pc.if_else(annotation, "annotation", pc.if_else(image, "image", "other"))).combine_chunks()
+
+
+def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Table:
+    """What each file holds, as INSPECTED, in no order: remembered where bytes and time are as they were, else read, in parallel.
+
+    What was read before an error or Ctrl-C is remembered, too.
+    """
     memory, began = Memory(root), time.time_ns()
-    rows = {file.path: row for file in seen if (row := memory.recall(file, kinds[file.path], md5)) is not None}
-    unread = [file for file in seen if file.path not in rows]
-    chunks = [unread[first : first + CHUNK] for first in range(0, len(unread), CHUNK)]
-    work = ([(file.real, kinds[file.path]) for file in chunk] for chunk in chunks)
-    done = in_order(partial(_inspect_chunk, md5), work, workers)
-    for chunk, inspected in zip(chunks, progress(done, "verify", len(chunks), f"{CHUNK} files"), strict=True):
-        rows.update((file.path, row) for file, row in zip(chunk, inspected, strict=True))
-    memory.remember([file for file in seen if file.mtime_ns < began - SETTLED_NS], rows, kinds)
-    return rows
+    known, unread = memory.recall(seen, md5)
+    chunks = (unread.take(pa.array(range(first, min(first + CHUNK, len(unread))))) for first in range(0, len(unread), CHUNK))
+    done = spread(partial(_inspect_chunk, root, md5), chunks, runtime, root)
+    whole, read = [known], INSPECTED.empty_table()
+    try:
+        for batch in progress(done, "verify", math.ceil(len(unread) / CHUNK), f"{CHUNK} files"):
+            read = pa.concat_tables([read, pa.Table.from_batches([batch])])
+            if len(read) >= PIECE:  # many small batches take more memory than what they hold
+                whole, read = [*whole, read.combine_chunks()], INSPECTED.empty_table()
+    finally:
+        found = pa.concat_tables([*whole, read])
+        if len(unread):
+            memory.remember(found.filter(pc.less(found["mtime_ns"], began - SETTLED_NS)))
+    return found
 
 
-def _inspect_chunk(md5: bool, chunk: list[tuple[Path, str]]) -> list[Row]:
-    return [inspect_file(path, kind, md5).row() for path, kind in chunk]
+def _inspect_chunk(root: Path, md5: bool, files: pa.Table) -> pa.RecordBatch:
+    """The files of some rows of SEEN with their kind, read: as INSPECTED."""
+    found = []
+    for file in files.to_pylist():
+        name = file["path"] if file["real"] is None else os.fsdecode(file["real"])
+        found.append({**file, **inspect_file(root / name, file["kind"], md5).row()})
+    return pa.RecordBatch.from_pylist(found, schema=INSPECTED)
 
 
 class Memory:
@@ -145,69 +189,34 @@ class Memory:
     def __init__(self, root: Path) -> None:
         self.path = scratch("verify") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.parquet"
         try:
-            rows = pq.read_table(self.path, schema=REMEMBERED).to_pylist() if self.path.exists() else []
+            self.table = pq.read_table(self.path, schema=INSPECTED)
         except (pa.ArrowException, OSError):
-            rows = []
-        self.rows = {row["path"]: row for row in rows}
+            self.table = INSPECTED.empty_table()
 
-    def recall(self, file: Seen, kind: str, md5: bool) -> Row | None:
-        row = self.rows.get(file.path)
-        if row is None or (row["bytes"], row["mtime_ns"], row["kind"]) != (file.bytes, file.mtime_ns, kind) or (md5 and row["md5"] is None):
-            return None
-        return {name: value for name, value in row.items() if name not in {"path", "mtime_ns", "kind"}}
+    def recall(self, seen: pa.Table, md5: bool) -> tuple[pa.Table, pa.Table]:
+        """The rows of the files that are as they were, as INSPECTED, and the other files of `seen`."""
+        found = self.table.take(pc.index_in(seen["path"], self.table["path"]))
+        equal = [pc.equal(found[name], seen[name]) for name in ("bytes", "mtime_ns", "kind")]
+        known = pc.fill_null(reduce(pc.and_, [*equal, *([pc.is_valid(found["md5"])] * md5)]), False)
+        return found.filter(known), seen.filter(pc.invert(known)).combine_chunks()
 
-    def remember(self, seen: Sequence[Seen], rows: Mapping[str, Row], kinds: Mapping[str, str]) -> None:
-        kept = [{"path": file.path, "mtime_ns": file.mtime_ns, "kind": kinds[file.path], **rows[file.path]} for file in seen]
+    def remember(self, found: pa.Table) -> None:
         with replacing(self.path) as temporary:
-            pq.write_table(pa.Table.from_pylist(kept, schema=REMEMBERED), temporary)
+            pq.write_table(found, temporary)
 
 
-REMEMBERED = pa.schema(
-    [
-        *(("path", pa.string()), ("mtime_ns", pa.int64()), ("kind", pa.string()), ("bytes", pa.int64()), ("sha256", pa.binary())),
-        *(("md5", pa.binary()), ("status", pa.string()), ("format", pa.string()), ("misnamed", pa.bool_()), ("width", pa.int32())),
-        *(("height", pa.int32()), ("mode", pa.string()), ("dhash", pa.binary())),
-    ]
-)
+def _table(found: pa.Table, images: pa.Array) -> pa.Table:
+    """The inventory: files found and files missing, sorted by path."""
+    missing = images.filter(pc.invert(pc.is_in(images, found["path"])))
+    same = {"kind": "image", "status": "missing", "misnamed": False, "listed": True}
+    gone = pa.table({"path": missing, **{name: pa.repeat(value, len(missing)) for name, value in same.items()}})
+    here = found.drop_columns(["mtime_ns", "md5"]).append_column("listed", pc.is_in(found["path"], images))
+    return pa.concat_tables([here, gone], promote_options="default").sort_by("path").combine_chunks()
 
 
-def _table(seen: Sequence[Seen], kinds: Mapping[str, str], rows: Mapping[str, Row], listed: set[str]) -> pa.Table:
-    """The inventory: files seen and files missing, sorted by path."""
-    missing = listed - {file.path for file in seen}
-    entries = [{"path": file.path, "kind": kinds[file.path], "listed": file.path in listed, **rows[file.path]} for file in seen]
-    entries += [{"path": path, "kind": "image", "listed": True, "status": "missing", "misnamed": False} for path in missing]
-    return pa.Table.from_pylist(sorted(entries, key=lambda entry: str(entry["path"])), schema=INVENTORY.schema)
-
-
-def _read_checksums(path: Path) -> dict[str, bytes]:
-    """Path below the root → digest, from a list as sha256sum or md5sum writes it. Errors: UserError on any other line."""
-    found, wrong = {}, []
-    try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no readable checksum list: {error}") from None
-    for number, line in enumerate(lines, 1):
-        match = CHECKSUM.fullmatch(line)
-        if match:
-            name = match[3].replace("\\n", "\n").replace("\\\\", "\\") if match[1] else match[3]
-            found[PurePosixPath(name).as_posix()] = bytes.fromhex(match[2])
-        elif line and not line.startswith("#"):
-            wrong.append(f"line {number}")
-    if wrong:
-        raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
-    return found
-
-
-CHECKSUM = re.compile(r"(\\?)([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *](.+)")
-
-
-def _mismatched(checksums: Mapping[str, bytes], rows: Mapping[str, Row]) -> list[str]:
-    """Files of the checksum list that are not there or have another digest."""
-    return sorted(path for path, digest in checksums.items() if path not in rows or digest not in (rows[path]["sha256"], rows[path]["md5"]))
-
-
-def _counts(table: pa.Table, listed: Listed, mismatched: int, expected: Mapping[str, int]) -> dict[str, Any]:
+def _counts(table: pa.Table, listed: Listed, differing: int, expected: Mapping[str, int]) -> dict[str, Any]:
     """metrics/verify.json: of all files `files` and `bytes`; of the listed images one count a status; then the differences."""
+    table = table.select(["kind", "status", "bytes", "sha256", "misnamed", "listed"])
     of_listed = table.filter(table["listed"])
     statuses = {entry["values"]: entry["counts"] for entry in pc.value_counts(of_listed["status"]).to_pylist()}
     on_disk = table.filter(pc.not_equal(table["status"], "missing"))
@@ -220,7 +229,7 @@ def _counts(table: pa.Table, listed: Listed, mismatched: int, expected: Mapping[
         "misnamed": int(pc.sum(of_listed["misnamed"]).as_py() or 0),
         "unreferenced": int(pc.sum(pc.and_(pc.invert(on_disk["listed"]), pc.not_equal(on_disk["kind"], "annotation"))).as_py() or 0),
         "exact_duplicates": len(images) - len(pc.unique(images["sha256"])),
-        "checksum_mismatch": mismatched,
+        "checksum_mismatch": differing,
         "rows": listed.rows,
         "expected_difference": {split: listed.rows.get(OFFICIAL[split], 0) - count for split, count in expected.items()},
     }
@@ -230,7 +239,7 @@ OFFICIAL = {"training": "train", "validation": "test"}
 """The official list that an expected count speaks of → our split of its rows."""
 
 
-def _judge(table: pa.Table, counts: Mapping[str, Any], mismatched: Sequence[str], params: VerifyParams, inventory: Path) -> None:
+def _judge(table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str], params: VerifyParams, inventory: Path) -> None:
     """Errors: UserError with a line for each kind of fault that exceeds the tolerance."""
     problems = []
     bad = table.filter(pc.and_(table["listed"], pc.not_equal(table["status"], "ok")))
@@ -242,8 +251,8 @@ def _judge(table: pa.Table, counts: Mapping[str, Any], mismatched: Sequence[str]
             f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}; "
             "the list is that file's column status"
         )
-    if len(mismatched) > params.tolerance * max(counts["files"], 1):
-        problems.append(f"{inventory}: checksums differ, {share}; {first_few(mismatched)}")
+    if len(differing) > params.tolerance * max(counts["files"], 1):
+        problems.append(f"{inventory}: checksums differ, {share}; {first_few(differing)}")
     for split, difference in counts["expected_difference"].items():
         listed = counts["rows"].get(OFFICIAL[split], 0)
         wanted = listed - difference

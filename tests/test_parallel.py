@@ -1,7 +1,9 @@
 import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -34,6 +36,30 @@ def test_results_come_in_the_order_of_the_work(workers: int) -> None:
 def test_the_users_error_comes_through_as_itself(workers: int) -> None:
     with pytest.raises(UserError, match="place: number 5"):
         list(in_order(refuse, range(30), workers))
+
+
+def vanish(number: int) -> int:
+    if number == 5:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def test_a_worker_that_is_killed_is_the_users_to_know() -> None:
+    with pytest.raises(UserError, match=r"runtime\.workers: a worker process was killed"):
+        list(in_order(vanish, range(30), 2))
+
+
+def test_no_more_than_two_chunks_a_worker_are_under_way() -> None:
+    taken: list[int] = []
+
+    def chunks() -> Iterator[int]:
+        for number in range(30):
+            taken.append(number)
+            yield number
+
+    for number, _ in enumerate(in_order(late, chunks(), 2)):
+        assert len(taken) - number <= 4
+    assert len(taken) == 30
 
 
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:

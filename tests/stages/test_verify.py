@@ -1,8 +1,9 @@
 import hashlib
 import json
 import os
+import shutil
 from dataclasses import replace
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from affectnet.errors import UserError
 from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY
 from affectnet.pointer import Pointer
+from affectnet.sources.source import IMAGE_SUFFIXES
 from stages import verify
 
 
@@ -112,6 +114,60 @@ def test_a_repeat_reads_only_what_has_changed_and_gives_the_same(workspace: Path
     noise(changed, 77)
     run(workspace, pointer)
     assert read == [changed]
+
+
+@pytest.mark.parametrize("reason", [KeyboardInterrupt, UserError])
+def test_what_was_read_before_an_interruption_is_not_read_again(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, reason: type[BaseException]
+) -> None:
+    pointer = tree_2017(workspace / "root")
+    for path in (workspace / "root").rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    run(workspace, pointer)
+    whole = (workspace / "inventory.parquet").read_bytes()
+    shutil.rmtree(workspace / ".dvc")
+    read: list[Path] = []
+    original = inspect_file
+
+    def interrupted(path: Path, kind: str, md5: bool) -> Any:
+        read.append(path)
+        if len(read) == 20:
+            raise reason
+        return original(path, kind, md5)
+
+    monkeypatch.setattr(verify, "CHUNK", 8)
+    monkeypatch.setattr(verify, "inspect_file", interrupted)
+    with pytest.raises(reason):
+        run(workspace, pointer)
+    first = set(read[:16])
+    read[:] = [Path()] * 20
+    run(workspace, pointer)
+    files = {path for path in (workspace / "root").rglob("*") if path.is_file()}
+    assert set(read[20:]) == files - first and (workspace / "inventory.parquet").read_bytes() == whole
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_any_name_is_found_and_its_suffix_says_whether_it_is_an_image(workspace: Path, workers: int) -> None:
+    pointer, folder = tree_2017(workspace / "root"), workspace / "root" / "more.jpg"
+    names = ["a.JPG", "b..jpeg", "c.tar.webp", ".png", "d.", "e.jpg.txt", "jpg", "new\nline.gif", "ſ.tiff", os.fsdecode(b"caf\xe9.bmp")]
+    folder.mkdir()
+    for name in names:
+        (folder / name).write_bytes(b"\xff\xd8\xff")
+    run(workspace, pointer, workers=workers)
+    found = inventory(workspace)
+    for name in names:
+        entry = found[f"more.jpg/{name.encode('utf-8', 'backslashreplace').decode()}"]
+        assert entry["kind"] == ("image" if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else "other")
+        assert entry["sha256"] == hashlib.sha256(b"\xff\xd8\xff").digest()
+
+
+def test_links_within_the_root_are_their_files_and_links_to_folders_nothing_or_themselves_are_none(workspace: Path) -> None:
+    pointer, folder = tree_2017(workspace / "root"), images_2017(workspace / "root") / "1"
+    before = run(workspace, pointer)["files"]
+    (folder / "again.jpg").symlink_to(next(folder.glob("*.jpg")))
+    for name, target in (("folder", folder), ("nothing.jpg", folder / "gone.jpg"), ("self.jpg", folder / "self.jpg")):
+        (folder / name).symlink_to(target)
+    assert run(workspace, pointer)["files"] == before + 1 and status(workspace, "1/again.jpg") == "ok"
 
 
 def test_workers_do_not_change_the_inventory(workspace: Path) -> None:

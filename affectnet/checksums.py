@@ -1,0 +1,40 @@
+"""A list of checksums as sha256sum or md5sum writes it, and which files differ from it."""
+
+import re
+from pathlib import Path, PurePosixPath
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from affectnet.errors import UserError, first_few
+
+CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
+"""Path below the root, and 32 bytes of SHA-256 or 16 of MD5."""
+
+CHECKSUM = re.compile(r"(\\?)([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *](.+)")
+
+
+def read_checksums(path: Path) -> pa.Table:
+    """CHECKSUMS from a list as sha256sum or md5sum writes it; of a path's lines the last counts. Errors: UserError on any other line."""
+    found, wrong = {}, []
+    try:
+        with path.open(encoding="utf-8") as lines:
+            for number, line in enumerate(lines, 1):
+                text = line.removesuffix("\n")
+                if match := CHECKSUM.fullmatch(text):
+                    name = match[3].replace("\\n", "\n").replace("\\\\", "\\") if match[1] else match[3]
+                    found[PurePosixPath(name).as_posix()] = bytes.fromhex(match[2])
+                elif text and not text.startswith("#"):
+                    wrong.append(f"line {number}")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no readable checksum list: {error}") from None
+    if wrong:
+        raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
+    return pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.binary())], schema=CHECKSUMS)
+
+
+def mismatched(checksums: pa.Table, found: pa.Table) -> list[str]:
+    """Files of the checksum list that are not there or have another digest."""
+    at = pc.index_in(checksums["path"], found["path"])
+    sha256, md5 = (pc.equal(checksums["digest"], found[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
+    return sorted(checksums["path"].filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())
