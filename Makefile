@@ -6,7 +6,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search test check format lock clean
+.PHONY: help install repro table search bench test check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,10 @@ table: install ## all experiments, one line each, with what differs
 search: install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)
 
+bench: repro ## time everything beside its peers, under five minutes; BENCH=--full for the sizes of the goals
+	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt
+	python -m benchmarks $(BENCH)
+
 test: check repro ## everything: check, repro, then pytest
 	pytest
 
@@ -43,9 +47,11 @@ format: install ## let ruff format and sort
 	ruff format .
 	ruff check --fix .
 
-lock: install ## compile pyproject.toml into requirements.txt
-	uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url \
-	  --group dev pyproject.toml -o requirements.txt
+COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
+
+lock: install ## compile pyproject.toml into requirements.txt, and what the benchmarks need beside it
+	$(COMPILE) --group dev pyproject.toml -o requirements.txt
+	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
 
 clean: ## remove everything that can be made again, the cache included
 	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet models metrics/train .pytest_cache .mypy_cache .ruff_cache
