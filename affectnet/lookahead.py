@@ -5,6 +5,7 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from affectnet.distributed import Group
 from affectnet.losses import DynamicLearnedLoss, class_gradients
 from affectnet.network import last_linear
 from affectnet.objective import Targets
@@ -16,13 +17,19 @@ PER_CLASS = 16
 class LookAhead:
     """Watches the last layer of a network in training, and after every `loss.every` steps updates the loss's weights.
 
-    validation: rows → normalised images (n, 3, px, px) on the network's device; expression: (n, k) one-hot of that split.
+    validation: rows → normalised images (n, 3, px, px) on the network's device; expression: (n, k) one-hot of that split;
+    group: the processes whose faces count together.
     """
 
     def __init__(
-        self, network: nn.Module, loss: DynamicLearnedLoss, validation: Callable[[torch.Tensor], torch.Tensor], expression: torch.Tensor
+        self,
+        network: nn.Module,
+        loss: DynamicLearnedLoss,
+        validation: Callable[[torch.Tensor], torch.Tensor],
+        expression: torch.Tensor,
+        group: Group,
     ) -> None:
-        self.network, self.loss, self.validation, self.expression = network, loss, validation, expression
+        self.network, self.loss, self.validation, self.expression, self.group = network, loss, validation, expression, group
         self.features = self.logits = torch.empty(0)
         self.steps = 0
         last_linear(network)[1].register_forward_hook(self._watch)
@@ -32,11 +39,11 @@ class LookAhead:
         self.generator, self.steps = torch.Generator().manual_seed(seed), 0
 
     def __call__(self, targets: Targets) -> None:
-        """After a step whose last pass gave `targets`."""
+        """After a step whose last pass had these `targets`, of this process's faces."""
         self.steps += 1
         if self.steps % self.loss.every:
             return
-        train = class_gradients(self.features, self.logits, targets.expression)
+        train = self._gradients(targets.expression)
         rows = self._draw()
         modes = [module.training for module in self.network.modules()]
         self.network.eval()
@@ -44,7 +51,11 @@ class LookAhead:
             self.network(self.validation(rows))
         for module, mode in zip(self.network.modules(), modes, strict=True):
             module.training = mode
-        self.loss.look_ahead(train, class_gradients(self.features, self.logits, self.expression[rows].to(self.logits.device)))
+        self.loss.look_ahead(train, self._gradients(self.expression[rows].to(self.logits.device)))
+
+    def _gradients(self, expression: torch.Tensor) -> torch.Tensor:
+        """Of each class, over the faces of all processes: the same in each, and so the loss's weights."""
+        return self.group.mean(class_gradients(self.features, self.logits, expression), expression.sum(0))
 
     def _draw(self) -> torch.Tensor:
         """As many rows of each expression that the validation split has, with replacement."""

@@ -71,10 +71,17 @@ class Augment:
         std: Sequence[float] = STD,
     ) -> None:
         self.strength, self.generator, self.mean, self.std = PRESETS[preset], generator, mean, std
+        self.batch: int | None = None
+        self.first = 0
 
-    def __call__(self, images: torch.Tensor) -> torch.Tensor:
-        """(n, h, w, 3) uint8 → (n, 3, h, w) float32, normalised. Beyond an image's own frame its edge is repeated."""
+    def __call__(self, images: torch.Tensor, batch: int | None = None, first: int = 0) -> torch.Tensor:
+        """(n, h, w, 3) uint8 → (n, 3, h, w) float32, normalised. Beyond an image's own frame its edge is repeated.
+
+        The images can be a share of a batch, from its row `first` on: then they get the draws that they have in the batch, but
+        for RandAugment's groups and the partners of `mixing`, which stay within the share.
+        """
         strength, count = self.strength, len(images)
+        self.batch, self.first = batch, first
         if strength.operations:
             images = self._rand_augment(images)
         images = normalised(images, self.mean, self.std)
@@ -97,7 +104,8 @@ class Augment:
         count, _, height, width = images.shape
         if not self.strength.mix:
             return images, torch.arange(count), torch.ones(count)
-        partner = torch.randperm(count, generator=self.generator)
+        # A share's own order within a draw of the whole batch: for a whole batch, the draw itself.
+        partner = torch.randperm(self.batch or count, generator=self.generator)[self.first : self.first + count].argsort().argsort()
         if torch.rand((), generator=self.generator) < 0.5:
             share = self._beta(MIXUP_ALPHA)
             mixed = torch.lerp(images[partner.to(images.device)], images, share)
@@ -122,13 +130,13 @@ class Augment:
         transform = v2.RandAugment(self.strength.operations, MAGNITUDE, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
         seed = int(torch.randint(2**62, (), generator=self.generator))
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+            torch.manual_seed(seed + self.first)
             groups = [transform(group) for group in torch.split(images.permute(0, 3, 1, 2), GROUP)]
         return torch.cat(groups).permute(0, 2, 3, 1)
 
     def _draw(self, count: int, like: torch.Tensor, reach: float | None = None) -> torch.Tensor:
         """Uniform draws in 0–1, or in ±reach."""
-        draw = torch.rand(count, generator=self.generator)
+        draw = torch.rand(self.batch or count, generator=self.generator)[self.first : self.first + count]
         return (draw if reach is None else (2 * draw - 1) * reach).to(like.device, non_blocking=True)
 
     def _affine(self, images: torch.Tensor) -> torch.Tensor:

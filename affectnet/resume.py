@@ -59,13 +59,25 @@ class TrainingState:
             temporary.write_bytes(buffer.getbuffer())
 
 
+class FollowedState(TrainingState):
+    """The same file in a process beside the one that holds its lock: read, and never written."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """The state is the same in all processes."""
+
+
+def followed_state(key: str) -> TrainingState:
+    """The state under the key, which another process of the same training has locked."""
+    return FollowedState(_folder(key))
+
+
 @contextmanager
 def training_state(key: str) -> Iterator[TrainingState]:
     """The state under the key, locked for this process; removed when the block ends well, kept when it does not.
 
     Errors: UserError when another process trains with the same key (killing dvc leaves its trainer alive).
     """
-    folder = scratch("resume", key[:16])
+    folder = _folder(key)
     with (folder.parent / f"{folder.name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -73,3 +85,7 @@ def training_state(key: str) -> Iterator[TrainingState]:
             raise UserError("stages.train: the same training already runs in another process; wait for it or end it") from None
         yield TrainingState(folder)
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _folder(key: str) -> Path:
+    return scratch("resume", key[:16])

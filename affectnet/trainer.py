@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
 from functools import partial
 from typing import Any, Literal
 
@@ -16,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.calibration import fit_temperature
 from affectnet.dataset import Faces
+from affectnet.distributed import Group
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.inference import Outputs, predict
@@ -79,25 +81,35 @@ def _refuse_without_affect(**splits: Targets) -> None:
             )
 
 
+@dataclass(frozen=True)
+class Part:
+    """What passes the network at once: this process's images, augmented, and their targets; faces: of all processes."""
+
+    images: torch.Tensor
+    targets: Targets
+    faces: int
+
+
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
-    def __init__(
-        self, params: TrainerParams, device: torch.device, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces
-    ) -> None:
-        self.params, self.device, self.classes, self.rows = params, device, classes, rows
+    def __init__(self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
+        self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
         self.faces, self.validation = faces, validation
         self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
         if params.task.affect:
             _refuse_without_affect(train=self.targets, validation=self.validation_targets)
+        group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(params.seed)
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
         start(network, params.model)
         self.mean, self.std = pixel_statistics(network)
-        self.network: nn.Module = network.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        network = group.synchronised(network)
+        self.network: nn.Module = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.wrapped, self.trainable = self.network, [False]
         loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
-        self.objective = build_objective(params.task, loss).to(device)
-        self.optimizer = build_optimizer(params.optimizer, self.network, device, self.objective.parameters())
+        self.objective = build_objective(params.task, loss).to(group.device)
+        self.optimizer = build_optimizer(params.optimizer, self.network, group.device, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
@@ -118,31 +130,35 @@ class Trainer:
             parts = [self._prepared(part, augment) for part in torch.tensor_split(rows, self._parts(len(rows)))]
             losses[step] = self.optimizer.step(partial(self._gradients, parts))  # type: ignore[arg-type]
             for hook in self.after_step:
-                hook(parts[-1][1])
+                hook(parts[-1].targets)
+        self.group.average_statistics(self.network, self.scored)
         self._refuse_nan(losses, epoch)
         sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
         return float((losses * sizes).sum() / sizes.sum())
 
     def _parts(self, faces: int) -> int:
-        """In how many parts a step passes: batch normalisation needs two faces in each."""
-        return max(1, min(self.params.accumulate, faces // 2))
+        """In how many parts a step passes: batch normalisation needs two faces of each process in each."""
+        return max(1, min(self.params.accumulate, faces // (2 * self.group.count)))
 
-    def _prepared(self, rows: torch.Tensor, augment: Augment) -> tuple[torch.Tensor, Targets]:
-        """The faces of these rows on the device, augmented and mixed, and their targets."""
-        images = augment(self.faces.images[rows].to(self.device, non_blocking=True))
-        images, partner, share = augment.mixing(images)
-        targets = self.targets[rows]
-        return images, targets.mixed(targets[partner], share).to(self.device)
+    def _prepared(self, rows: torch.Tensor, augment: Augment) -> Part:
+        """This process's share of the faces of these rows on the device, augmented and mixed, and their targets."""
+        share = self.group.share(len(rows))
+        own = rows[share]
+        images = augment(self.faces.images[own].to(self.device, non_blocking=True), len(rows), share.start)
+        images, partner, kept = augment.mixing(images)
+        targets = self.targets[own]
+        return Part(images, targets.mixed(targets[partner], kept).to(self.device), len(rows))
 
-    def _gradients(self, parts: list[tuple[torch.Tensor, Targets]]) -> torch.Tensor:
+    def _gradients(self, parts: list[Part]) -> torch.Tensor:
         """Leaves the gradient of the parts' mean loss in the parameters, and returns that loss."""
         self.optimizer.zero_grad()
         total = torch.zeros((), device=self.device)
-        for images, targets in parts:
-            with self.autocast():
-                outputs = self.network(images)
-            loss = self.objective(outputs.float(), targets) / len(parts)
-            loss.backward()
+        for part in parts:
+            with self.group.passing(self.wrapped, last=part is parts[-1]):
+                with self.autocast():
+                    outputs = self.wrapped(part.images)
+                loss = self.objective(*self.group.whole(outputs.float(), part.targets, part.faces)) / len(parts)
+                loss.backward()
             total += loss.detach()
         self.clip(self.network.parameters())
         return total
@@ -168,8 +184,10 @@ class Trainer:
         return metrics, recall
 
     def predict(self) -> Outputs:
-        """The outputs for our validation split."""
-        return predict(self.scored, self.validation.images, self.device, len(self.classes), self.mean, self.std)
+        """The outputs for our validation split, of which each process predicts its share."""
+        faces = len(self.validation)
+        own = predict(self.scored, self.validation.images[self.group.share(faces)], self.device, len(self.classes), self.mean, self.std)
+        return Outputs(self.group.gather(own.logits, faces), self.group.gather(own.affect, faces))
 
     def temperature(self) -> float:
         """Fitted on our validation split; 1 without expressions."""
@@ -200,7 +218,7 @@ class Trainer:
 
     def _start_epoch(self, epoch: int) -> tuple[Augment, list[torch.Tensor]]:
         params = self.params
-        torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]))
+        torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]) + self.group.rank)
         augment = Augment(params.augmentation, torch.Generator().manual_seed(params.seed * 1_000_003 + epoch), self.mean, self.std)
         self._freeze(epoch < params.model.freeze_epochs)
         self.objective.expression.start_epoch(epoch, params.epochs)
@@ -224,7 +242,7 @@ class Trainer:
         def images(rows: torch.Tensor) -> torch.Tensor:
             return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
 
-        return LookAhead(self.network, loss, images, self.validation_targets.expression)
+        return LookAhead(self.network, loss, images, self.validation_targets.expression, self.group)
 
     def _freeze(self, frozen: bool) -> None:
         """Head only, the trunk's batch statistics included, or all layers."""
@@ -232,6 +250,9 @@ class Trainer:
         self.network.get_submodule(head_name(self.network)).train()
         for parameter in trunk_parameters(self.network):
             parameter.requires_grad_(not frozen)
+        trainable = [parameter.requires_grad for parameter in self.network.parameters()]
+        if trainable != self.trainable:
+            self.wrapped, self.trainable = self.group.wrap(self.network), trainable
 
     def learning_rate(self) -> float:
         """Of the last step, of the top layers."""

@@ -5,7 +5,8 @@ On the demo (vgg16_small, 64 px, 30 epochs) about two minutes on two cores. The 
 
 import copy
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,13 +20,15 @@ from pydantic import Field
 from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
 from affectnet.device import choose
+from affectnet.distributed import Group, process_group, started
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
 from affectnet.modelfile import Card, save_model
 from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
-from affectnet.resume import TrainingState, resume_key, training_state
+from affectnet.processes import start
+from affectnet.resume import TrainingState, followed_state, resume_key, training_state
 from affectnet.trainer import Metrics, Trainer, TrainerParams, learned
 from affectnet.watch import tell
 
@@ -83,21 +86,25 @@ def _resumed(trainer: Trainer, saved: dict[str, Any] | None) -> Progress:
     return Progress(**saved["progress"])
 
 
-def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_weights: Path, *, model: Path, metrics: Path) -> str:
-    """Trains and writes the model file and DVCLive's folder; returns the summary line."""
-    device = choose(runtime.device)
-    torch.use_deterministic_algorithms(device.type == "cpu")
-    classes = learned(CLASS_WEIGHTS.read(class_weights), params.task)
-    planned = PLAN.read(plan)
-    rows = np.repeat(planned["row"].to_numpy(), planned["repeats"].to_numpy()).astype(np.int64)
-    train, validation = (load_faces(faces, split, params.model.image_px, runtime.workers) for split in ("train", "validation"))
-    shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
-    # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
-    key = resume_key({**params.model_dump(exclude={"stop_after"}), "device": device.type}, [*shards, plan, class_weights])
-    with (
-        training_state(key) as state,
-        Live(str(metrics), dvcyaml=None, save_dvc_exp=False, report=None) as live,
-    ):
+@contextmanager
+def _state(group: Group, key: str) -> Iterator[TrainingState]:
+    """The state under the key: locked and written by the first process, read by the others once it is locked."""
+    if group.first:
+        with training_state(key) as state:
+            group.barrier()
+            yield state
+    else:
+        group.barrier()
+        yield followed_state(key)
+
+
+@contextmanager
+def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
+    """Writes an epoch's metrics into DVCLive's folder, and tells them; silent in all processes but the first."""
+    if not group.first:
+        yield lambda _: None
+        return
+    with Live(str(metrics), dvcyaml=None, save_dvc_exp=False, report=None) as live:
 
         def log(values: Metrics) -> None:
             for name, value in values.items():
@@ -105,11 +112,43 @@ def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_we
             live.next_step()
             tell({**values, "score": selection_score(values)})
 
-        trainer = Trainer(params, device, classes, rows, train, validation)
+        yield log
+
+
+def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_weights: Path, *, model: Path, metrics: Path) -> str:
+    """Trains and writes the model file and DVCLive's folder; returns the summary line.
+
+    With more than one of `runtime.processes` it starts this file in as many, and waits for them.
+    """
+    device = choose(runtime.device)
+    if runtime.processes > 1 and not started():
+        return start("stages.train", runtime.processes, device)
+    with process_group(device) as group:
+        return _train(group, params, runtime.workers, faces, plan, class_weights, model, metrics)
+
+
+def _train(
+    group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, model: Path, metrics: Path
+) -> str:
+    device = group.device
+    torch.use_deterministic_algorithms(device.type == "cpu")
+    classes = learned(CLASS_WEIGHTS.read(class_weights), params.task)
+    planned = PLAN.read(plan)
+    rows = np.repeat(planned["row"].to_numpy(), planned["repeats"].to_numpy()).astype(np.int64)
+    with group.first_alone():
+        train, validation = (load_faces(faces, split, params.model.image_px, workers) for split in ("train", "validation"))
+    shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
+    # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
+    spread = {"processes": group.count} if group.count > 1 else {}
+    key = resume_key({**params.model_dump(exclude={"stop_after"}), "device": device.type, **spread}, [*shards, plan, class_weights])
+    with _state(group, key) as state, _log(group, metrics) as log:
+        trainer = Trainer(params, group, classes, rows, train, validation)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         card = _card(params, trainer, faces, reached)
-        save_model(model, trainer.scored, card)
-        write_json(metrics / "environment.json", {**card.versions, "device": device.type, "threads": torch.get_num_threads()})
+        if group.first:
+            save_model(model, trainer.scored, card)
+            environment = {**card.versions, "device": device.type, "threads": torch.get_num_threads(), **spread}
+            write_json(metrics / "environment.json", environment)
     best = reached.history[reached.best_epoch - 1]
     found = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (

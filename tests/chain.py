@@ -60,3 +60,12 @@ def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
 def metrics(stage: str) -> dict[str, Any]:
     found: dict[str, Any] = json.loads(Path(f"metrics/{stage}.json").read_text())
     return found
+
+
+def curves() -> dict[str, list[float]]:
+    """What train logged, epoch by epoch, by name."""
+    folder = Path("metrics/train/plots/metrics")
+    return {
+        file.relative_to(folder).with_suffix("").as_posix(): [float(line.split("\t")[1]) for line in file.read_text().splitlines()[1:]]
+        for file in folder.rglob("*.tsv")
+    }

@@ -4,6 +4,7 @@ import pytest
 import torch
 from torch import nn
 
+from affectnet.distributed import Group
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, DynamicLearnedParams
 from affectnet.objective import Targets
@@ -23,7 +24,8 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
     network = nn.Sequential(norm, nn.Linear(4, 2))
     params = DynamicLearnedParams(function="dynamic_learned", rate=0.05, start="equal", most=20.0, every=2, label_smoothing=0.0)
     loss = DynamicLearnedLoss(Classes(torch.arange(2), torch.ones(2), torch.tensor([95, 5])), params)
-    look_ahead = LookAhead(network, loss, lambda rows: validation[rows], nn.functional.one_hot(held_out, 2).float())
+    alone = Group(torch.device("cpu"))
+    look_ahead = LookAhead(network, loss, lambda rows: validation[rows], nn.functional.one_hot(held_out, 2).float(), alone)
     look_ahead.start_epoch(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     targets = Targets(nn.functional.one_hot(labels, 2).float(), torch.full((100, 2), float("nan")))

@@ -7,7 +7,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import TINY, entry, run_data_stages, run_stage
+from chain import TINY, curves, entry, run_data_stages, run_stage
 from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
@@ -32,14 +32,6 @@ def prepared(workspace: Path) -> Path:
 
 def fit(**changes: Any) -> str:
     return run_stage("train", **{"model": TINY, "epochs": 3, "batch": 16, **changes})
-
-
-def curves() -> dict[str, list[float]]:
-    folder = Path("metrics/train/plots/metrics")
-    return {
-        file.relative_to(folder).with_suffix("").as_posix(): [float(line.split("\t")[1]) for line in file.read_text().splitlines()[1:]]
-        for file in folder.rglob("*.tsv")
-    }
 
 
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(prepared: Path) -> None:
