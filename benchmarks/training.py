@@ -16,7 +16,6 @@ import lightning
 import numpy as np
 import pyarrow.parquet as pq
 import torch
-from affectnet.distributed import Group
 from PIL import Image
 from torch import nn
 from torch.nn import functional
@@ -27,6 +26,7 @@ from torchvision.transforms import v2
 
 from affectnet.dataset import Faces, load_faces
 from affectnet.device import choose
+from affectnet.distributed import Group
 from affectnet.faces import shard_paths
 from affectnet.losses import Classes
 from affectnet.network import build
