@@ -71,6 +71,12 @@ def until(condition: Callable[[], bool], seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A machine that runs other tests beside may let a scheduler wait."""
+    monkeypatch.setattr(cluster, "CONNECT_S", 20.0)
+
+
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
     """A cluster of two workers."""
@@ -190,10 +196,11 @@ def test_a_worker_that_is_killed_costs_nothing(workspace: Path, two: Cluster, mo
 
 
 def test_what_is_missing_is_one_line(tmp_path: Path, two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_S", 1.0)
     nowhere = two.runtime().model_copy(update={"scheduler": f"tcp://127.0.0.1:{_free_port()}"})
-    assert "no Dask scheduler answers at tcp://127.0.0.1" in refusal(nowhere, ROOT)
-    assert "no Dask scheduler answers at host" in refusal(nowhere.model_copy(update={"scheduler": "host"}), ROOT)
+    with monkeypatch.context() as impatient:
+        impatient.setattr(cluster, "CONNECT_S", 1.0)
+        assert "no Dask scheduler answers at tcp://127.0.0.1" in refusal(nowhere, ROOT)
+        assert "no Dask scheduler answers at host" in refusal(nowhere.model_copy(update={"scheduler": "host"}), ROOT)
     assert "wants the address of a scheduler" in refusal(nowhere.model_copy(update={"scheduler": None}), ROOT)
     assert f"does not see {tmp_path}; mount" in refusal(two.runtime(), tmp_path)
     monkeypatch.setitem(sys.modules, "distributed", None)
@@ -213,7 +220,6 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(parallel, "PATIENCE_S", 0.5)
-    monkeypatch.setattr(cluster, "CONNECT_S", 2.0)
     shutil.copytree(ROOT / "affectnet", tmp_path / "older" / "affectnet")
     with (tmp_path / "older" / "affectnet" / "cropping.py").open("a") as file:
         file.write("# another crop\n")
