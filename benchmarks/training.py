@@ -100,7 +100,7 @@ def write_folders(folder: Path, count: int) -> Path:
     contents = [
         content.as_py()
         for shard in shard_paths(FACES, "train")
-        for content in pq.read_table(shard, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
+        for content in pq.ParquetFile(shard).read(columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     ]
     for number in range(count):
         path = folder / str(number % CLASSES) / f"{number}.jpg"
