@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.framing import Box, CropPolicy, Points, Region, crop_points, face_region, target_dimensions
-from affectnet.photograph import Photograph, Pixels, open_photograph
+from affectnet.photograph import Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
 """JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
@@ -85,7 +85,7 @@ def _is_its_own_crop(photograph: Photograph, region: Region, target: tuple[int, 
 def _shrink(photograph: Photograph, region: Region, target: tuple[int, int]) -> int:
     """By how much the photograph is to be decoded smaller: 1, 2, 4 or 8."""
     room = min(region.width / target[0], region.height / target[1]) / DECODE_GAP
-    return next((by for by in (8, 4, 2) if by <= room), 1) if photograph.jpeg else 1
+    return shrink_within(room) if photograph.jpeg else 1
 
 
 def _extracted(pixels: Pixels, region: Region, policy: CropPolicy) -> Pixels:

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import simplejpeg
 from PIL import Image
 
-from affectnet.photograph import plain_jpeg, upright
+from affectnet.photograph import decode_plain, plain_jpeg, shrink_within, upright
 
 SUFFIX_FORMATS = {
     ".jpg": "JPEG",
@@ -75,13 +74,12 @@ def _inspect_image(content: bytes, suffix: str, sha256: bytes, md5: bytes | None
     plain = plain_jpeg(content)
     if plain is not None and plain[0] * plain[1] <= MOST_PIXELS:
         width, height, is_grey = plain
-        shrink = next((by for by in (8, 4, 2) if min(width, height) // by >= HASH_PX), 1)
         try:
-            grey = simplejpeg.decode_jpeg(content, "GRAY", min_height=-(-height // shrink), min_width=-(-width // shrink))
+            grey = decode_plain(content, (width, height), True, shrink_within(min(width, height) / HASH_PX))
         except ValueError:  # stricter than Pillow, which has the last word
             pass
         else:
-            mode, dhash = "L" if is_grey else "RGB", difference_hash(Image.fromarray(grey[:, :, 0]))
+            mode, dhash = "L" if is_grey else "RGB", difference_hash(Image.fromarray(grey))
             return Inspected(count, sha256, md5, "ok", "JPEG", SUFFIX_FORMATS.get(suffix) != "JPEG", width, height, mode, dhash)
     return _by_pillow(content, suffix, sha256, md5)
 

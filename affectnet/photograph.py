@@ -45,13 +45,10 @@ class Photograph:
         Errors: UserError when the picture is broken.
         """
         if self.image is None:
-            width, height = (-(-side // shrink) for side in self.dimensions)
             try:
-                found: Pixels = simplejpeg.decode_jpeg(self.content, "GRAY" if self.grey else "RGB", min_height=height, min_width=width)
+                return decode_plain(self.content, self.dimensions, self.grey, shrink)
             except ValueError:  # stricter than Pillow, which has the last word on what is readable
                 pass
-            else:
-                return found[:, :, 0] if self.grey else found
         image = Image.open(io.BytesIO(self.content))
         if shrink > 1:
             image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
@@ -79,6 +76,21 @@ def plain_jpeg(content: bytes) -> tuple[int, int, bool] | None:
     except ValueError:
         return None
     return (width, height, colours == "Gray") if colours in {"YCbCr", "Gray"} else None
+
+
+def decode_plain(content: bytes, dimensions: tuple[int, int], grey: bool, shrink: int) -> Pixels:
+    """(h, w) grey or (h, w, 3) RGB uint8 of a plain JPEG of these dimensions, `shrink` times smaller, sides rounded up.
+
+    Errors: ValueError when anything about it is irregular.
+    """
+    width, height = (-(-side // shrink) for side in dimensions)
+    found: Pixels = simplejpeg.decode_jpeg(content, "GRAY" if grey else "RGB", min_height=height, min_width=width)
+    return found[:, :, 0] if grey else found
+
+
+def shrink_within(room: float) -> int:
+    """By how much a JPEG can be decoded smaller, 8, 4, 2 or 1, and not by more than `room`."""
+    return next((by for by in (8, 4, 2) if by <= room), 1)
 
 
 def _segments(content: bytes) -> Iterator[bytes]:

@@ -8,7 +8,6 @@ import sys
 from pathlib import Path
 
 from affectnet.params import parse, read_document
-from affectnet.pointer import POINTER, Pointer
 from benchmarks.download import stream, write_inventory, write_lists
 from benchmarks.timing import ROOT, Process, Row, run_process
 
@@ -45,7 +44,6 @@ def run_case(case: str, folder: Path) -> None:
     else:
         from stages.clean import CleanParams, run  # noqa: PLC0415 (the others do not pay for its imports)
 
-        assert Pointer.read(folder / "raw").layout == "affectnet2017", POINTER
         paths = {name: folder / f"{name}.parquet" for name in ("annotations", "rejected")}
         params = parse(read_document(), "clean", CleanParams)
         print(run(params, folder / "raw", folder / "inventory.parquet", **paths, metrics=folder / "clean.json"))
