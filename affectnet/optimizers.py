@@ -95,8 +95,8 @@ class Sam:
 Optimizer = torch.optim.Optimizer | Sam
 
 
-def build_optimizer(params: OptimizerParams, network: nn.Module, device: torch.device, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
-    """The optimiser over the network's parameters, fused on a GPU; `extra` parameters (of the loss) are never decayed.
+def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
+    """The optimiser over the network's parameters, fused; `extra` parameters (of the loss) are never decayed.
 
     adam: weight decay as an L2 term in the gradient (Kingma & Ba 2015); adamw: decoupled (Loshchilov & Hutter 2019).
     layer_decay: a layer's learning rate is that of the layer above it times this (Clark et al. 2020; 0.65 in FMAE), written
@@ -108,7 +108,7 @@ def build_optimizer(params: OptimizerParams, network: nn.Module, device: torch.d
     ]
     if learned := list(extra):
         groups.append({"params": learned, "lr_scale": 1.0, "weight_decay": 0.0})
-    shared: dict[str, Any] = {"lr": params.lr, "weight_decay": params.weight_decay, "fused": device.type == "cuda"}
+    shared: dict[str, Any] = {"lr": params.lr, "weight_decay": params.weight_decay, "fused": True}
     base: torch.optim.Optimizer
     if params.algorithm == "sgd":
         base = torch.optim.SGD(groups, momentum=params.momentum, nesterov=params.nesterov and params.momentum > 0, **shared)

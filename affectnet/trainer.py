@@ -2,8 +2,8 @@
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from affectnet.dataset import Faces
 from affectnet.distributed import Group
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.feed import Feed, Part
 from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss
@@ -81,35 +82,27 @@ def _refuse_without_affect(**splits: Targets) -> None:
             )
 
 
-@dataclass(frozen=True)
-class Part:
-    """What passes the network at once: this process's images, augmented, and their targets; faces: of all processes."""
-
-    images: torch.Tensor
-    targets: Targets
-    faces: int
-
-
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
     def __init__(self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
         self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
-        self.faces, self.validation = faces, validation
-        self.targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
+        self.labels, self.validation = faces.expression.numpy()[rows], validation
+        targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
         if params.task.affect:
-            _refuse_without_affect(train=self.targets, validation=self.validation_targets)
+            _refuse_without_affect(train=targets, validation=self.validation_targets)
         group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(params.seed)
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
         start(network, params.model)
         self.mean, self.std = pixel_statistics(network)
+        self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
         network = group.synchronised(network)
         self.network: nn.Module = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
         self.objective = build_objective(params.task, loss).to(group.device)
-        self.optimizer = build_optimizer(params.optimizer, self.network, group.device, self.objective.parameters())
+        self.optimizer = build_optimizer(params.optimizer, self.network, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
@@ -123,14 +116,18 @@ class Trainer:
 
     def train_epoch(self, epoch: int) -> float:
         """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
-        augment, steps = self._start_epoch(epoch)
+        steps, generator = self._start_epoch(epoch)
+        divided = [torch.tensor_split(rows, self._parts(len(rows))) for rows in steps]
+        parts = self.feed.parts([part for step in divided for part in step], generator)
         losses = torch.empty(len(steps), device=self.device)
-        for step, rows in enumerate(progress(steps, f"epoch {epoch + 1}", unit="step")):
+        for step, of_step in enumerate(progress(divided, f"epoch {epoch + 1}", unit="step")):
             set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
-            parts = [self._prepared(part, augment) for part in torch.tensor_split(rows, self._parts(len(rows)))]
-            losses[step] = self.optimizer.step(partial(self._gradients, parts))  # type: ignore[arg-type]
+            own = list(islice(parts, len(of_step)))
+            losses[step] = self.optimizer.step(partial(self._gradients, own))  # type: ignore[arg-type]
             for hook in self.after_step:
-                hook(parts[-1].targets)
+                hook(own[-1].targets)
+        if all(self.trainable):
+            self.feed.settle()
         self.group.average_statistics(self.network, self.scored)
         self._refuse_nan(losses, epoch)
         sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
@@ -139,15 +136,6 @@ class Trainer:
     def _parts(self, faces: int) -> int:
         """In how many parts a step passes: batch normalisation needs two faces of each process in each."""
         return max(1, min(self.params.accumulate, faces // (2 * self.group.count)))
-
-    def _prepared(self, rows: torch.Tensor, augment: Augment) -> Part:
-        """This process's share of the faces of these rows on the device, augmented and mixed, and their targets."""
-        share = self.group.share(len(rows))
-        own = rows[share]
-        images = augment(self.faces.images[own].to(self.device, non_blocking=True), len(rows), share.start)
-        images, partner, kept = augment.mixing(images)
-        targets = self.targets[own]
-        return Part(images, targets.mixed(targets[partner], kept).to(self.device), len(rows))
 
     def _gradients(self, parts: list[Part]) -> torch.Tensor:
         """Leaves the gradient of the parts' mean loss in the parameters, and returns that loss."""
@@ -216,18 +204,18 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
 
-    def _start_epoch(self, epoch: int) -> tuple[Augment, list[torch.Tensor]]:
+    def _start_epoch(self, epoch: int) -> tuple[list[torch.Tensor], torch.Generator]:
+        """The rows of each step, and what the draws of the epoch come from."""
         params = self.params
         torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]) + self.group.rank)
-        augment = Augment(params.augmentation, torch.Generator().manual_seed(params.seed * 1_000_003 + epoch), self.mean, self.std)
         self._freeze(epoch < params.model.freeze_epochs)
         self.objective.expression.start_epoch(epoch, params.epochs)
         if self.look_ahead is not None:
             self.look_ahead.start_epoch(params.seed * 1_000_003 + epoch)
-        labels = self.faces.expression.numpy()[self.rows]
-        generator = np.random.default_rng([params.seed, epoch])
-        done = epoch / max(params.epochs - 1, 1)
-        return augment, batches(epoch_order(params.sampler, self.rows, labels, done, generator), params.batch)
+        order = epoch_order(
+            params.sampler, self.rows, self.labels, epoch / max(params.epochs - 1, 1), np.random.default_rng([params.seed, epoch])
+        )
+        return batches(order, params.batch), torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
 
     def _averaged(self) -> AveragedModel:
         """The exponential moving average of weights and batch statistics, which is scored in the network's place."""

@@ -56,7 +56,12 @@ def table(rows: Sequence[Row]) -> str:
 
 
 def medians(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter) -> dict[str, float]:
-    """Seconds of each case: the median over rounds in which each runs once, so that a slow moment of the machine hits all.
+    """Seconds of each case, the median of `every`."""
+    return {name: statistics.median(values) for name, values in every(cases, rounds, clock).items()}
+
+
+def every(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter) -> dict[str, list[float]]:
+    """Seconds of each case in each of the rounds, in which each runs once, so that a slow moment of the machine hits all.
 
     The first round is not counted. clock: `time.process_time` for work on one core, which other programs disturb least.
     """
@@ -67,7 +72,7 @@ def medians(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock
             case()
             if round_:
                 taken[name].append(clock() - began)
-    return {name: statistics.median(values) for name, values in taken.items()}
+    return taken
 
 
 @dataclass(frozen=True)

@@ -2,9 +2,13 @@
 
 On the CPU the demo's default: vgg16_small at 64 px. On a GPU VGG16 at 224 px, batch 256, bfloat16. The peers read the same crops
 as JPEG files, one folder a class, through torchvision.transforms.v2, with the same network, optimiser, batch and precision, as
-their own documentation shows it: in a loop of one's own, and in Lightning's Trainer.
+their own documentation shows it: in a loop of one's own, and in Lightning's Trainer. Each candidate runs in processes of its own:
+`python -m benchmarks.training CASE FOLDER`.
 """
 
+import json
+import statistics
+import sys
 import time
 import warnings
 from collections.abc import Callable
@@ -25,7 +29,7 @@ from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
 from affectnet.dataset import Faces, load_faces
-from affectnet.device import choose
+from affectnet.device import choose, prepare
 from affectnet.distributed import Group
 from affectnet.faces import shard_paths
 from affectnet.losses import Classes
@@ -33,45 +37,55 @@ from affectnet.network import build
 from affectnet.params import parse, read_document
 from affectnet.preprocessing import MEAN, STD
 from affectnet.trainer import Trainer
-from benchmarks.timing import Row, medians
+from benchmarks.timing import ROOT, Row, every, run_process
 from stages.train import TrainParams
 
 FACES = Path("data/faces")
 CLASSES = 8
 LOADERS = 2
+OURS, READY, FOLDER, LIGHTNING = "ours", "tensors that lie ready", "ImageFolder", "ImageFolder, Lightning"
+Epoch = Callable[[], object]
 
 
 @dataclass(frozen=True)
 class Setting:
-    """What is trained: params, device, and how many faces an epoch shows."""
+    """What is trained: params, device, how many faces an epoch shows, and how often: rounds of a process each, epochs in it."""
 
     params: TrainParams
     device: torch.device
     faces: int
     rounds: int
+    epochs: int
 
 
 def rows(folder: Path, full: bool) -> list[Row]:
     setting = _setting(full)
-    faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
-    images = write_folders(folder / "images", setting.faces)
-    trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
-    epochs: dict[str, Callable[[], object]] = {
-        "ours": lambda: trainer.train_epoch(1),
-        "tensors that lie ready": partial(_ready, trainer, setting),
-        "ImageFolder": _image_folder(setting, images),
-        "ImageFolder, Lightning": _lightning(setting, images),
-    }
-    taken = medians({name: _synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.rounds)
-    rates = {name: setting.faces / seconds for name, seconds in taken.items()}
-    what, gpu = f"epoch, {setting.params.model.architecture}, {setting.device.type}", setting.device.type == "cuda"
-    chosen = ["ours", "tensors that lie ready"]
-    share = _step_flops(trainer, setting) * rates["tensors that lie ready"] / setting.params.batch / _peak(setting)
+    write_folders(folder / "images", setting.faces)
+    taken: dict[str, list[float]] = {}
+    for _ in range(setting.rounds):
+        for case in CASES:
+            run_process(["-m", "benchmarks.training", case, str(folder), *(["--full"] if full else [])], ROOT)
+            for name, seconds in json.loads((folder / f"{case}.json").read_text()).items():
+                taken.setdefault(name, []).extend(seconds)
+    rates = {name: setting.faces / statistics.median(taken[name]) for name in (OURS, READY, FOLDER, LIGHTNING)}
+    model, gpu = setting.params.model, setting.device.type == "cuda"
+    what = f"epoch, {model.architecture} × {model.width}, {model.image_px} px, {setting.device.type}, {setting.params.precision}"
+    flops, peak = (statistics.median(taken[name]) / 1e12 for name in ("flops a face", "peak"))
     return [
-        Row(what, "faces/s", {name: rates[name] for name in chosen}, 0.95),
-        Row(what, "faces/s", {name: rates[name] for name in ("ours", "ImageFolder", "ImageFolder, Lightning")}, 3.0 if gpu else 2.2),
-        Row(f"step, {setting.device.type}", "of the peak/s", {"ours": share, "matrix product": 1.0}, 0.5 if gpu else None),
+        Row(what, "faces/s", {name: rates[name] for name in (OURS, READY)}, 0.95),
+        Row(what, "faces/s", {name: rates[name] for name in (OURS, FOLDER, LIGHTNING)}, 3.0 if gpu else 2.2),
+        Row(f"step, {setting.device.type}", "TFLOP/s", {"ours": rates[READY] * flops, "matrix product": peak}, 0.5 if gpu else None),
     ]
+
+
+def run_case(case: str, folder: Path, full: bool) -> None:
+    """Epochs of one case in a process of its own, the first not counted; what each took to `<case>.json`."""
+    setting = _setting(full)
+    epochs = CASES[case](setting, folder)
+    taken = every({name: _synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.epochs)
+    if case == "ours":
+        taken |= {"flops a face": [_flops(setting)], "peak": [_peak(setting)]}
+    (folder / f"{case}.json").write_text(json.dumps(taken))
 
 
 def _setting(full: bool) -> Setting:
@@ -81,8 +95,8 @@ def _setting(full: bool) -> Setting:
         document["model"] = "vgg16"
         document["models"]["vgg16"] |= {"weights": "none", "freeze_epochs": 0}
         document["train"] |= {"batch": 256, "precision": "bfloat16"}
-        return Setting(parse(document, "train", TrainParams), device, 20 * 256 if full else 8 * 256, 5)
-    return Setting(parse(document, "train", TrainParams), device, 1536 if full else 512, 9 if full else 5)
+        return Setting(parse(document, "train", TrainParams), device, 20 * 256 if full else 8 * 256, 3 if full else 1, 5)
+    return Setting(parse(document, "train", TrainParams), device, 1536 if full else 512, 3 if full else 1, 5)
 
 
 def _classes() -> Classes:
@@ -109,7 +123,7 @@ def write_folders(folder: Path, count: int) -> Path:
     return folder
 
 
-def _synchronised(epoch: Callable[[], object], device: torch.device) -> Callable[[], None]:
+def _synchronised(epoch: Epoch, device: torch.device) -> Epoch:
     def run() -> None:
         epoch()
         if device.type == "cuda":
@@ -118,12 +132,19 @@ def _synchronised(epoch: Callable[[], object], device: torch.device) -> Callable
     return run
 
 
-def _ready(trainer: Trainer, setting: Setting) -> None:
-    """As many steps as an epoch has, on one batch that was prepared before."""
-    augment, steps = trainer._start_epoch(1)
-    parts = [trainer._prepared(steps[0], augment)]
-    for _ in steps:
-        trainer.optimizer.step(partial(trainer._gradients, parts))  # type: ignore[arg-type]
+def _ours(setting: Setting, _: Path) -> dict[str, Epoch]:
+    """As the stage trains; and as many steps as an epoch has, on one batch that was prepared before."""
+    prepare(setting.device)
+    faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
+    trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
+    steps, generator = trainer._start_epoch(1)
+    parts = list(trainer.feed.parts(steps[:1], generator))
+
+    def ready() -> None:
+        for _ in steps:
+            trainer.optimizer.step(partial(trainer._gradients, parts))  # type: ignore[arg-type]
+
+    return {OURS: lambda: trainer.train_epoch(1), READY: ready}
 
 
 def _transform(image_px: int) -> v2.Compose:
@@ -153,8 +174,8 @@ def _network(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
     return network, torch.optim.Adam(network.parameters(), lr=setting.params.optimizer.lr)
 
 
-def _image_folder(setting: Setting, images: Path) -> Callable[[], None]:
-    loader, (network, optimizer) = _loader(setting, images), _network(setting)
+def _image_folder(setting: Setting, folder: Path) -> dict[str, Epoch]:
+    loader, (network, optimizer) = _loader(setting, folder / "images"), _network(setting)
     network.to(setting.device).train()
     half = setting.params.precision == "bfloat16"
 
@@ -167,7 +188,7 @@ def _image_folder(setting: Setting, images: Path) -> Callable[[], None]:
             loss.backward()  # type: ignore[no-untyped-call]
             optimizer.step()
 
-    return epoch
+    return {FOLDER: epoch}
 
 
 class Module(lightning.LightningModule):  # type: ignore[misc]
@@ -184,9 +205,9 @@ class Module(lightning.LightningModule):  # type: ignore[misc]
         return self.adam
 
 
-def _lightning(setting: Setting, images: Path) -> Callable[[], None]:
+def _lightning(setting: Setting, folder: Path) -> dict[str, Epoch]:
     """One epoch by one call of fit; what it does before the first step is not timed."""
-    loader, module = _loader(setting, images), Module(setting)
+    loader, module = _loader(setting, folder / "images"), Module(setting)
     trainer = lightning.Trainer(
         accelerator="gpu" if setting.device.type == "cuda" else "cpu",
         devices=1,
@@ -205,22 +226,21 @@ def _lightning(setting: Setting, images: Path) -> Callable[[], None]:
             trainer.fit_loop.max_epochs += 1
             trainer.fit(module, loader)
 
-    return epoch
+    return {LIGHTNING: epoch}
 
 
-def _step_flops(trainer: Trainer, setting: Setting) -> float:
-    """Floating-point operations of one step, forward and backward, counted by torch."""
-    augment, steps = trainer._start_epoch(1)
-    parts = [trainer._prepared(steps[0], augment)]
+def _flops(setting: Setting) -> float:
+    """Floating-point operations of a step by its faces, forward and backward, as torch counts them."""
+    network, px = build(setting.params.model, CLASSES).to(setting.device), setting.params.model.image_px
     with FlopCounterMode(display=False) as counter:
-        trainer._gradients(parts)
-    return float(counter.get_total_flops()) * setting.params.batch / len(steps[0])
+        network(torch.zeros(2, 3, px, px, device=setting.device)).sum().backward()
+    return float(counter.get_total_flops()) / 2
 
 
 def _peak(setting: Setting) -> float:
     """Floating-point operations a second of the best of large matrix products, in the precision of the training."""
     gpu = setting.device.type == "cuda"
-    side = 8192 if gpu else 1024
+    side = 8192 if gpu else 2048
     kind = torch.bfloat16 if setting.params.precision == "bfloat16" else torch.float32
     one = torch.randn(side, side, device=setting.device, dtype=kind)
     best = 0.0
@@ -231,3 +251,9 @@ def _peak(setting: Setting) -> float:
             torch.cuda.synchronize()
         best = max(best, 2 * side**3 / (time.perf_counter() - began))
     return best
+
+
+CASES: dict[str, Callable[[Setting, Path], dict[str, Epoch]]] = {"ours": _ours, "image_folder": _image_folder, "lightning": _lightning}
+
+if __name__ == "__main__":
+    run_case(sys.argv[1], Path(sys.argv[2]), "--full" in sys.argv)

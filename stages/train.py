@@ -19,7 +19,7 @@ from pydantic import Field
 
 from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
-from affectnet.device import choose
+from affectnet.device import choose, prepare
 from affectnet.distributed import Group, process_group, started
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
@@ -131,7 +131,7 @@ def _train(
     group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, model: Path, metrics: Path
 ) -> str:
     device = group.device
-    torch.use_deterministic_algorithms(device.type == "cpu")
+    prepare(device)
     classes = learned(CLASS_WEIGHTS.read(class_weights), params.task)
     planned = PLAN.read(plan)
     rows = np.repeat(planned["row"].to_numpy(), planned["repeats"].to_numpy()).astype(np.int64)

@@ -26,7 +26,7 @@ from trees import tree_2017
 from affectnet.distributed import Group, Processes
 from affectnet.errors import UserError
 from affectnet.losses import class_gradients
-from affectnet.preprocessing import Augment
+from affectnet.preprocessing import Augment, Draws
 from affectnet.processes import STARTER, start
 from affectnet.watch import PROGRESS_FILE
 
@@ -59,10 +59,13 @@ def test_shares_are_contiguous_cover_all_rows_and_differ_by_one_at_most(count: i
 @given(st.integers(5, 30), st.integers(1, 5))
 def test_a_share_of_a_batch_is_augmented_as_in_the_whole_batch(faces: int, count: int) -> None:
     images = torch.randint(0, 256, (faces, 12, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(faces))
-    whole = Augment("standard", torch.Generator().manual_seed(1))(images)
-    shares = [one_of(count, rank).share(faces) for rank in range(count)]
-    parts = [Augment("standard", torch.Generator().manual_seed(1))(images[share], faces, share.start) for share in shares]
-    torch.testing.assert_close(torch.cat(parts), whole)
+    augment = Augment("standard")
+
+    def augmented(share: slice) -> torch.Tensor:
+        return augment(images[share], Draws(torch.Generator().manual_seed(1), CPU, faces, share))
+
+    parts = [augmented(one_of(count, rank).share(faces)) for rank in range(count)]
+    torch.testing.assert_close(torch.cat(parts), augmented(slice(0, faces)))
 
 
 def test_a_step_too_small_for_the_processes_is_refused_before_it_starts() -> None:

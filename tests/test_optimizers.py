@@ -8,8 +8,6 @@ from torch import nn
 
 from affectnet.optimizers import OptimizerParams, Sam, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
 
-CPU = torch.device("cpu")
-
 
 def entry(algorithm: str, **changes: object) -> OptimizerParams:
     return OptimizerParams.model_validate(
@@ -46,7 +44,7 @@ def train(optimizer: Any, module: nn.Module, steps: int = 3) -> dict[str, torch.
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD)])
 def test_each_algorithm_gets_its_values(name: str, kind: type) -> None:
-    optimizer = build_optimizer(entry(name), network(), CPU)
+    optimizer = build_optimizer(entry(name), network())
     (group,) = optimizer.param_groups
     assert type(optimizer) is kind
     assert (group["lr"], group["weight_decay"], group["lr_scale"], len(group["params"])) == (0.1, 0.01, 1, 6)
@@ -54,15 +52,15 @@ def test_each_algorithm_gets_its_values(name: str, kind: type) -> None:
 
 
 def test_sgd_without_momentum_is_possible_although_nesterov_is_on() -> None:
-    assert build_optimizer(entry("sgd", momentum=0.0), network(), CPU).param_groups[0]["nesterov"] is False
+    assert build_optimizer(entry("sgd", momentum=0.0), network()).param_groups[0]["nesterov"] is False
 
 
 @pytest.mark.parametrize("algorithm", ["adam", "sgd"])
 def test_sam_with_radius_0_is_the_base_optimiser(algorithm: str) -> None:
     plain, wrapped = network(), network()
-    base = build_optimizer(entry(algorithm), wrapped, CPU)
+    base = build_optimizer(entry(algorithm), wrapped)
     assert isinstance(base, torch.optim.Optimizer)
-    expected = train(build_optimizer(entry(algorithm), plain, CPU), plain)
+    expected = train(build_optimizer(entry(algorithm), plain), plain)
     found = train(Sam(base, 0.0, wrapped), wrapped)
     assert all(torch.equal(expected[name], found[name]) for name in expected)
 
@@ -77,7 +75,7 @@ def test_sam_steps_by_the_gradient_at_the_worst_point_of_the_ball(rho: float, se
     module = nn.Linear(3, 1, bias=False)
     with torch.no_grad():
         module.weight.copy_(x[None])
-    optimizer = build_optimizer(entry("sgd", momentum=0.0, weight_decay=0.0, sam_rho=rho), module, CPU)
+    optimizer = build_optimizer(entry("sgd", momentum=0.0, weight_decay=0.0, sam_rho=rho), module)
     assert isinstance(optimizer, Sam)
 
     def closure() -> torch.Tensor:
@@ -93,7 +91,7 @@ def test_sam_steps_by_the_gradient_at_the_worst_point_of_the_ball(rho: float, se
 
 def test_layer_decay_slows_each_layer_by_the_one_above_it() -> None:
     module = network()
-    optimizer = build_optimizer(entry("adam", layer_decay=0.5), module, CPU)
+    optimizer = build_optimizer(entry("adam", layer_decay=0.5), module)
     set_learning_rate(optimizer, 0.2)
     assert [[p.shape for p in group["params"]] for group in optimizer.param_groups] == [
         [module[4].weight.shape, module[4].bias.shape],
@@ -104,7 +102,7 @@ def test_layer_decay_slows_each_layer_by_the_one_above_it() -> None:
 
 def test_parameters_of_the_loss_learn_at_the_full_rate_without_decay() -> None:
     extra = nn.Parameter(torch.zeros(2))
-    group = build_optimizer(entry("adamw", layer_decay=0.5), network(), CPU, [extra]).param_groups[-1]
+    group = build_optimizer(entry("adamw", layer_decay=0.5), network(), [extra]).param_groups[-1]
     assert group["params"] == [extra] and (group["lr_scale"], group["weight_decay"]) == (1, 0)
 
 

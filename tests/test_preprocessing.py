@@ -3,7 +3,7 @@ from typing import get_args
 import pytest
 import torch
 
-from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, normalised
+from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, normalised
 
 
 def faces(count: int = 6) -> torch.Tensor:
@@ -11,7 +11,11 @@ def faces(count: int = 6) -> torch.Tensor:
 
 
 def augment(preset: Augmentation, images: torch.Tensor, seed: int = 0) -> torch.Tensor:
-    return Augment(preset, torch.Generator().manual_seed(seed))(images)
+    return Augment(preset)(images, draws(len(images), seed))
+
+
+def draws(count: int, seed: int = 0) -> Draws:
+    return Draws(torch.Generator().manual_seed(seed), torch.device("cpu"), count, slice(0, count))
 
 
 def test_normalised_pixels_follow_the_formula_and_lie_channels_last() -> None:
@@ -55,7 +59,7 @@ def test_each_image_of_a_batch_is_drawn_anew(preset: Augmentation) -> None:
 
 def test_strong_sees_pixels_as_bytes_and_draws_its_operations_a_group() -> None:
     images = faces(GROUP * 30)
-    found = Augment("strong", torch.Generator().manual_seed(0))._rand_augment(images)
+    found = Augment("strong")._rand_augment(images, draws(len(images)))
     assert found.dtype == torch.uint8 and found.shape == images.shape
     changed = (found != images).flatten(1).any(1).view(30, GROUP)
     assert int(changed.any(1).sum()) > 10 and bool((changed.all(1) | ~changed.any(1)).float().mean() > 0.8)
@@ -63,11 +67,11 @@ def test_strong_sees_pixels_as_bytes_and_draws_its_operations_a_group() -> None:
 
 @pytest.mark.parametrize("preset", get_args(Augmentation))
 def test_mixing_is_strongs_alone_and_its_shares_are_those_of_the_pixels(preset: Augmentation) -> None:
-    drawn = Augment(preset, torch.Generator().manual_seed(3))
+    augment, drawn = Augment(preset), draws(6, seed=3)
     images = torch.arange(6.0).view(6, 1, 1, 1).expand(6, 3, 40, 40).contiguous()
     seen = set()
     for _ in range(12):
-        mixed, partner, share = drawn.mixing(images)
+        mixed, partner, share = augment.mixing(images, drawn)
         if preset != "strong":
             assert torch.equal(mixed, images) and partner.tolist() == list(range(6)) and share.tolist() == [1] * 6
             continue
