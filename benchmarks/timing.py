@@ -88,10 +88,25 @@ def run_process(arguments: Sequence[str], folder: Path, **environment: str) -> P
     """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError."""
     command = [sys.executable, *arguments]
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
-    began = time.perf_counter()
-    child = subprocess.Popen(command, cwd=folder, env={**variables, "PYTHONPATH": str(ROOT), **environment}, stdout=subprocess.DEVNULL)
-    _, status, usage = os.wait4(child.pid, 0)
-    child.returncode = os.waitstatus_to_exitcode(status)
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, command)
-    return Process(time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024 * 1.048576)
+    measured = subprocess.run(
+        [sys.executable, "-S", "-c", MEASURE, *command],
+        cwd=folder,
+        env={**variables, "PYTHONPATH": str(ROOT), **environment},
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    code, seconds, processor_seconds, kibibytes = map(float, measured.stdout.split())
+    if code:
+        raise subprocess.CalledProcessError(int(code), command)
+    return Process(seconds, processor_seconds, kibibytes / 1024 * 1.048576)
+
+
+MEASURE = """
+import os, sys, time
+began = time.perf_counter()
+silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
+_, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent), 0)
+print(os.waitstatus_to_exitcode(status), time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+"""
+"""The system counts as a process's most memory also what its parent held when it started, so that a small one has to start it."""

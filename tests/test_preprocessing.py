@@ -1,9 +1,11 @@
+import math
 from typing import get_args
 
 import pytest
 import torch
+from torch.nn import functional
 
-from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, normalised
+from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, Strength, normalised
 
 
 def faces(count: int = 6) -> torch.Tensor:
@@ -37,6 +39,21 @@ def test_flip_mirrors_some_images_and_leaves_the_others() -> None:
     same = (found == images).all(dim=(1, 2, 3))
     assert bool((flipped ^ same).all())
     assert 15 < int(flipped.sum()) < 49
+
+
+def test_an_image_moves_as_torchs_own_grid_moves_its_mirror_image_or_itself() -> None:
+    moves = Strength(flip=True, degrees=40, shift=0.2, scale=0.3)
+    images, same = normalised(faces(16)), draws(16, seed=4)
+    mirrored = torch.where((same.uniform() < 0.5)[:, None, None, None], images.flip(3), images)
+    angle, scale = same.uniform(math.radians(40)), 1 + same.uniform(0.3)
+    cos, sin = torch.cos(angle) / scale, torch.sin(angle) / scale
+    shift_x, shift_y = same.uniform(0.4), same.uniform(0.4)
+    theta = torch.stack([torch.stack([cos, -sin, shift_x], 1), torch.stack([sin, cos, shift_y], 1)], 1)
+    grid = functional.affine_grid(theta, list(images.shape), align_corners=False)
+    expected = functional.grid_sample(mirrored, grid, padding_mode="border", align_corners=False)
+    augment = Augment("none")
+    augment.strength = moves
+    torch.testing.assert_close(augment(faces(16), draws(16, seed=4)), expected, atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("preset", ["flip", "standard", "strong"])
