@@ -14,8 +14,6 @@ from benchmarks.timing import ROOT, Process, Row, run_process
 
 STAGES = ("acquire", "verify", "clean", "crop", "rebalance")
 SMALL, FULL = (500, 2_000), (1_000, 10_000, 100_000)
-SMALLEST_PX, LARGEST_PX = 96, 128
-"""Sides of the photographs: small, so that a hundred thousand are drawn within half an hour."""
 
 
 def rows(folder: Path, full: bool) -> list[Row]:
@@ -45,14 +43,17 @@ def measured(folder: Path, counts: tuple[int, ...]) -> dict[str, dict[int, Proce
     return found
 
 
-def write_project(place: Path, count: int) -> None:
-    """params.yaml and dvc.yaml with a demo of `count` photographs, an eighth of them in the validation list."""
+def write_project(place: Path, count: int, smallest_px: int = 96, largest_px: int = 128) -> None:
+    """params.yaml and dvc.yaml with a demo of `count` photographs of sides in px, an eighth of them in the validation list.
+
+    Small by default, so that a hundred thousand are drawn within half an hour.
+    """
     place.mkdir()
     shutil.copy(ROOT / "dvc.yaml", place)
     yaml = YAML()
     document = yaml.load(ROOT / "params.yaml")
     validation = count // 64 * 8
-    sides = {"smallest_px": SMALLEST_PX, "largest_px": LARGEST_PX}
+    sides = {"smallest_px": smallest_px, "largest_px": largest_px}
     document["datasets"]["demo"].update(training=count - validation, validation=validation, floor=10, **sides)
     document["verify"].update(tolerance=1.0)
     yaml.dump(document, place / "params.yaml")

@@ -1,0 +1,49 @@
+"""verify and crop on all cores against one core, by the clock, the whole stages with their start."""
+
+import shutil
+import statistics
+from pathlib import Path
+
+from ruamel.yaml import YAML
+
+from affectnet.parallel import cores
+from benchmarks.growth import write_project
+from benchmarks.timing import Process, Row, run_process
+
+STAGES = ("verify", "crop")
+
+
+def rows(folder: Path, full: bool) -> list[Row]:
+    count, rounds = (8_000, 5) if full else (600, 3)
+    place = folder / "workers"
+    write_project(place, count, smallest_px=350, largest_px=350)
+    for stage in ("acquire", "verify", "clean"):
+        run_process(["-m", f"stages.{stage}"], place)
+    taken: dict[tuple[str, int], list[Process]] = {}
+    for _ in range(rounds):
+        for workers in (1, 0):
+            _set_workers(place, workers)
+            for stage in STAGES:
+                _forget(place)
+                taken.setdefault((stage, workers), []).append(run_process(["-m", f"stages.{stage}"], place))
+    seconds = {case: statistics.median(process.seconds for process in runs) for case, runs in taken.items()}
+    return [
+        Row(
+            f"{stage}, {count:,} photographs of 350 px, {cores()} workers",
+            "s",
+            {"ours": seconds[stage, 0], f"one worker, by {cores()}": seconds[stage, 1] / cores()},
+        )
+        for stage in STAGES
+    ]
+
+
+def _set_workers(place: Path, workers: int) -> None:
+    yaml = YAML()
+    document = yaml.load(place / "params.yaml")
+    document["runtime"]["workers"] = workers
+    yaml.dump(document, place / "params.yaml")
+
+
+def _forget(place: Path) -> None:
+    """What verify remembers of files that it has read."""
+    shutil.rmtree(place / ".dvc", ignore_errors=True)
