@@ -6,7 +6,7 @@ export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search bench test check format lock clean
+.PHONY: help install repro table search bench test stress check format lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,9 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 
 test: check repro ## everything: check, repro, then pytest
 	pytest
+
+stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
+	pytest -m 'stress or not stress' tests/stress
 
 format: install ## let ruff format and sort
 	ruff format .

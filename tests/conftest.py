@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from clones import Clone, working_tree
+from tally import Tally, add_to, table
 
 ROOT = Path(__file__).parent.parent
 
@@ -38,3 +39,15 @@ def reproduced(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
     clone.dvc("repro")
     clone.git("commit", "--quiet", "--all", "--message", "reproduced")
     return clone
+
+
+@pytest.fixture
+def tally(request: pytest.FixtureRequest) -> Tally:
+    """Counts outcomes for the table that is printed after the tests."""
+    return add_to(request.node)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    done = [report for outcome in ("passed", "failed") for report in terminalreporter.stats.get(outcome, [])]
+    for line in table(done):
+        terminalreporter.write_line(line)
