@@ -15,28 +15,42 @@ def near_duplicate_groups(hashes: NDArray[np.uint8], bits: int) -> NDArray[np.in
     Exact, without comparing all pairs: of bits + 1 bands of bytes, two hashes within `bits` bits agree in at least one
     (pigeonhole), so only hashes that share a band are compared. bits: 0–15.
     """
-    unique, inverse = np.unique(hashes, axis=0, return_inverse=True)
-    pairs = [_close_pairs(unique, band, bits) for band in np.array_split(np.arange(HASH_BYTES), bits + 1)]
-    left, right = np.concatenate(pairs, axis=1) if unique.size else np.empty((2, 0), np.int64)
+    unique, inverse = _unique(hashes)
+    bands = np.array_split(np.arange(HASH_BYTES), bits + 1) if bits else []
+    pairs = [np.empty((2, 0), np.int64), *(_close_pairs(unique, band, bits) for band in bands)]
+    left, right = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(len(left), np.bool_), (left, right)), shape=(len(unique), len(unique)))
     _, labels = connected_components(graph, directed=False)
-    return np.asarray(labels, np.int32)[inverse.ravel()]
+    return np.asarray(labels, np.int32)[inverse]
+
+
+def _unique(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
+    """The different hashes, sorted, and which of them each is: np.unique(axis=0), by whole words."""
+    words = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)
+    order = np.lexsort((words[:, 1], words[:, 0]))
+    differs = np.ones(len(words), np.bool_)
+    differs[1:] = (words[order[1:]] != words[order[:-1]]).any(axis=1)
+    inverse = np.empty(len(hashes), np.intp)
+    inverse[order] = np.cumsum(differs) - 1
+    return hashes[order[differs]], inverse
 
 
 def _close_pairs(unique: NDArray[np.uint8], band: NDArray[np.intp], bits: int) -> NDArray[np.int64]:
-    """(2, m) positions of hashes that agree in the band and are at most `bits` bits apart."""
-    keys = np.ascontiguousarray(unique[:, band]).view(f"V{len(band)}").ravel()
-    _, bucket = np.unique(keys, return_inverse=True)
+    """(2, m) positions of hashes that agree in the band, of 8 bytes at most, and are at most `bits` bits apart."""
+    width = 2 if len(band) <= 2 else 8  # of two bytes numpy sorts by radix
+    padded = np.zeros((len(unique), width), np.uint8)
+    padded[:, : len(band)] = unique[:, band]
+    bucket = padded.view(f"u{width}").ravel()
     order = np.argsort(bucket, kind="stable")
-    bucket = bucket[order]
+    bucket, words = bucket[order], unique.view(np.uint64)[order]
     last = np.searchsorted(bucket, bucket, side="right")
     found = [np.empty((2, 0), np.int64)]
     position, distance = np.arange(len(bucket)), 1
     while len(position := position[position + distance < last[position]]):
         for part in np.array_split(position, len(position) // BLOCK + 1):
-            left, right = order[part], order[part + distance]
-            close = np.bitwise_count(unique[left] ^ unique[right]).sum(1, dtype=np.int64) <= bits
-            found.append(np.stack([left[close], right[close]]))
+            apart = np.bitwise_count(words[part] ^ words[part + distance])
+            close = part[apart[:, 0] + apart[:, 1] <= bits]
+            found.append(order[np.stack([close, close + distance])])
         distance += 1
     return np.concatenate(found, axis=1)
 

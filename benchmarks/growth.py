@@ -87,7 +87,6 @@ if __name__ == "__main__":
         costs = measured(Path(name), FULL)
     for stage, by_count in costs.items():
         for count, process in by_count.items():
-            print(
-                f"{stage:10} {count:>8,} faces  {process.seconds:8.1f} s  {process.processor_seconds:8.1f} processor s  {process.megabytes:6.0f} MB"
-            )
+            cost = f"{process.seconds:8.1f} s {process.processor_seconds:8.1f} processor s {process.megabytes:6.0f} MB"
+            print(f"{stage:10} {count:>8,} faces {cost}")
     draw(costs, Path(sys.argv[1]))
