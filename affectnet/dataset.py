@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,6 +16,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from affectnet.atomic import replacing
 from affectnet.errors import UserError
 from affectnet.faces import ROWS_PER_GROUP, shard_paths
 from affectnet.parallel import in_order
@@ -75,21 +77,27 @@ def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) ->
     if path.exists():
         path.parent.touch()
         return path
-    unfinished = path.with_name(f"unfinished.{hashlib.sha256(str(id(path)).encode()).hexdigest()[:8]}.npy")
-    array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
-    array.flush()
     chunks, first = [], 0
     for shard in shards:
         metadata = pq.read_metadata(shard)
         for group in range(metadata.num_row_groups):
             chunks.append((shard, group, first))
             first += metadata.row_group(group).num_rows
-    done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers)
-    for _ in progress(done, "decode", len(chunks), "group"):
-        pass
-    unfinished.rename(path)
+    with replacing(path) as unfinished:
+        np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3)).flush()
+        _reserve(unfinished)
+        done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers)
+        for _ in progress(done, "decode", len(chunks), "group"):
+            pass
     _forget_old(path.parent.parent)
     return path
+
+
+def _reserve(file: Path) -> None:
+    """Takes the file's room on the disk, which on a full one is an error here, and would kill the process that writes a page later."""
+    if hasattr(os, "posix_fallocate"):
+        with file.open("r+b") as opened:
+            os.posix_fallocate(opened.fileno(), 0, file.stat().st_size)
 
 
 def _decode_group(array: Path, image_px: int, chunk: tuple[Path, int, int]) -> int:

@@ -1,10 +1,22 @@
 """The one kind of error that is the user's to mend, and the one place that turns errors into exit codes."""
 
+import errno
+import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
 
 USER_MISTAKE, BUG, INTERRUPTED = 2, 1, 130
+
+MACHINE_FAULTS = {
+    errno.ENOSPC: "free some of the disk",
+    errno.EDQUOT: "free some of your quota",
+    errno.EROFS: "make it writable",
+    errno.EACCES: "mend its permissions",
+    errno.EPERM: "mend its permissions",
+    errno.EMFILE: "raise `ulimit -n`, or lower runtime.workers",
+}
+"""What the user's machine refuses, and what the user can do."""
 
 
 class UserError(Exception):
@@ -27,18 +39,30 @@ def one_line(text: str, longest: int = 300) -> str:
     return safe if len(safe) <= longest else f"{safe[: longest // 2]}…{safe[-longest // 2 :]}"
 
 
+def mendable(error: Exception) -> tuple[str, ...]:
+    """What the user can mend, one line each: a mistake, a full disk and the like; nothing for a bug of ours."""
+    if isinstance(error, UserError):
+        return error.problems
+    if isinstance(error, MemoryError):
+        return ("memory is full; lower runtime.workers or train.batch and run again",)
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
+        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return (f"{place}{os.strerror(error.errno)}; {MACHINE_FAULTS[error.errno]} and run again",)
+    return ()
+
+
 def exit_code(command: Callable[[], object]) -> int:
-    """Runs the command; returns 0, 2 after a user's mistake (one line each), 130 after Ctrl-C, 1 after a bug (traceback)."""
+    """Runs the command; returns 0, 2 after what the user can mend (one line each), 130 after Ctrl-C, 1 after a bug (traceback)."""
     try:
         command()
-    except UserError as error:
-        for problem in error.problems:
-            print(f"error: {one_line(problem, 1000)}", file=sys.stderr)
-        return USER_MISTAKE
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
-    except Exception:
-        traceback.print_exc()
-        return BUG
+    except Exception as error:
+        problems = mendable(error)
+        for problem in problems:
+            print(f"error: {one_line(problem, 1000)}", file=sys.stderr)
+        if not problems:
+            traceback.print_exc()
+        return USER_MISTAKE if problems else BUG
     return 0

@@ -1,6 +1,8 @@
 """Starts a stage: reads its params from params.yaml and its paths from dvc.yaml, by the names in its `run`'s signature."""
 
 import inspect
+import os
+import signal
 from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -12,7 +14,9 @@ DVC_FILE = Path("dvc.yaml")
 
 
 def launch(run: Callable[..., str]) -> None:
-    """Runs the stage and prints the summary line that `run` returns; exits with 0, 1, 2 or 130."""
+    """Runs the stage and prints the summary line that `run` returns; exits with 0, 1, 2 or 130. SIGTERM is as Ctrl-C."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # by SIGTERM the launcher of several processes ends them, at once
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     raise SystemExit(exit_code(lambda: print(run(**arguments(run)), flush=True)))
 
 

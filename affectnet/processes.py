@@ -21,7 +21,7 @@ from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, P
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from affectnet.atomic import write_json
-from affectnet.errors import BUG, USER_MISTAKE, UserError
+from affectnet.errors import BUG, USER_MISTAKE, UserError, mendable
 
 STARTER = "AFFECTNET_STARTER"
 """Environment variable with the folder of the process that started this one: its lock says that it lives, reports go there."""
@@ -109,9 +109,9 @@ def reported() -> Iterator[None]:
     threading.Thread(target=_end_with, args=(folder / "alive",), daemon=True).start()
     try:
         yield
-    except UserError as error:
-        _leave(folder, USER_MISTAKE, problems=error.problems)
-    except Exception:
+    except Exception as error:
+        if problems := mendable(error):
+            _leave(folder, USER_MISTAKE, problems=problems)
         _leave(folder, BUG, traceback=traceback.format_exc())
 
 

@@ -17,7 +17,7 @@ SMALL, FULL = (500, 2_000), (1_000, 10_000, 100_000)
 
 
 def rows(folder: Path, full: bool) -> list[Row]:
-    """Processor time against a straight line, memory against none at all, from the smallest number of faces to the largest."""
+    """Time against a straight line, memory against none at all, from the smallest number of faces to the largest."""
     counts = FULL if full else SMALL
     taken = measured(folder, counts)
     found = []
@@ -25,7 +25,7 @@ def rows(folder: Path, full: bool) -> list[Row]:
         least, most = taken[stage][counts[0]], taken[stage][counts[-1]]
         what = f"{stage}, {counts[0]:,} to {counts[-1]:,} faces"
         found += [
-            Row(what, "× processor s", {"ours": most.processor_seconds / least.processor_seconds, "linear": counts[-1] / counts[0]}, 0.9),
+            Row(what, "× s", {"ours": most.seconds / least.seconds, "linear": counts[-1] / counts[0]}, 0.9),
             Row(what, "× MB", {"ours": most.megabytes / least.megabytes, "flat": 1.0}),
         ]
     return found
@@ -60,7 +60,7 @@ def write_project(place: Path, count: int, smallest_px: int = 96, largest_px: in
 
 
 def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:
-    """Processor time and memory by the number of faces, on logarithmic axes; a dashed line shows what linear is."""
+    """Seconds and memory by the number of faces, on logarithmic axes; a dashed line shows what linear is."""
     import matplotlib  # noqa: PLC0415 (the measuring does not pay for it)
 
     matplotlib.use("svg")
@@ -70,11 +70,11 @@ def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4), layout="constrained")
     for stage, by_count in taken.items():
         counts = list(by_count)
-        axes[0].plot(counts, [process.processor_seconds for process in by_count.values()], marker="o", label=stage)
+        axes[0].plot(counts, [process.seconds for process in by_count.values()], marker="o", label=stage)
         axes[1].plot(counts, [process.megabytes for process in by_count.values()], marker="o", label=stage)
     first, last = min(counts), max(counts)
     axes[0].plot([first, last], [1, last / first], linestyle="--", color="grey", label="linear")
-    for axis, label in zip(axes, ("processor seconds", "MB, the largest process"), strict=True):
+    for axis, label in zip(axes, ("seconds", "MB, without workers"), strict=True):
         axis.set(xscale="log", yscale="log", xlabel="faces", ylabel=label)
         axis.grid(visible=True, which="both", alpha=0.2)
     axes[1].set_ylim(bottom=50, top=5000)
@@ -87,6 +87,6 @@ if __name__ == "__main__":
         costs = measured(Path(name), FULL)
     for stage, by_count in costs.items():
         for count, process in by_count.items():
-            cost = f"{process.seconds:8.1f} s {process.processor_seconds:8.1f} processor s {process.megabytes:6.0f} MB"
+            cost = f"{process.seconds:8.1f} s {process.megabytes:6.0f} MB"
             print(f"{stage:10} {count:>8,} faces {cost}")
     draw(costs, Path(sys.argv[1]))

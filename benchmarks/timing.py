@@ -77,10 +77,9 @@ def every(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock =
 
 @dataclass(frozen=True)
 class Process:
-    """A finished process with its children: seconds by the clock and of processor time, and the most memory of one of them, MB."""
+    """A finished process: seconds by the clock, and the most memory that it held, MB; its workers are not in it."""
 
     seconds: float
-    processor_seconds: float
     megabytes: float
 
 
@@ -96,10 +95,10 @@ def run_process(arguments: Sequence[str], folder: Path, **environment: str) -> P
         text=True,
         check=True,
     )
-    code, seconds, processor_seconds, kibibytes = map(float, measured.stdout.split())
+    code, seconds, kibibytes = map(float, measured.stdout.split())
     if code:
         raise subprocess.CalledProcessError(int(code), command)
-    return Process(seconds, processor_seconds, kibibytes / 1024 * 1.048576)
+    return Process(seconds, kibibytes / 1024 * 1.048576)
 
 
 MEASURE = """
@@ -107,6 +106,6 @@ import os, sys, time
 began = time.perf_counter()
 silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 _, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent), 0)
-print(os.waitstatus_to_exitcode(status), time.perf_counter() - began, usage.ru_utime + usage.ru_stime, usage.ru_maxrss)
+print(os.waitstatus_to_exitcode(status), time.perf_counter() - began, usage.ru_maxrss)
 """
 """The system counts as a process's most memory also what its parent held when it started, so that a small one has to start it."""

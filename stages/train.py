@@ -21,6 +21,7 @@ from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
 from affectnet.device import choose, prepare
 from affectnet.distributed import Group, process_group, started
+from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
@@ -124,7 +125,10 @@ def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_we
     if runtime.processes > 1 and not started():
         return start("stages.train", runtime.processes, device)
     with process_group(device) as group:
-        return _train(group, params, runtime.workers, faces, plan, class_weights, model, metrics)
+        try:
+            return _train(group, params, runtime.workers, faces, plan, class_weights, model, metrics)
+        except torch.OutOfMemoryError:
+            raise UserError("train.batch: the GPU's memory is full; lower it, or raise train.accumulate") from None
 
 
 def _train(

@@ -35,7 +35,7 @@ def module_file(root: Path, name: str) -> Path | None:
 def code_of(root: Path, start: Path) -> set[Path]:
     """The files of this project that a file imports, directly or not, itself included.
 
-    affectnet/__init__.py and stages/__init__.py hold names alone and are left out.
+    affectnet/__init__.py and stages/__init__.py hold nothing that a result depends on and are left out.
     """
     found, todo = set(), [start]
     while todo:

@@ -4,6 +4,7 @@ import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import chain
 from pathlib import Path
 
 import numpy as np
@@ -50,10 +51,10 @@ def write_download(folder: Path, params: DemoParams, seed: int, workers: int) ->
     for item, lines in zip(items, rows, strict=True):
         by_split[item.split] += lines
     training = _with_listed_twice(by_split["training"], by_split["validation"], params.faults.listed_twice)
-    training = np.random.default_rng([seed, 1]).permutation(training).tolist()
+    order = np.random.default_rng([seed, 1]).permutation(len(training))
     lists = folder / LISTS
     lists.mkdir(parents=True, exist_ok=True)
-    _write_lines(lists / "training.csv", [HEADER, *training])
+    _write_lines(lists / "training.csv", chain([HEADER], (training[at] for at in order)))
     _write_lines(lists / "validation.csv", by_split["validation"])
     for number in range(params.faults.thumbs):
         (folder / IMAGES / str(number + 1) / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504))
@@ -66,7 +67,8 @@ def _with_listed_twice(training: list[str], validation: Sequence[str], count: in
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
-    path.write_text("".join(f"{line}\n" for line in lines), encoding="utf-8", newline="")
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.writelines(f"{line}\n" for line in lines)
 
 
 def _write_chunk(images: Path, params: DemoParams, items: Sequence[Item]) -> list[list[str]]:

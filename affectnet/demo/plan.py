@@ -27,8 +27,8 @@ class DemoParams(Section):
     """One entry of `datasets` with layout demo."""
 
     layout: Literal["demo"]
-    training: int = Field(ge=8)
-    validation: int = Field(ge=8)
+    training: int = Field(ge=8, le=100_000)  # the numbers of the validation photographs, which seed them, begin there
+    validation: int = Field(ge=8, le=100_000)
     floor: int = Field(ge=1)
     smallest_px: int = Field(ge=96)
     largest_px: int = Field(le=1024)

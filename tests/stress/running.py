@@ -1,0 +1,124 @@
+"""`dvc repro` in a clone as it runs, seen from outside: its stages, its end, and what it leaves behind."""
+
+import hashlib
+import json
+import os
+import signal
+import subprocess
+import time
+from pathlib import Path
+
+import psutil
+import pyarrow.parquet as pq
+from clones import ENVIRONMENT, Clone
+from ruamel.yaml import YAML
+from safetensors import safe_open
+
+STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate")
+LOOK_EVERY_S = 0.02
+LONGEST_S = 180.0
+
+
+class Running:
+    """A command in a clone, in a process group of its own; what it prints goes to `log`."""
+
+    def __init__(self, clone: Clone, *command: str) -> None:
+        self.clone, self.log = clone, clone.folder.parent / f"{clone.folder.name}.log"
+        environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"], "DVC_NO_ANALYTICS": "1"}
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                command, cwd=clone.folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+            )
+
+    def stage(self, name: str) -> psutil.Process | None:
+        """The process of the stage once it has started; None when the command has ended without it."""
+        until = time.monotonic() + LONGEST_S
+        while self.process.poll() is None:
+            for child in _below(self.process.pid):
+                if is_stage(child, name):
+                    return child
+            assert time.monotonic() < until, self.log.read_text()[-2000:]
+            time.sleep(LOOK_EVERY_S)
+        return None
+
+    def send(self, number: signal.Signals, victim: str, stage: psutil.Process | None) -> None:
+        """To `stage`, to `dvc`, or to `both`; to DVC when the stage is no more."""
+        if victim == "both" and self.process.poll() is None:
+            os.killpg(self.process.pid, number)
+        elif victim == "stage" and stage is not None and stage.is_running():
+            stage.send_signal(number)
+        else:
+            self.process.send_signal(number)
+
+    def end(self) -> int:
+        """Waits for the command and for all that it started; its exit code. Fails when a process stays."""
+        code = self.process.wait(LONGEST_S)
+        until = time.monotonic() + 40
+        while left := [process for process in psutil.process_iter(["cwd", "cmdline", "status"]) if _in(process, self.clone.folder)]:
+            assert time.monotonic() < until, [process.info for process in left]
+            time.sleep(LOOK_EVERY_S)
+        return code
+
+
+def is_stage(process: psutil.Process, name: str) -> bool:
+    try:
+        command = process.cmdline()
+    except psutil.Error:
+        return False
+    return command[1:3] == ["-m", f"stages.{name}"]
+
+
+def durations(clone: Clone) -> dict[str, float]:
+    """Seconds that each stage takes in an undisturbed `dvc repro`."""
+    running, found = Running(clone, "dvc", "repro"), {}
+    for name in STAGES:
+        stage = running.stage(name)
+        began = time.monotonic()
+        assert stage is not None, running.log.read_text()[-3000:]
+        while stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE:
+            time.sleep(LOOK_EVERY_S)
+        found[name] = time.monotonic() - began
+    assert running.end() == 0, running.log.read_text()[-3000:]
+    return found
+
+
+def state(clone: Clone) -> dict[str, str]:
+    """SHA-256 of dvc.lock and of every file below data, models and metrics."""
+    files = [clone.folder / "dvc.lock", *(path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*"))]
+    return {
+        path.relative_to(clone.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files) if path.is_file()
+    }
+
+
+def half_files(clone: Clone) -> list[str]:
+    """Files under a final name that cannot be read."""
+    found = []
+    for path in [clone.folder / "dvc.lock", *(path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*"))]:
+        hidden = any(part.startswith(".") for part in path.relative_to(clone.folder).parts)
+        try:
+            if hidden or not path.is_file():
+                continue
+            if path.suffix == ".parquet":
+                pq.read_metadata(path)
+            elif path.suffix == ".json":
+                json.loads(path.read_text())
+            elif path.suffix == ".safetensors":
+                with safe_open(path, "np") as file:
+                    file.keys()
+            elif path.suffix == ".lock":
+                YAML(typ="safe").load(path.read_text())
+        except Exception as error:
+            found.append(f"{path}: {error!r}")
+    return found
+
+
+def _below(process: int) -> list[psutil.Process]:
+    try:
+        return psutil.Process(process).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def _in(process: psutil.Process, folder: Path) -> bool:
+    where = process.info["cwd"]
+    return bool(where) and Path(where).is_relative_to(folder) and process.info["status"] != psutil.STATUS_ZOMBIE

@@ -1,0 +1,55 @@
+"""A pipeline that is killed again and again ends as one that nobody disturbed, byte for byte."""
+
+import random
+import signal
+import time
+
+import pytest
+from clones import Clone
+from running import STAGES, Running, durations, half_files, state
+from tally import Tally, every
+
+LIVES = 9
+HOW = [
+    *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 2,
+    (signal.SIGINT, "both"),  # as Ctrl-C on a terminal
+    (signal.SIGTERM, "dvc"),
+    (signal.SIGTERM, "stage"),
+]
+LIKE_CTRL_C = {130, 1, 255, -signal.SIGTERM, -signal.SIGKILL}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], dict[str, str]]:
+    """How long each stage takes, and the end state."""
+    clone = fresh.copy(tmp_path_factory.mktemp("undisturbed") / "clone")
+    taken = durations(clone)
+    return taken, state(clone)
+
+
+@pytest.mark.parametrize("life", every(range(LIVES), 1))
+def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
+    life: int, fresh: Clone, undisturbed: tuple[dict[str, float], dict[str, str]], tmp_path_factory: pytest.TempPathFactory, tally: Tally
+) -> None:
+    """In each life every stage is struck once, and `dvc repro` at some moment of the whole, and then all is left to end."""
+    taken, expected = undisturbed
+    clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
+    draw = random.Random(life)
+    struck = []
+    for position, name in enumerate([*STAGES, None]):
+        number, victim = HOW[(life + position * 2) % len(HOW)]
+        running = Running(clone, "dvc", "repro")
+        stage = running.stage(name) if name else None
+        time.sleep(draw.uniform(0, 0.95 * taken[name] if name else sum(taken.values()) / 4))
+        running.send(number, victim if name else "dvc", stage)
+        assert running.end() in LIKE_CTRL_C or running.process.returncode == 0
+        assert not half_files(clone)
+        struck.append((name or "dvc repro", number.name))
+    done = clone.attempt("dvc", "repro")
+    same = done.returncode == 0 and state(clone) == expected
+    for name, signal_name in struck:
+        tally(f"{signal_name} in {name}", "end state equal, byte for byte" if same else "DIVERGED")
+    assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
+    assert state(clone) == expected
+    assert not list(clone.folder.rglob("*.part"))
+    assert not [path for path in (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*") if path.is_dir()]
