@@ -75,7 +75,7 @@ def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) ->
     key = hashlib.sha256(f"{fingerprint(shards)} {image_px} {PIL.__version__}".encode()).hexdigest()[:24]
     path = scratch("decoded", key) / "pixels.npy"
     if path.exists():
-        path.parent.touch()
+        os.utime(path.parent)  # the newest are kept
         return path
     chunks, first = [], 0
     for shard in shards:
