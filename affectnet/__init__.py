@@ -1,1 +1,22 @@
 """The nouns of the pipeline: what two or more stages, or your own Python, share."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from affectnet.errors import UserError
+    from affectnet.predictor import Face, Predictor
+
+__all__ = ["Face", "Predictor", "UserError"]
+
+
+def __getattr__(name: str) -> Any:
+    """The names for your own Python, imported when they are asked for: torch takes seconds, and most stages need none."""
+    if name in {"Face", "Predictor"}:
+        from affectnet import predictor  # noqa: PLC0415
+
+        return getattr(predictor, name)
+    if name == "UserError":
+        from affectnet.errors import UserError  # noqa: PLC0415
+
+        return UserError
+    raise AttributeError(f"module 'affectnet' has no attribute {name!r}")

@@ -1,0 +1,148 @@
+"""What a model file says of the faces in a photograph, from Python."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from torch import nn
+
+from affectnet.cropping import cut
+from affectnet.dataset import decode_face
+from affectnet.detection import Detector, haar
+from affectnet.device import choose
+from affectnet.errors import UserError
+from affectnet.framing import Box, CropPolicy, Points
+from affectnet.inference import predict
+from affectnet.modelfile import Card, load_model
+from affectnet.photograph import open_photograph
+
+Picture = str | Path | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
+"""A path, a file's bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w), uint8 or float in 0–1."""
+
+Where = Literal["detect", "whole"] | Sequence[Box]
+"""Where the faces are: to be found, the whole photograph one face, or boxes (left, top, right, bottom) in px of the photograph as shown."""
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photograph.
+
+    box: left, top, right, bottom in px of the photograph as shown; expression: the most probable, None for a model without
+    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None when not trained.
+    """
+
+    box: Box
+    expression: str | None
+    probabilities: dict[str, float]
+    valence: float | None
+    arousal: float | None
+
+
+class Predictor:
+    """A model file, ready for photographs. Its faces are cut and prepared as those were that the model learned from."""
+
+    def __init__(self, network: nn.Module, card: Card, device: torch.device, detector: Detector) -> None:
+        self.network, self.card, self.device, self.detector = network.to(device), card, device, detector
+        self.policy = CropPolicy.model_validate(card.crop)
+
+    @classmethod
+    def load(cls, model: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto", detector: Detector | None = None) -> "Predictor":
+        """detector: what finds faces; OpenCV's Haar cascade by default. Errors: UserError when the file is no model of this pipeline."""
+        network, card = load_model(Path(model))
+        return cls(network, card, choose(device), detector or haar())
+
+    def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
+        """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
+        return self.predict_many([picture], [faces])[0]
+
+    def predict_many(self, pictures: Sequence[Picture], faces: Sequence[Where] | Literal["detect", "whole"] = "detect") -> list[list[Face]]:
+        """The faces of each photograph; the network sees all of them in batches. Errors: UserError as `predict`."""
+        wheres: Sequence[Where] = [faces] * len(pictures) if isinstance(faces, str) else faces
+        found = [self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)]
+        crops = [crop for of_one in found for _, crop in of_one]
+        answered = iter(self._answers(np.stack(crops)) if crops else [])
+        return [[Face(box, *next(answered)) for box, _ in of_one] for of_one in found]
+
+    def crops(
+        self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None
+    ) -> list[tuple[Box, NDArray[np.uint8]]]:
+        """Each face's box, and its crop as the network sees it: (image_px, image_px, 3) uint8 RGB.
+
+        landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
+        """
+        content, place = _content(picture)
+        photograph = open_photograph(content, place)
+        boxes: Sequence[Box | None]
+        if faces == "whole":
+            boxes = [None]
+        elif isinstance(faces, str):
+            boxes = self.detector(photograph.pixels())
+        else:
+            boxes = [_checked(box, photograph.dimensions, place) for box in faces]
+        points = landmarks if landmarks is not None else [None] * len(boxes)
+        width, height = photograph.dimensions
+        whole: Box = (0.0, 0.0, float(width), float(height))
+        contents = (cut(content, box, own, self.policy, place).content for box, own in zip(boxes, points, strict=True))
+        return [(box or whole, decode_face(crop, self.card.image_px)) for box, crop in zip(boxes, contents, strict=True)]
+
+    def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
+        card = self.card
+        outputs = predict(self.network, torch.from_numpy(crops), self.device, len(card.labels), card.mean, card.std)
+        probabilities = torch.softmax(outputs.logits.double() / card.temperature, 1).tolist()
+        affect = outputs.affect.tolist() if card.affect else [(None, None)] * len(crops)
+        return [
+            (
+                max(zip(of_one, card.labels, strict=True))[1] if card.labels else None,
+                dict(zip(card.labels, of_one, strict=True)),
+                *dimensions,
+            )
+            for of_one, dimensions in zip(probabilities, affect, strict=True)
+        ]
+
+
+def _content(picture: Picture) -> tuple[bytes, str]:
+    """The photograph as the bytes of a file, and its name in messages."""
+    if isinstance(picture, bytes):
+        return picture, "photograph"
+    if isinstance(picture, str | Path):
+        try:
+            return Path(picture).read_bytes(), str(picture)
+        except OSError as error:
+            raise UserError(f"{picture}: {error.strerror}; give the path of a photograph") from None
+    if isinstance(picture, torch.Tensor):
+        picture = _of_tensor(picture)
+    if isinstance(picture, np.ndarray):
+        if picture.dtype != np.uint8 or picture.ndim not in {2, 3} or picture.shape[2:] not in {(), (3,)} or not picture.size:
+            raise UserError(f"photograph: an array of {picture.dtype}, shape {picture.shape}; give (h, w) or (h, w, 3) uint8, RGB")
+        picture = Image.fromarray(picture)
+    buffer = io.BytesIO()
+    if picture.mode not in {"L", "RGB", "RGBA"}:
+        picture = picture.convert("RGB")
+    picture.save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue(), "photograph"
+
+
+def _of_tensor(picture: torch.Tensor) -> NDArray[np.uint8]:
+    if picture.ndim != 3 or picture.shape[0] != 3 or not (picture.dtype == torch.uint8 or picture.is_floating_point()):
+        raise UserError(f"photograph: a tensor of {picture.dtype}, shape {tuple(picture.shape)}; give (3, h, w), uint8 or float in 0–1")
+    if picture.is_floating_point():
+        if not bool(((picture >= 0) & (picture <= 1)).all()):
+            raise UserError("photograph: a tensor of floats that are not all in 0–1; give it before it is normalised")
+        picture = (picture * 255).round().to(torch.uint8)
+    found: NDArray[np.uint8] = picture.permute(1, 2, 0).cpu().numpy()
+    return np.ascontiguousarray(found)
+
+
+def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
+    left, top, right, bottom = box
+    if not (left < right and top < bottom and left < dimensions[0] and top < dimensions[1] and right > 0 and bottom > 0):
+        raise UserError(
+            f"{place}: box {tuple(box)} has no part of the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
+        )
+    return float(left), float(top), float(right), float(bottom)
