@@ -118,6 +118,14 @@ def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable
     return Sam(base, params.sam_rho, network) if params.sam_rho else base
 
 
+def refuse_other_shapes(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Errors: ValueError when a state holds something for a parameter that is neither a scalar nor of its shape (torch looks not)."""
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, held in state["state"].items():
+        if not {value.shape for value in held.values() if isinstance(value, torch.Tensor)} <= {torch.Size(), parameters[number].shape}:
+            raise ValueError(f"what the optimiser holds of parameter {number} has another shape")
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives each group the rate times its `lr_scale`."""
     for group in optimizer.param_groups:
