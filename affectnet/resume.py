@@ -62,6 +62,8 @@ class TrainingState:
                 if damaged := archive.testzip():
                     raise zipfile.BadZipFile(damaged)
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"holds a {type(state).__name__}")
         except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
             self.refuse(error)
             return None

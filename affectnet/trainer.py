@@ -31,7 +31,7 @@ from affectnet.optimizers import (
     ScheduleParams,
     build_optimizer,
     learning_rate_factor,
-    refuse_other_shapes,
+    refuse_other_optimizers,
     set_learning_rate,
 )
 from affectnet.params import Section
@@ -204,9 +204,9 @@ class Trainer:
         return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Takes up a `state`. Errors: whatever torch raises at another network's, and ValueError at moments of other shapes."""
+        """Takes up a `state`. Errors: whatever torch raises at another network's, and ValueError at another optimiser's."""
         self.network.load_state_dict(state["network"])
-        refuse_other_shapes(self.optimizer, state["optimizer"])
+        refuse_other_optimizers(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state_dict(state["objective"])
         if self.averaged is not None:

@@ -46,7 +46,7 @@ class TrainParams(TrainerParams):
 class Progress:
     """How far a training has come: epochs done, their metrics, and the best epoch's weights and score."""
 
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(arbitrary_types_allowed=True)
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
 
     epoch: int = 0
     history: list[Metrics] = field(default_factory=list)
@@ -102,7 +102,8 @@ def _resumed(trainer: Trainer, state: TrainingState) -> Progress:
     untrained = copy.deepcopy(trainer.state())
     try:
         reached = _PROGRESS.validate_python(saved["progress"])
-        if not (finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)):
+        told = finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)
+        if not told or selection_score(reached.history[reached.best_epoch - 1]) != reached.best_score:
             raise ValueError("not what a training leaves")
         trainer.scored.load_state_dict(reached.best_weights)  # to see whether they fit
         trainer.resume(saved)
