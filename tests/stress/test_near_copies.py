@@ -29,7 +29,8 @@ def scaled(image: Image.Image, share: float) -> Image.Image:
 
 
 def cut(image: Image.Image, share: float) -> Image.Image:
-    return image.crop((round(image.width * share), round(image.height * share), *(round(side * (1 - share)) for side in image.size)))
+    width, height = image.size
+    return image.crop((round(width * share), round(height * share), round(width * (1 - share)), round(height * (1 - share))))
 
 
 COPIES: dict[str, tuple[Callable[[Image.Image], Image.Image], float, float]] = {
