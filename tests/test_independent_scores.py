@@ -12,7 +12,7 @@ from scipy.stats import pearsonr
 from sklearn import metrics
 from tally import Tally
 
-from affectnet.calibration import fit_temperature, negative_log_likelihood
+from affectnet.calibration import fit_temperature, negative_log_likelihood, reliability
 from affectnet.compare import mcnemar
 from affectnet.curves import RECALLS, interpolated_precision
 from affectnet.expressions import EXPRESSIONS
@@ -218,6 +218,14 @@ def test_calibration(tally: Tally) -> None:
             assert close(found[f"ece{suffix}"], error), (seed, found, error)
             assert close(found[f"nll{suffix}"], sum(logs) / len(logs)) if logs else f"nll{suffix}" not in found, seed
         tally(WHAT, EQUAL)
+
+
+def test_a_confidence_on_the_bound_of_two_bins_is_in_the_lower_one() -> None:
+    """Guo et al. 2017, eq. 1: bins are open below and closed above. Eighths, which a float holds exactly."""
+    sure = np.arange(9) / 8
+    for bins in (2, 4, 8):
+        expected = [sum(b / bins < value <= (b + 1) / bins or value == b == 0 for value in sure.tolist()) for b in range(bins)]
+        assert reliability(sure, np.ones(9, bool), bins).count.tolist() == expected
 
 
 def test_the_temperature_is_the_best_of_a_fine_grid(tally: Tally) -> None:
