@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from scipy.special import softmax
 
@@ -64,13 +65,17 @@ class Answers:
 def answers(model: Path, faces: Path, runtime: Runtime, flip: bool) -> Answers:
     """Runs the model file over the test split. flip: averages the outputs for each face and its mirror image.
 
-    Errors: UserError as `load_model`, and when the faces were cut otherwise than those that the model learned from.
+    Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and when an
+    output is no finite number.
     """
     device = choose(runtime.device)
     network, card = load_model(model)
     _same_crops(model, card, faces)
     test = load_faces(faces, "test", card.image_px, runtime.workers)
     outputs = predict(network.to(device), test.images, device, len(card.labels), card.mean, card.std, flip)
+    broken = int((~torch.cat([outputs.logits, outputs.affect], 1).isfinite()).any(1).sum())
+    if broken:
+        raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(test):,} test faces; train another")
     known = np.array([CODES[label] for label in card.labels], np.int64)
     expression = test.expression.numpy()
     logits = np.full((len(test), len(EXPRESSIONS)), -np.inf)
@@ -88,7 +93,7 @@ def answers(model: Path, faces: Path, runtime: Runtime, flip: bool) -> Answers:
 
 
 def _same_crops(model: Path, card: Card, faces: Path) -> None:
-    policy = read_policy(faces)
+    policy = read_policy(faces, "test")
     if policy != card.crop:
         differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
         raise UserError(

@@ -75,10 +75,9 @@ def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
         yield CheckedWriter(FACES, writer)
 
 
-def read_policy(folder: Path) -> dict[str, Any]:
-    """The policy that cut the faces, as its params. Errors: UserError when there is no shard or it does not say."""
-    first = next(iter(sorted(folder.glob("*.parquet"))), None)
-    metadata = pq.read_schema(first).metadata if first else None
+def read_policy(folder: Path, split: str) -> dict[str, Any]:
+    """The policy that cut the split's faces, as its params. Errors: UserError when there is no shard or it does not say."""
+    metadata = pq.read_schema(shard_paths(folder, split)[0]).metadata
     if not metadata or POLICY_KEY not in metadata:
         raise UserError(f"{folder}: no shards written by crop; run `dvc repro crop`")
     policy: dict[str, Any] = json.loads(metadata[POLICY_KEY])

@@ -1,24 +1,39 @@
 """The model file: one safetensors file with the weights and, as one JSON string, everything needed to use them."""
 
 import json
+import sys
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, ClassVar, Final, Literal
 
 import torch
-from pydantic import ValidationError
+from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 
 from affectnet.atomic import replacing
-from affectnet.errors import UserError
+from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
-from affectnet.network import ModelParams, build
+from affectnet.network import ModelParams, State, build
 
-FORMAT = 2
+FORMAT: Final = 2
 METADATA_KEY = "affectnet"
 """One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
+
+
+def _with_scores(training: dict[str, Any]) -> dict[str, Any]:
+    """The training as it is. Errors: ValueError when what evaluate repeats of it is no finite number."""
+    repeated = {"epoch", "score", *(name for name in training if name.startswith("validation/"))}
+    for name in sorted(repeated):
+        value = training.get(name)
+        if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
+            raise ValueError(f"{name} is no finite number")
+    return training
+
+
+Mean = Annotated[float, Field(ge=0, le=1)]
+Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 
 
 @dataclass(frozen=True)
@@ -32,23 +47,28 @@ class Card:
     library versions.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
+
     model: dict[str, Any]
     labels: tuple[str, ...]
     affect: bool
-    temperature: float
+    temperature: Annotated[float, Field(ge=0.01, le=100)]
     image_px: int
-    mean: tuple[float, float, float]
-    std: tuple[float, float, float]
+    mean: tuple[Mean, Mean, Mean]
+    std: tuple[Deviation, Deviation, Deviation]
     crop: dict[str, Any]
     data: str
-    training: dict[str, Any]
+    training: Annotated[dict[str, Any], AfterValidator(_with_scores)]
     versions: dict[str, str]
-    format: int = FORMAT
+    format: Literal[2]
 
     @property
     def outputs(self) -> int:
         """Width of the network's output."""
         return len(self.labels) + 2 * self.affect
+
+
+_CARD = TypeAdapter(Card)
 
 
 def save_model(path: Path, network: nn.Module, card: Card) -> None:
@@ -63,7 +83,7 @@ def load_model(path: Path) -> tuple[nn.Module, Card]:
     """The network in evaluation mode on the CPU, and its card.
 
     Nothing is unpickled. Errors: UserError when the file is missing, not ours, of a later format, of foreign labels, or
-    its weights do not fit or are not finite.
+    its weights do not fit its description or are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -82,25 +102,52 @@ def _card(path: Path, text: str | None) -> Card:
     if text is None:
         raise UserError(f"{path}: a safetensors file, but not a model of this pipeline (no {METADATA_KEY!r} in its metadata)")
     try:
-        content = json.loads(text)
-        if content.get("format") != FORMAT:
-            raise UserError(f"{path}: model format {content.get('format')!r}, this version reads {FORMAT}")
-        card = Card(**{**content, **{name: tuple(content[name]) for name in ("labels", "mean", "std")}})
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
-        raise UserError(f"{path}: its metadata is not a model card: {type(error).__name__}: {error}") from None
+        card = _CARD.validate_json(text)
+    except ValidationError as error:
+        raise UserError(f"{path}: its metadata is no model card of format {FORMAT}: {_first(error)}") from None
     foreign = [label for label in card.labels if label not in EXPRESSIONS]
     if foreign or len(set(card.labels)) != len(card.labels) or not card.outputs:
         raise UserError(f"{path}: labels {card.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
     return card
 
 
-def _network(path: Path, card: Card, weights: dict[str, torch.Tensor]) -> nn.Module:
+def _first(error: ValidationError) -> str:
+    """The first problem, that of the format before all others: `labels.0: what is wrong`."""
+    problems = error.errors(include_url=False)
+    problem = next((one for one in problems if one["loc"] == ("format",)), problems[0])
+    return one_line(": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]])))
+
+
+def _network(path: Path, card: Card, weights: State) -> nn.Module:
     try:
-        network = build(ModelParams.model_validate(card.model), card.outputs)
-        network.load_state_dict(weights)
-    except (ValidationError, RuntimeError) as error:
-        raise UserError(f"{path}: weights and description disagree: {str(error).splitlines()[-1].strip()}") from None
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor.float()).all()]
+        params = ModelParams.model_validate(card.model)
+        wanted = _forms(_without_memory(params, card.outputs))
+    except ValidationError as error:
+        raise UserError(f"{path}: its description of the network is none: {_first(error)}") from None
+    except UserError as error:
+        raise UserError(f"{path}: {str(error).removeprefix('params.yaml: model: ')}") from None
+    if params.image_px != card.image_px:
+        raise UserError(f"{path}: takes images of {card.image_px} px, its network is for {params.image_px} px")
+    found = _forms(weights)
+    differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    if differing:
+        raise UserError(f"{path}: weights and description disagree in tensors, {first_few(differing)}")
+    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
-        raise UserError(f"{path}: weights are not finite in {len(broken)} tensors, first {broken[0]}")
+        raise UserError(f"{path}: weights are not finite in tensors, {first_few(broken)}")
+    network = build(params, card.outputs)
+    network.load_state_dict(weights)
     return network
+
+
+def _without_memory(params: ModelParams, outputs: int) -> State:
+    """The weights that the network would have: a small file that claims to be a giant shall not cost the giant's memory."""
+    try:
+        with torch.device("meta"):
+            return build(params, outputs).state_dict()
+    except NotImplementedError:  # RegNet looks at numbers while it is built
+        return build(params, outputs).state_dict()
+
+
+def _forms(weights: State) -> dict[str, tuple[torch.dtype, torch.Size]]:
+    return {name: (tensor.dtype, tensor.shape) for name, tensor in weights.items()}

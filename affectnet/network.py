@@ -192,6 +192,9 @@ def start(network: nn.Module, params: ModelParams) -> None:
             f"{params.weights}: does not fit {params.architecture} at width {params.width:g}: "
             f"{len(wrong)} tensors are missing or of another shape, first {wrong[0]}"
         )
+    broken = [name for name in wanted if not trunk[name].float().isfinite().all()]
+    if broken:
+        raise UserError(f"{params.weights}: weights are not finite in {len(broken)} tensors, first {broken[0]}")
     network.load_state_dict({name: trunk[name] for name in wanted}, strict=False)
 
 
@@ -232,12 +235,19 @@ def _local(weights: str, known: str) -> State:
     except FileNotFoundError:
         raise UserError(f"{path}: not there; models.<name>.weights takes none, {known} or a local file") from None
     except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: no readable weights: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{path}: no readable weights: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
     except Exception as error:  # torch wraps pickle's many errors in whatever comes: all of them mean that the file is refused
         raise UserError(f"{path}: refused, holds more than tensors: {type(error).__name__}") from None
-    if not isinstance(state, Mapping) or not all(isinstance(tensor, torch.Tensor) for tensor in state.values()):
-        raise UserError(f"{path}: holds no state dict (a mapping from names to tensors)")
+    if not isinstance(state, Mapping) or not all(isinstance(name, str) and _plain(tensor) for name, tensor in state.items()):
+        raise UserError(f"{path}: holds no state dict (a mapping from names to tensors of real numbers)")
     return state
+
+
+def _plain(value: object) -> bool:
+    """Whether it is a tensor of real numbers, all of them there: no sparse, quantised, complex or merely described one."""
+    if not isinstance(value, torch.Tensor):
+        return False
+    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_complex() and not value.is_quantized
 
 
 def _vgg(params: ModelParams, outputs: int) -> nn.Module:

@@ -118,6 +118,20 @@ def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable
     return Sam(base, params.sam_rho, network) if params.sam_rho else base
 
 
+def refuse_other_optimizers(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Errors: ValueError when a state has other settings, or holds for a parameter what has not its shape: torch takes both."""
+    own, saved = (
+        [{name: value for name, value in group.items() if name != "lr"} for group in groups]
+        for groups in (optimizer.state_dict()["param_groups"], state["param_groups"])
+    )
+    if own != saved:
+        raise ValueError("the optimiser has other settings")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, held in state["state"].items():
+        if not {value.shape for value in held.values() if isinstance(value, torch.Tensor)} <= {torch.Size(), parameters[number].shape}:
+            raise ValueError(f"what the optimiser holds of parameter {number} has another shape")
+
+
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives each group the rate times its `lr_scale`."""
     for group in optimizer.param_groups:

@@ -83,7 +83,7 @@ def affect_report(name: str, true: Values, predicted: Values, draws: int, genera
 def calibration_report(true: NDArray[np.integer], logits: Values, temperature: float, bins: int) -> Tree:
     """Expected calibration error and negative log likelihood, as they are and with the model's temperature.
 
-    The likelihood is over the faces whose expression the model knows.
+    The likelihood is over the faces whose expression the model knows, and left out when there is none.
     """
     found: Tree = {"temperature": temperature}
     known = np.isfinite(logits[np.arange(len(true)), true])
@@ -91,7 +91,8 @@ def calibration_report(true: NDArray[np.integer], logits: Values, temperature: f
         probabilities = softmax(logits / scale, axis=1)
         right = probabilities.argmax(1) == true
         found[f"ece{suffix}"] = reliability(probabilities.max(1), right, bins).ece
-        found[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
+        if known.any():
+            found[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
     return {"calibration": found}
 
 

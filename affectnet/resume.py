@@ -4,8 +4,10 @@ import fcntl
 import hashlib
 import io
 import json
+import math
 import shutil
 import sys
+import zipfile
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +16,7 @@ from typing import Any
 import torch
 
 from affectnet.atomic import replacing
-from affectnet.errors import UserError
+from affectnet.errors import UserError, one_line
 from affectnet.scratch import scratch
 
 
@@ -34,6 +36,17 @@ def _loaded_code() -> list[Path]:
     return sorted(Path(file) for file in files if file)
 
 
+def finite(state: Any) -> bool:
+    """Whether every number in it, however deep, is finite."""
+    if isinstance(state, Mapping):
+        return all(map(finite, state.values()))
+    if isinstance(state, list | tuple):
+        return all(map(finite, state))
+    if isinstance(state, torch.Tensor):
+        return bool(state.isfinite().all())
+    return not isinstance(state, float) or math.isfinite(state)
+
+
 class TrainingState:
     """The one file that holds the last finished epoch of a training, and its lock."""
 
@@ -45,11 +58,21 @@ class TrainingState:
         if not self.path.exists():
             return None
         try:
+            with zipfile.ZipFile(self.path) as archive:  # torch.load leaves the checksums alone: a flipped bit would train on
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(damaged)
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"holds a {type(state).__name__}")
         except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
-            print(f"resume: {self.path} is unreadable ({type(error).__name__}); starting from the first epoch", file=sys.stderr)
+            self.refuse(error)
             return None
         return state
+
+    def refuse(self, error: Exception) -> None:
+        """Says that the state is of no use, and why."""
+        reason = one_line(": ".join(filter(None, [type(error).__name__, str(error)])))
+        print(f"resume: {self.path} is of no use ({reason}); starting from the first epoch", file=sys.stderr)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the state atomically. Through a buffer: torch.save embeds a path's stem in the bytes."""

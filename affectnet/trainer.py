@@ -26,7 +26,14 @@ from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss
 from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
 from affectnet.objective import Targets, TaskParams, build_objective
-from affectnet.optimizers import OptimizerParams, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
+from affectnet.optimizers import (
+    OptimizerParams,
+    ScheduleParams,
+    build_optimizer,
+    learning_rate_factor,
+    refuse_other_optimizers,
+    set_learning_rate,
+)
 from affectnet.params import Section
 from affectnet.preprocessing import Augment, Augmentation, normalised
 from affectnet.progress import progress
@@ -197,8 +204,9 @@ class Trainer:
         return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Takes up a `state`."""
+        """Takes up a `state`. Errors: whatever torch raises at another network's, and ValueError at another optimiser's."""
         self.network.load_state_dict(state["network"])
+        refuse_other_optimizers(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.objective.load_state_dict(state["objective"])
         if self.averaged is not None:

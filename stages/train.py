@@ -4,18 +4,19 @@ On the demo (vgg16_small, 64 px, 30 epochs) about two minutes on two cores. The 
 """
 
 import copy
+import math
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import ClassVar
 
 import numpy as np
 import torch
 import torchvision
 from dvclive.live import Live
-from pydantic import Field
+from pydantic import ConfigDict, Field, TypeAdapter
 
 from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
@@ -25,11 +26,11 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
-from affectnet.modelfile import Card, save_model
+from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
 from affectnet.processes import start
-from affectnet.resume import TrainingState, followed_state, resume_key, training_state
+from affectnet.resume import TrainingState, finite, followed_state, resume_key, training_state
 from affectnet.trainer import Metrics, Trainer, TrainerParams, learned
 from affectnet.watch import tell
 
@@ -45,11 +46,16 @@ class TrainParams(TrainerParams):
 class Progress:
     """How far a training has come: epochs done, their metrics, and the best epoch's weights and score."""
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid", arbitrary_types_allowed=True)
+
     epoch: int = 0
     history: list[Metrics] = field(default_factory=list)
     best_epoch: int = 0
     best_score: float = -2.0
     best_weights: dict[str, torch.Tensor] = field(default_factory=dict)
+
+
+_PROGRESS = TypeAdapter(Progress)
 
 
 def selection_score(metrics: Metrics) -> float:
@@ -61,12 +67,13 @@ def selection_score(metrics: Metrics) -> float:
 
 def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: Callable[[Metrics], None]) -> Progress:
     """Trains up to epoch `last`, or until `patience` epochs in a row were no better; the first of equal epochs is the best."""
-    reached = _resumed(trainer, state.load())
+    reached = _resumed(trainer, state)
     for metrics in reached.history:
         log(metrics)
     while reached.epoch < last and reached.epoch - reached.best_epoch < patience:
         metrics = {"train/loss": trainer.train_epoch(reached.epoch), "learning_rate": trainer.learning_rate(), **trainer.loss_weights()}
         found, recall = trainer.validate()
+        _refuse_nan(found, reached.epoch + 1, metrics["learning_rate"])
         metrics |= found
         trainer.objective.expression.end_epoch(recall)
         reached.epoch += 1
@@ -80,11 +87,31 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
     return reached
 
 
-def _resumed(trainer: Trainer, saved: dict[str, Any] | None) -> Progress:
+def _refuse_nan(found: Metrics, epoch: int, rate: float) -> None:
+    if not math.isfinite(found["validation/loss"]):
+        raise UserError(
+            f"stages.train: the loss on validation is no number after epoch {epoch}, learning rate {rate:.3g}; lower optimizers.<name>.lr"
+        )
+
+
+def _resumed(trainer: Trainer, state: TrainingState) -> Progress:
+    """The progress of the saved state, which the trainer takes up; none, and the trainer as it was, when the state is of no use."""
+    saved = state.load()
     if saved is None:
         return Progress()
-    trainer.resume(saved)
-    return Progress(**saved["progress"])
+    untrained = copy.deepcopy(trainer.state())
+    try:
+        reached = _PROGRESS.validate_python(saved["progress"])
+        told = finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)
+        if not told or selection_score(reached.history[reached.best_epoch - 1]) != reached.best_score:
+            raise ValueError("not what a training leaves")
+        trainer.scored.load_state_dict(reached.best_weights)  # to see whether they fit
+        trainer.resume(saved)
+    except Exception as error:  # as of an unreadable file: training from the start is right and merely slower
+        state.refuse(error)
+        trainer.resume(untrained)
+        return Progress()
+    return reached
 
 
 @contextmanager
@@ -170,7 +197,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress)
         image_px=params.model.image_px,
         mean=trainer.mean,
         std=trainer.std,
-        crop=read_policy(faces),
+        crop=read_policy(faces, "train"),
         data=fingerprint(shard_paths(faces, "train")),
         training={
             "params": params.model_dump(),
@@ -185,6 +212,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress)
             "torchvision": torchvision.__version__,
             "numpy": np.__version__,
         },
+        format=FORMAT,
     )
 
 

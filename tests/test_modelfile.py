@@ -9,7 +9,7 @@ from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import METADATA_KEY, Card, load_model, save_model
+from affectnet.modelfile import FORMAT, METADATA_KEY, Card, load_model, save_model
 from affectnet.network import ModelParams, build
 
 MODEL = {**TINY, "dropout": 0.0}
@@ -26,8 +26,9 @@ def card(**changes: Any) -> Card:
         "std": (0.2, 0.2, 0.2),
         "crop": {"image_px": 224},
         "data": "00",
-        "training": {"epoch": 1},
+        "training": {"epoch": 1, "score": 0.5},
         "versions": {"torch": "x"},
+        "format": FORMAT,
     }
     return Card(**{**content, **changes})
 

@@ -72,7 +72,9 @@ def test_images_of_224_px_pass_through_byte_for_byte(workspace: Path) -> None:
 def test_shards_carry_the_policy_and_the_features_of_hugging_face(workspace: Path) -> None:
     prepare(tree_2017(workspace / "root"))
     run_stage("crop", margin=0.25)
-    assert read_policy(Path("data/faces"))["margin"] == 0.25 and "rows_per_shard" not in read_policy(Path("data/faces"))
+    for split in SPLITS:
+        policy = read_policy(Path("data/faces"), split)
+        assert policy["margin"] == 0.25 and "rows_per_shard" not in policy
     schema = pq.read_schema(shard_paths(Path("data/faces"), "test")[0])
     features = json.loads(schema.metadata[b"huggingface"])["info"]["features"]
     assert features["image"] == {"_type": "Image"} and features["expression"]["names"] == list(EXPRESSIONS)

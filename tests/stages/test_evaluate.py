@@ -14,17 +14,17 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy
 from affectnet.inference import Outputs
-from affectnet.modelfile import Card, save_model
+from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.network import ModelParams, build
 
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    policy = read_policy(Path("data/faces"))
+    policy = read_policy(Path("data/faces"), "test")
     content: dict[str, Any] = {
         "model": TINY, "labels": labels, "affect": False, "temperature": 2.0,
         "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop": policy, "data": "0",
-        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {},
+        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
     }  # fmt: skip
     card = Card(**{**content, **changes})
     save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), card.outputs), card)
@@ -161,6 +161,6 @@ def test_an_expression_that_the_model_does_not_know_counts_against_it(prepared: 
 
 
 def test_other_crops_than_the_models_own_are_refused(prepared: Path) -> None:
-    write_model(crop={**read_policy(Path("data/faces")), "margin": 0.3})
+    write_model(crop={**read_policy(Path("data/faces"), "test"), "margin": 0.3})
     with pytest.raises(UserError, match=r"another policy than the training crops of .* \(margin differ"):
         run_stage("evaluate")

@@ -1,0 +1,113 @@
+"""No pickle is ever loaded: that nothing could, that code in one does not run, and that it would if somebody loaded it."""
+
+import ast
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from chain import ROOT, TINY
+from poison import POISONS
+from tally import Tally
+
+from affectnet.errors import UserError
+from affectnet.modelfile import load_model
+from affectnet.network import ModelParams, build, start
+from affectnet.resume import TrainingState
+
+UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
+RUNNERS = {"eval", "exec", "compile", "__import__"}
+
+
+def doors(source: str) -> list[str]:
+    """The calls and imports by which a file's content could become code, each as it stands in the source."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
+            found += [ast.unparse(node)] * any(name.split(".")[0] in UNPICKLERS for name in names)
+        elif isinstance(node, ast.Call):
+            called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            wrong = called in RUNNERS or called in {"os.system", "os.popen", "torch.jit.load", "torch.hub.load", "importlib.import_module"}
+            wrong |= called in {"torch.load", "load"} and given.get("weights_only") != "True"
+            wrong |= "allow_pickle" in given and given["allow_pickle"] != "False"
+            wrong |= given.get("shell", "False") != "False"
+            wrong |= called == "YAML" and given.get("typ") not in {"'safe'", "'rt'"}
+            found += [ast.unparse(node)] * wrong
+    return found
+
+
+def test_nothing_can_turn_a_files_content_into_code() -> None:
+    files = [*ROOT.glob("affectnet/**/*.py"), *ROOT.glob("stages/*.py")]
+    assert len(files) > 60
+    assert {path.name: found for path in files if (found := doors(path.read_text(encoding="utf-8")))} == {}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import pickle",
+        "from joblib import load as read",
+        "torch.load(path)",
+        "torch.load(path, weights_only=False)",
+        "torch.load(path, weights_only=given)",
+        "np.load(path, allow_pickle=True)",
+        "np.load(path, allow_pickle=given)",
+        "import yaml",
+        "YAML(typ='unsafe')",
+        "eval(text)",
+        "exec(text)",
+        "__import__(name)",
+        "importlib.import_module(name)",
+        "os.system(text)",
+        "subprocess.run(text, shell=True)",
+        "torch.hub.load(name)",
+    ],
+)
+def test_the_rule_sees_each_way(line: str) -> None:
+    assert len(doors(f"def f():\n    {line}\n")) == 1
+    assert doors("network.eval()\ntorch.load(path, weights_only=True)\nnp.load(path)\nYAML(typ='safe')\n") == []
+
+
+def unpickle(content: bytes) -> None:
+    """As a careless reader would."""
+    if content.startswith(b"PK"):
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            content = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))
+    if content.startswith(b"\x93NUMPY"):
+        np.load(io.BytesIO(content), allow_pickle=True)
+    elif b"ustar" in content[:512]:
+        pickle.loads(content[512:])  # noqa: S301 (what is shown here)
+    else:
+        file = io.BytesIO(content)
+        while file.tell() < len(content):
+            pickle.load(file)  # noqa: S301 (what is shown here)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+@pytest.mark.parametrize("name", POISONS)
+def test_code_in_a_pickle_does_not_run_wherever_weights_are_read(
+    name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], tally: Tally
+) -> None:
+    trace = tmp_path / "trace"
+    content = POISONS[name](trace)
+    network = build(ModelParams.model_validate(TINY), 8)
+    for suffix in (".pth", ".safetensors"):
+        path = tmp_path / f"weights{suffix}"
+        path.write_bytes(content)
+        with pytest.raises(UserError) as caught:
+            start(network, ModelParams.model_validate({**TINY, "weights": str(path)}))
+        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+    with pytest.raises(UserError) as caught:
+        load_model(path)
+    assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+    state = TrainingState(tmp_path)
+    state.path.write_bytes(content)
+    assert state.load() is None
+    assert "starting from the first epoch" in capsys.readouterr().err
+    assert not trace.exists()
+    tally("pickles with code, as start weights, model file and resume state", "refused, no code ran", 4)
+    unpickle(content)
+    assert trace.exists()
