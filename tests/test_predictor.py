@@ -31,7 +31,7 @@ def write_model(**changes: Any) -> None:
     torch.manual_seed(3)
     content: dict[str, Any] = {
         "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3,
-        "crop": read_policy(Path("data/faces")), "data": "0",
+        "crop": read_policy(Path("data/faces"), "train"), "data": "0",
         "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {},
     }  # fmt: skip
     card = Card(**{**content, **changes})
