@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
+from affectnet.atomic import replacing
 from affectnet.errors import UserError
 from affectnet.faces import ROWS_PER_GROUP, shard_paths
 from affectnet.parallel import in_order
@@ -75,19 +76,18 @@ def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) ->
     if path.exists():
         path.parent.touch()
         return path
-    unfinished = path.with_name(f"unfinished.{hashlib.sha256(str(id(path)).encode()).hexdigest()[:8]}.npy")
-    array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
-    array.flush()
-    chunks, first = [], 0
-    for shard in shards:
-        metadata = pq.read_metadata(shard)
-        for group in range(metadata.num_row_groups):
-            chunks.append((shard, group, first))
-            first += metadata.row_group(group).num_rows
-    done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers)
-    for _ in progress(done, "decode", len(chunks), "group"):
-        pass
-    unfinished.rename(path)
+    with replacing(path) as unfinished:
+        array = np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3))
+        array.flush()
+        chunks, first = [], 0
+        for shard in shards:
+            metadata = pq.read_metadata(shard)
+            for group in range(metadata.num_row_groups):
+                chunks.append((shard, group, first))
+                first += metadata.row_group(group).num_rows
+        done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers)
+        for _ in progress(done, "decode", len(chunks), "group"):
+            pass
     _forget_old(path.parent.parent)
     return path
 
