@@ -4,7 +4,8 @@ import json
 import re
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import psutil
@@ -22,6 +23,15 @@ def results(clone: Clone) -> dict[str, bytes]:
     return files_of(clone.folder, "metrics", "models") | {"dvc.lock": (clone.folder / "dvc.lock").read_bytes()}
 
 
+@pytest.fixture(autouse=True)
+def _nothing_is_left_running(tmp_path: Path) -> Iterator[None]:
+    yield
+    for process in psutil.Process().children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            if Path(process.cwd()).is_relative_to(tmp_path):
+                process.kill()
+
+
 def until(sign: Callable[[], object], running: subprocess.Popen[str]) -> None:
     while not sign() and running.poll() is None:
         time.sleep(0.02)
@@ -29,8 +39,11 @@ def until(sign: Callable[[], object], running: subprocess.Popen[str]) -> None:
 
 def stage_process(running: subprocess.Popen[str], stage: str) -> psutil.Process | None:
     """The process of a stage that runs below a `dvc repro`."""
-    below = psutil.Process(running.pid).children(recursive=True)
-    return next((process for process in below if process.cmdline()[-2:] == ["-m", f"stages.{stage}"]), None)
+    for process in psutil.Process(running.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):  # git's, which come and go
+            if process.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
+                return process
+    return None
 
 
 def trained(clone: Clone) -> list[Path]:
@@ -55,7 +68,7 @@ def during_training(clone: Clone, *command: str) -> tuple[subprocess.CompletedPr
     return ended(running), other
 
 
-@pytest.mark.parametrize("stage", every(["train", "acquire", "verify"], 1))
+@pytest.mark.parametrize("stage", every(["train", "acquire"], 1))
 def test_of_two_repros_in_one_clone_the_second_is_refused_and_the_first_is_right(
     fresh: Clone, reproduced: Clone, tmp_path: Path, tally: Tally, stage: str
 ) -> None:
@@ -90,7 +103,7 @@ def listed(clone: Clone) -> dict[str, object]:
     return {one["name"]: one["revs"][0]["data"]["metrics"] for one in found}
 
 
-CHANGES = {"sgd": "optimizer=sgd", "plain": "loss=plain", "seed": "train.seed=12"}
+CHANGES = {"sgd": "optimizer=sgd", "seed": "train.seed=12"}
 
 
 @pytest.mark.stress
