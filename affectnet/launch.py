@@ -7,8 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from affectnet.errors import UserError, exit_code
-from affectnet.params import Runtime, Section, parse, read_document
+from affectnet.errors import UserError, exit_code, first_few
+from affectnet.params import Runtime, Section, parse, read_document, select
 
 DVC_FILE = Path("dvc.yaml")
 
@@ -17,7 +17,43 @@ def launch(run: Callable[..., str]) -> None:
     """Runs the stage and prints the summary line that `run` returns; exits with 0, 1, 2 or 130. SIGTERM is as Ctrl-C."""
     if "TORCHELASTIC_RUN_ID" not in os.environ:  # by SIGTERM the launcher of several processes ends them, at once
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-    raise SystemExit(exit_code(lambda: print(run(**arguments(run)), flush=True)))
+    raise SystemExit(exit_code(lambda: print(_guarded(run), flush=True)))
+
+
+def _guarded(run: Callable[..., str]) -> str:
+    """What `run` returns. Errors: UserError when its inputs changed meanwhile.
+
+    DVC reads params, code and data when a stage has ended (treeverse/dvc#11058): it would record what somebody edited
+    while the stage ran, with the results of what stood there before, and call it up to date.
+    """
+    before = _inputs(run)
+    summary = run(**arguments(run))
+    after = _inputs(run)
+    if changed := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
+        stage = Path(inspect.getfile(run)).stem
+        raise UserError(
+            f"stages.{stage}: changed while it ran, {first_few(changed)}; put back what you changed and keep the result with "
+            f"`dvc commit -f {stage}`, or run `dvc repro` again"
+        )
+    return summary
+
+
+def _inputs(run: Callable[..., str]) -> dict[str, object]:
+    """What DVC records of the stage's inputs, by name: values of params.yaml, code by its bytes, data by inode, length and time."""
+    stage = Path(inspect.getfile(run)).stem
+    document, found = read_document(), {}
+    for parameter in inspect.signature(run).parameters.values():
+        if isinstance(wanted := parameter.annotation, type) and issubclass(wanted, Section) and wanted is not Runtime:
+            values, homes, _ = select(document, stage, wanted)
+            found.update({homes[name]: value for name, value in values.items()})
+    for dep in map(Path, read_document(DVC_FILE)["stages"][stage]["deps"]):
+        for path in [dep, *dep.rglob("*")] if dep.is_dir() else [dep]:
+            if path.suffix == ".py":
+                found[str(path)] = path.read_bytes()
+            elif path.is_file():
+                status = path.stat()
+                found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
 
 
 def arguments(run: Callable[..., str]) -> dict[str, Any]:

@@ -180,12 +180,26 @@ def _train(
             save_model(model, trainer.scored, card)
             environment = {**card.versions, "device": device.type, "threads": torch.get_num_threads(), **spread}
             write_json(metrics / "environment.json", environment)
+            check_curves(metrics, reached.history)
     best = reached.history[reached.best_epoch - 1]
     found = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
         f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type}; best is epoch {reached.best_epoch}, "
         f"on {len(validation):,} validation faces {found}"
     )
+
+
+def check_curves(folder: Path, history: list[Metrics]) -> None:
+    """Errors: UserError when DVCLive's folder, the one output that is written over hours, does not hold what was logged."""
+    for name in sorted(set().union(*history)):
+        path = folder / "plots" / "metrics" / f"{name}.tsv"
+        logged = [epoch[name] for epoch in history if name in epoch]
+        found = [line.split("\t")[-1] for line in path.read_text(encoding="utf-8").splitlines()[1:]] if path.exists() else []
+        if not np.array_equal(np.asarray(found, float), np.asarray(logged, float), equal_nan=True):
+            raise UserError(
+                f"{path}: not what was logged; `dvc checkout -f`, or `dvc exp run` without --temp, replaced it while this ran; "
+                "run `dvc repro` again: it takes up the training where it ended"
+            )
 
 
 def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress) -> Card:

@@ -14,6 +14,7 @@ ROOT = Path(__file__).parent.parent
 ENVIRONMENT = {
     **os.environ,
     "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",
+    "PYTHONPATH": os.pathsep.join(filter(None, (str(ROOT / "tests" / "offline"), os.environ.get("PYTHONPATH")))),
     "GIT_CONFIG_GLOBAL": os.devnull,
     "GIT_CONFIG_SYSTEM": os.devnull,
     **{f"GIT_{who}_{what}": value for who in ("AUTHOR", "COMMITTER") for what, value in (("NAME", "test"), ("EMAIL", "test@example.org"))},
@@ -27,9 +28,17 @@ class Clone:
         self.folder = folder
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
+        with self.start(*command) as process:
+            stdout, stderr = process.communicate(timeout=600)
+        return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
+
+    def start(self, *command: str) -> subprocess.Popen[str]:
+        """The running command; whoever starts it waits for it."""
         # DVC's own site cache is fixed when dvc is imported here, so a child gets it by its environment.
-        environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"], "DVC_NO_ANALYTICS": "1"}
-        return subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=600)
+        own = {name: os.environ[name] for name in ("DVC_SITE_CACHE_DIR", "REFUSED_CONNECTIONS")}
+        environment = {**ENVIRONMENT, **own, "DVC_NO_ANALYTICS": "1"}
+        pipe = subprocess.PIPE
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, *command: str) -> str:
         done = self.attempt(*command)
@@ -78,3 +87,9 @@ def working_tree(folder: Path) -> Clone:
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--message", "reduced demo")
     return clone
+
+
+def files_of(root: Path, *below: str) -> dict[str, bytes]:
+    """Every file in these folders and its content, by its path below the root."""
+    files = (path for folder in below for path in (root / folder).rglob("*") if path.is_file())
+    return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}

@@ -12,9 +12,13 @@ ROOT = Path(__file__).parent.parent
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _dvc_state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> None:
+def _dvc_state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("dvc")
     os.environ.update(DVC_SITE_CACHE_DIR=str(home / "site"), DVC_GLOBAL_CONFIG_DIR=str(home / "global"), DVC_NO_ANALYTICS="1")
+    refused = home / "refused.txt"
+    os.environ["REFUSED_CONNECTIONS"] = str(refused)
+    yield
+    assert not refused.exists(), f"a command in a clone asked for the network:\n{refused.read_text()}"
 
 
 @pytest.fixture

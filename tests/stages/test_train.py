@@ -19,7 +19,7 @@ from affectnet.plan import CLASS_WEIGHTS
 from affectnet.scratch import scratch
 from affectnet.trainer import Trainer, learned, targets_of
 from affectnet.watch import PROGRESS_FILE
-from stages.train import TrainParams
+from stages.train import TrainParams, check_curves
 
 MODEL = Path("models/model.safetensors")
 
@@ -224,6 +224,21 @@ def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> 
     assert "valence_ccc" in line and "macro_f1" not in line
     mean = (np.array(curves()["validation/valence_ccc"]) + curves()["validation/arousal_ccc"]) / 2
     assert card.training["score"] == mean.max()
+
+
+def test_curves_that_are_not_what_was_logged_are_refused_and_no_number_is_no_difference(tmp_path: Path) -> None:
+    folder = tmp_path / "plots" / "metrics" / "train"
+    folder.mkdir(parents=True)
+    history = [{"train/loss": 0.1}, {"train/loss": float("nan")}]
+    (folder / "loss.tsv").write_text("step\tloss\n0\t0.1\n1\tnan\n")
+    check_curves(tmp_path, history)
+    for wrong in ("step\tloss\n0\t0.1\n", "step\tloss\n0\t0.1\n1\t0.2\n"):
+        (folder / "loss.tsv").write_text(wrong)
+        with pytest.raises(UserError, match="not what was logged"):
+            check_curves(tmp_path, history)
+    (folder / "loss.tsv").unlink()
+    with pytest.raises(UserError, match=r"train/loss\.tsv: not what was logged"):
+        check_curves(tmp_path, history)
 
 
 def test_a_split_without_valence_and_arousal_cannot_be_asked_for_them(workspace: Path) -> None:

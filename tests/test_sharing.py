@@ -1,0 +1,62 @@
+"""dvc push and dvc pull between two clones, by a directory as the remote."""
+
+from pathlib import Path
+
+from clones import Clone, files_of
+from ruamel.yaml import YAML
+
+from affectnet.licensed import DATA, PICTURE, reason
+
+LICENSED = ("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces")
+"""Outputs that hold photographs, or something of one a row; docs/data.md says how to keep them off every remote."""
+
+
+def outputs(clone: Clone) -> dict[str, bytes]:
+    return files_of(clone.folder, "data", "models", "metrics")
+
+
+def remote(clone: Clone, folder: Path) -> None:
+    clone.dvc("remote", "add", "--default", "lab", str(folder))
+    clone.git("commit", "--quiet", "--all", "--message", "the lab's remote")
+
+
+def reader(author: Clone, folder: Path) -> Clone:
+    author.git("clone", "--quiet", ".", str(folder))
+    return Clone(folder)
+
+
+def test_another_clone_pulls_what_was_pushed_and_has_nothing_left_to_do(reproduced: Clone, tmp_path: Path) -> None:
+    author = reproduced.copy(tmp_path / "author")
+    remote(author, tmp_path / "lab")
+    author.dvc("push")
+    other = reader(author, tmp_path / "reader")
+    other.dvc("pull")
+    assert outputs(other) == outputs(author) and len(outputs(other)) > 100
+    assert "up to date" in other.dvc("status") and other.git("status", "--porcelain") == ""
+
+
+def test_nothing_is_pushed_before_somebody_names_a_remote(reproduced: Clone) -> None:
+    assert reproduced.dvc("remote", "list") == ""
+    done = reproduced.attempt("dvc", "push")
+    assert done.returncode != 0 and "no remote" in done.stderr
+
+
+def test_with_push_false_photographs_and_labels_stay_here_and_the_rest_is_shared(reproduced: Clone, tmp_path: Path) -> None:
+    author = reproduced.copy(tmp_path / "author")
+    yaml, path = YAML(), author.folder / "dvc.yaml"
+    document = yaml.load(path)
+    for stage in document["stages"].values():
+        stage["outs"] = [{out: {"push": False}} if out in LICENSED else out for out in stage.get("outs", [])]
+    yaml.dump(document, path)
+    remote(author, tmp_path / "lab")
+    assert "up to date" in author.dvc("status")
+    author.dvc("push")
+    sent = [path.read_bytes() for path in (tmp_path / "lab").rglob("*") if path.is_file()]
+    kinds = [reason("notes.md", content, len(content)) for content in sent]
+    assert sent and not [kind for kind in kinds if kind and kind.startswith(PICTURE)]
+    # A plan and class weights, which hold row numbers and counts, are tables too.
+    assert len([kind for kind in kinds if kind and kind.startswith(DATA)]) == 2
+    other = reader(author, tmp_path / "reader")
+    other.dvc("pull", "--allow-missing")
+    had, missing = outputs(other), {name for name in outputs(author) if name.startswith(LICENSED)}
+    assert had == {name: content for name, content in outputs(author).items() if name not in missing} and len(missing) > 100
