@@ -1,5 +1,6 @@
 """The one kind of error that is the user's to mend, and the one place that turns errors into exit codes."""
 
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -25,6 +26,15 @@ def one_line(text: str, longest: int = 300) -> str:
     """The text with control characters escaped and its middle cut out, so that any file name fits on one line."""
     safe = "".join(c if c.isprintable() else c.encode("unicode_escape", "backslashreplace").decode() for c in text)
     return safe if len(safe) <= longest else f"{safe[: longest // 2]}…{safe[-longest // 2 :]}"
+
+
+def brief(value: object) -> str:
+    """The value as Python writes it, cut short however long, deep or often repeated its parts are."""
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 200, 200
 
 
 def exit_code(command: Callable[[], object]) -> int:

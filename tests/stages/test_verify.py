@@ -19,10 +19,10 @@ from affectnet.sources.source import IMAGE_SUFFIXES
 from stages import verify
 
 
-def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1) -> dict[str, Any]:
+def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1, follow_links: bool = False) -> dict[str, Any]:
     """The counts of metrics/verify.json; the inventory lies beside them."""
     pointer.write(workspace / "raw")
-    params, runtime = verify.VerifyParams(tolerance=tolerance), local(workers)
+    params, runtime = verify.VerifyParams(tolerance=tolerance, follow_links=follow_links), local(workers)
     verify.run(params, runtime, workspace / "raw", inventory=workspace / "inventory.parquet", metrics=workspace / "verify.json")
     counts: dict[str, Any] = json.loads((workspace / "verify.json").read_text())
     return counts
