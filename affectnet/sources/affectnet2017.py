@@ -209,6 +209,9 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
         lacking = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
         if lacking:
             raise UserError(f"{path}: column {', '.join(lacking)} is missing; its header has {', '.join(cells[:20])}")
+        doubled = [name for name in COLUMNS if [cell.lower() for cell in cells].count(name.lower()) > 1]
+        if doubled:
+            raise UserError(f"{path}: column {', '.join(doubled)} is there more than once; leave the one that counts")
         return AnnotationList(path, kind, split, tuple(names.get(cell.lower(), cell) for cell in cells), header=True)
     if len(cells) == len(COLUMNS) and "." in cells[0]:
         return AnnotationList(path, kind, split, COLUMNS, header=False)
