@@ -73,7 +73,8 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     if not isinstance(own := document.get(section), dict):
         problems.append(f"{section}: the section is missing")
         own = {}
-    values, homes = dict(own), {str(name): f"{section}.{name}" for name in {*own, *model.model_fields}}
+    values: dict[str, Any] = {str(name): value for name, value in own.items()}  # YAML has keys that are no words, too
+    homes = {name: f"{section}.{name}" for name in {*values, *model.model_fields}}
     for name in model.model_fields:
         if name not in document or isinstance(document[name], dict):
             continue
@@ -97,18 +98,20 @@ def parse(document: Mapping[str, Any], section: str, model: type[AnySection], pl
     try:
         parsed = model.model_validate(values)
     except ValidationError as error:
-        problems += [_line(homes, model, detail) for detail in error.errors() if detail["loc"][0] not in unresolved]
+        problems += [_line(section, homes, model, detail) for detail in error.errors() if not unresolved.intersection(detail["loc"][:1])]
     if problems:
         raise UserError(*(f"{place}: {problem}" for problem in problems))
     return parsed
 
 
-def _line(homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
+def _line(section: str, homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
+    if not detail["loc"]:  # of the section as a whole: a key that is no text
+        return f"{section}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {brief(detail['input'])}"
     first, *rest = detail["loc"]
     field = model.model_fields.get(first)
     if rest and field is not None and field.discriminator is not None:
         rest = rest[1:]  # pydantic puts the union's tag there, which params.yaml does not have
-    name = ".".join([homes[str(first)], *map(str, rest)])
+    name = ".".join([homes[first], *map(str, rest)])
     if detail["type"] == "missing":
         return f"{name}: missing; give it a value"
     if detail["type"] == "extra_forbidden":

@@ -1,6 +1,7 @@
 """AffectNet 2021 (eight labels): 224×224 images, and one npy file an image and kind of annotation."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -47,4 +48,6 @@ def _array(file: Path) -> NDArray[Any]:
         array: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
     if array.dtype.kind not in "iufUS":
         raise TypeError(array.dtype)
+    if array.dtype.kind == "U" and (np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4") > sys.maxunicode).any():
+        raise ValueError("letters that are none")  # numpy makes a string of them that breaks whatever reads it
     return array

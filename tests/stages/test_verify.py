@@ -260,14 +260,14 @@ def test_followed_links_in_a_circle_end_and_each_folder_is_entered_once(workspac
         noise(workspace / "disk" / name / "face.jpg", 50 + ord(name))
     for name, target in (("a/b", "b"), ("b/a", "a"), ("a/c", "c"), ("b/c", "c"), ("c/itself", "c"), ("c/root", "../root"), ("c/all", "/")):
         (workspace / "disk" / name).symlink_to(workspace / "disk" / target)
-    for name, target in (
+    for name, place in (
         ("up", root.parent),
         ("root", root),
         ("slash", Path("/")),
         ("disk", workspace / "disk" / "a"),
         ("z", workspace / "disk" / "b"),
     ):
-        (root / name).symlink_to(target)
+        (root / name).symlink_to(place)
     (root / "to_itself").symlink_to("to_itself")
     assert run(workspace, pointer, follow_links=True)["files"] == before + 3
     assert sorted(path for path in inventory(workspace) if "face" in path) == ["disk/c/face.jpg", "disk/face.jpg", "z/face.jpg"]

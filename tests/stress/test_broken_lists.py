@@ -1,5 +1,6 @@
 """Broken annotations: the broken row is a counted rejection or the run ends in one line, and the sound rows beside it come out right."""
 
+import json
 import os
 import re
 from collections import Counter
@@ -10,8 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 from bounds import MOST_MB, in_time, real_stage
-from broken_lists import BESIDE, FILES, LINES, PATHS, json_cases, npy_cases
+from broken_lists import BESIDE, FILES, LINES, PATHS, claimed, json_cases, npy_cases
 from chain import metrics, run_stage
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from tally import Tally, every
 from trees import LANDMARKS, images_2017, noise, row, tree_2017, tree_2021, tree_folder, tree_plus
 
@@ -19,6 +22,7 @@ from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.errors import UserError
 from affectnet.inventory import INVENTORY
 from affectnet.pointer import Pointer
+from affectnet.sources import open_source
 
 __all__ = ["in_time"]
 TRAINING = Path("root/Manually_Annotated_file_lists/training.csv")
@@ -313,3 +317,90 @@ def test_broken_lists_end_real_processes_in_one_line_with_exit_code_2(sound: lis
         outcomes["one-line error"] += 1
     for outcome, count in outcomes.items():
         tally("bad lists", outcome, count)
+
+
+FAULTS = {None, "malformed", "null_box", "landmarks_malformed"}
+
+
+@pytest.mark.parametrize("examples", every([40, 1500], 1))
+def test_any_bytes_in_a_list_are_rows_each_once_or_one_line(sound: list[str], tally: Tally, examples: int) -> None:
+    outcomes: Counter[str] = Counter()
+    whole, pointer = "\n".join([*sound, ""]).encode(), Pointer.read(Path("data/raw"))
+    pieces = st.binary(max_size=5) | st.sampled_from(
+        [b",", b";", b"\n", b"\r\n", b'"', b"\0", b"NULL", b"-", b"1e309", b"\xef\xbb\xbf", b"/../"]
+    )
+    edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), pieces), min_size=1, max_size=5)
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(edits, st.binary(max_size=80))
+    def holds(edits: list[tuple[float, int, bytes]], other: bytes) -> None:
+        changed = bytearray(whole)
+        for place, width, piece in edits:
+            at = int(place * len(changed))
+            changed[at : at + width] = piece
+        for content in (bytes(changed), other):
+            TRAINING.write_bytes(content)
+            try:
+                source = open_source(pointer)
+                rows = [entry for part in source.rows() for entry in part.to_pylist() if entry["split"] == "train"]
+                images = [image for split, part in source.images() if split == "train" for image in part.to_pylist()]
+            except UserError as error:
+                assert "training.csv: " in str(error) and "\n" not in str(error)
+                outcomes["one-line error"] += 1
+                continue
+            numbered = [entry["row"] for entry in rows]
+            assert len(set(numbered)) == len(numbered) and len(images) <= len(rows) and min(numbered, default=1) >= 1
+            assert {entry["fault"] for entry in rows} <= FAULTS
+            sane = all(entry["expression"] is not None and entry["valence"] is not None for entry in rows if entry["fault"] is None)
+            assert sane
+            outcomes["counted rejection" if any(entry["fault"] for entry in rows) else "sound after all"] += 1
+
+    holds()
+    for found, count in outcomes.items():
+        tally("bad lists", found, count)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters(), max_size=8),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=6), inner, max_size=3),
+    max_leaves=10,
+)
+KEYS = st.sampled_from(["human-label", "Human Label", "valence", "AROUSAL", "landmarks", "meta-data"])
+SHAPES = st.sampled_from([(), (1,), (136,), (68, 2), (0,), (2**40,), (-1,), (1, 1)])
+TYPES = st.sampled_from(["<f8", ">i2", "<U3", "|S2", "|O", "<f2", "|V4", "<U0", "|b1", "<M8[s]", "<c8", "|u1", "[('a', '<f4')]"])
+
+
+@pytest.mark.parametrize("examples", every([40, 1500], 1))
+@pytest.mark.parametrize("layout", ["affectnet2021", "affectnet_plus"])
+def test_any_bytes_in_an_annotation_file_are_one_row_and_no_other_changes(
+    workspace: Path, tally: Tally, layout: str, examples: int
+) -> None:
+    outcomes: Counter[str] = Counter()
+    if layout == "affectnet2021":
+        pointer, folder = tree_2021(workspace / "root", 1, 1), workspace / "root/train_set/annotations"
+        files = [folder / f"3_{kind}.npy" for kind in ("exp", "val", "aro", "lnd")]
+        made = st.builds(claimed, TYPES, SHAPES, st.binary(max_size=1100))
+    else:
+        pointer, files = tree_plus(workspace / "root", 1, 1), [workspace / "root/human_annotated/train_set/annotations/3.json"]
+        made = (st.dictionaries(KEYS, JSON, max_size=5) | JSON).map(lambda value: json.dumps(value).encode())
+    source = open_source(pointer)
+    first = {entry["image"]: str(entry) for part in source.rows() for entry in part.to_pylist()}
+    kept_content = {file: file.read_bytes() for file in files}
+
+    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @given(st.sampled_from(files), made | st.binary(max_size=60))
+    def holds(file: Path, content: bytes) -> None:
+        file.write_bytes(content)
+        rows = [entry for part in source.rows() for entry in part.to_pylist()]
+        assert len(rows) == len(first)
+        for entry in rows:
+            if "train_set" in entry["image"] and entry["image"].endswith("/3.jpg"):
+                assert entry["fault"] in FAULTS and (entry["fault"] == "malformed" or entry["expression"] is not None)
+                outcomes["counted rejection" if entry["fault"] else "sound after all"] += 1
+            else:
+                assert str(entry) == first[entry["image"]]
+        file.write_bytes(kept_content[file])
+
+    holds()
+    for found, count in outcomes.items():
+        tally("bad npy and JSON", found, count)
