@@ -1,5 +1,6 @@
 """AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -201,6 +202,11 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
     try:
         with path.open("rb") as file:
             first = file.readline(1 << 20).decode("utf-8-sig").strip()
+            file.seek(0)
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            while piece := file.read(BLOCK):  # Arrow would lose a line that has another number of cells and is no UTF-8
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: no readable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]

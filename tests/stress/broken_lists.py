@@ -147,6 +147,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "a table of Excel": (lambda _: b"PK\x03\x04" + bytes(2000), "neither a header nor a row"),
     "JSON": (lambda _: b'{"training": []}', "neither a header nor a row"),
     "a page": (lambda _: b"<!doctype html>\n<title>404</title>\n", "neither a header nor a row"),
+    "Latin-1 in a line of another number of cells": (lambda c: c + b"caf\xe9\n", "no readable list"),
     "Latin-1 in a cell": (lambda c: c.replace(b",10,10,", b",1\xe9,10,", 1), "no readable list"),
     "a column too few": (lambda c: c.replace(b",arousal", b"", 1), "column arousal is missing"),
     "a column twice": (lambda c: c.replace(b"arousal", b"valence", 1), "column arousal is missing"),
