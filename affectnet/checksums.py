@@ -1,5 +1,6 @@
 """A list of checksums as sha256sum or md5sum writes it, and which files differ from it."""
 
+import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
@@ -12,17 +13,20 @@ CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
 """Path below the root, and 32 bytes of SHA-256 or 16 of MD5."""
 
 CHECKSUM = re.compile(r"(\\?)([0-9a-fA-F]{64}|[0-9a-fA-F]{32}) [ *](.+)")
+ESCAPE, ESCAPED = re.compile(r"\\([nr\\])"), {"n": "\n", "r": "\r", "\\": "\\"}
 
 
 def read_checksums(path: Path) -> pa.Table:
     """CHECKSUMS from a list as sha256sum or md5sum writes it; of a path's lines the last counts. Errors: UserError on any other line."""
     found, wrong = {}, []
     try:
-        with path.open(encoding="utf-8") as lines:
+        if not path.is_file():
+            raise UserError(f"{path}: no readable checksum list: no file")
+        with path.open(encoding="utf-8", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
-                text = line.removesuffix("\n")
+                text = line.removesuffix("\n").removesuffix("\r")
                 if match := CHECKSUM.fullmatch(text):
-                    name = match[3].replace("\\n", "\n").replace("\\\\", "\\") if match[1] else match[3]
+                    name = ESCAPE.sub(lambda escape: ESCAPED[escape[1]], match[3]) if match[1] else match[3]
                     found[PurePosixPath(name).as_posix()] = bytes.fromhex(match[2])
                 elif text and not text.startswith("#"):
                     wrong.append(f"line {number}")
@@ -31,6 +35,17 @@ def read_checksums(path: Path) -> pa.Table:
     if wrong:
         raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
     return pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.binary())], schema=CHECKSUMS)
+
+
+def file_sha256(path: Path) -> bytes | None:
+    """The file's SHA-256; None for what is no file (a pipe would never end), or cannot be read."""
+    try:
+        if not path.is_file():
+            return None
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").digest()
+    except OSError:
+        return None
 
 
 def mismatched(checksums: pa.Table, found: pa.Table) -> list[str]:

@@ -11,11 +11,14 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.framing import Box, CropPolicy, Points, Region, crop_points, face_region, target_dimensions
+from affectnet.framing import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
 from affectnet.photograph import Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
 """JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
+
+MOST_PIXELS, MOST_SIDE = 64_000_000, 32_000
+"""Of a region while it is cut, padding included: as many px as a photograph may have, and as long a side as OpenCV turns."""
 
 
 @dataclass(frozen=True)
@@ -44,9 +47,10 @@ def cut(content: bytes, box: Box | None, landmarks: Points | None, policy: CropP
         return Crop(content, width, height, landmarks, passed_through=True, aligned=False)
     shrink = _shrink(photograph, region, (width, height))
     region = region if region.angle else region.snapped(shrink)
-    part = _extracted(photograph.pixels(shrink), region.divided(shrink), policy)
+    pixels, thinned = _thinned(photograph.pixels(shrink), region.divided(shrink))
+    part = _extracted(pixels, region.divided(shrink * thinned), policy)
     points = None if landmarks is None else crop_points(landmarks, region, width, height)
-    aligned = policy.align and landmarks is not None
+    aligned = can_align(photograph.dimensions, landmarks, policy)
     return Crop(encode(resized(part, width, height), policy), width, height, points, passed_through=False, aligned=aligned)
 
 
@@ -86,6 +90,18 @@ def _shrink(photograph: Photograph, region: Region, target: tuple[int, int]) -> 
     """By how much the photograph is to be decoded smaller: 1, 2, 4 or 8."""
     room = min(region.width / target[0], region.height / target[1]) / DECODE_GAP
     return shrink_within(room) if photograph.jpeg else 1
+
+
+def _thinned(pixels: Pixels, region: Region) -> tuple[Pixels, int]:
+    """The photograph smaller by a whole number, and that: 1, unless the region with what it pads takes more than memory is for.
+
+    A strip of 60,000 × 1,000 px as a square, or a margin of twice a large face.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = region.bounds
+    across, down = max(right, width) - min(left, 0), max(bottom, height) - min(top, 0)
+    by = math.ceil(max(math.sqrt(across * down / MOST_PIXELS), across / MOST_SIDE, down / MOST_SIDE))
+    return (resized(pixels, max(1, width // by), max(1, height // by)), by) if by > 1 else (pixels, 1)
 
 
 def _extracted(pixels: Pixels, region: Region, policy: CropPolicy) -> Pixels:

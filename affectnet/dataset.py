@@ -11,17 +11,20 @@ from pathlib import Path
 
 import numpy as np
 import PIL
-import pyarrow.parquet as pq
+import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.atomic import replacing
 from affectnet.errors import UserError
-from affectnet.faces import ROWS_PER_GROUP, shard_paths
+from affectnet.faces import AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
 from affectnet.parallel import in_order
 from affectnet.progress import progress
 from affectnet.scratch import scratch
+from affectnet.tables import readable_parquet
+
+LABELS = ("expression", "valence", "arousal")
 
 KEEP_DECODED = 6
 """Decoded arrays kept on the disk: train, validation and test at two sizes."""
@@ -47,11 +50,11 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> Faces:
     than memory holds costs no more than its pages. Errors: UserError when the split has no face.
     """
     shards = shard_paths(folder, split)
-    labels = [pq.read_table(shard, columns=["expression", "valence", "arousal"]) for shard in shards]
+    labels = [_labels(shard) for shard in shards]
     count = sum(len(table) for table in labels)
     if not count:
         raise UserError(f"{folder}: the split {split} holds no face; see metrics/clean.json for why rows were rejected")
-    columns = {name: np.concatenate([table[name].to_numpy() for table in labels]) for name in ("expression", "valence", "arousal")}
+    columns = {name: np.concatenate([table[name].to_numpy() for table in labels]) for name in LABELS}
     pixels = np.load(_decoded(shards, count, image_px, workers), mmap_mode="r+")
     return Faces(
         images=torch.from_numpy(pixels),
@@ -59,6 +62,14 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> Faces:
         valence=torch.from_numpy(columns["valence"].astype(np.float32)),
         arousal=torch.from_numpy(columns["arousal"].astype(np.float32)),
     )
+
+
+def _labels(shard: Path) -> pa.Table:
+    with open_shard(shard) as file, readable_parquet(shard, AGAIN):
+        table = file.read(list(LABELS))
+    if wrong := [line for column in FACES.columns if column.name in LABELS for line in column.violations(table[column.name])]:
+        raise UserError(f"{shard}: not the faces as they were written, {'; '.join(wrong)}; {AGAIN}")
+    return table
 
 
 def fingerprint(files: Sequence[Path]) -> str:
@@ -79,7 +90,8 @@ def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) ->
         return path
     chunks, first = [], 0
     for shard in shards:
-        metadata = pq.read_metadata(shard)
+        with open_shard(shard) as file:
+            metadata = file.metadata
         for group in range(metadata.num_row_groups):
             chunks.append((shard, group, first))
             first += metadata.row_group(group).num_rows
@@ -103,20 +115,21 @@ def _reserve(file: Path) -> None:
 def _decode_group(array: Path, image_px: int, chunk: tuple[Path, int, int]) -> int:
     """Decodes one row group into the array from row `first` on; returns its number of rows."""
     shard, group, first = chunk
-    images = pq.ParquetFile(shard).read_row_group(group, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
+    with open_shard(shard) as file, readable_parquet(shard, AGAIN):
+        images = file.read_row_group(group, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     pixels = np.load(array, mmap_mode="r+")
     for offset, content in enumerate(images):
         try:
             pixels[first + offset] = decode_face(content.as_py(), image_px)
-        except OSError:
+        except Exception:  # a decoder that stumbles over broken bytes raises what it likes
             row = group * ROWS_PER_GROUP + offset + 1
-            raise UserError(f"{shard}: row {row}: no readable image; run `dvc repro -f crop`") from None
+            raise UserError(f"{shard}: row {row}: no readable image; {AGAIN}") from None
     return len(images)
 
 
 def decode_face(content: bytes, image_px: int) -> NDArray[np.uint8]:
     """One crop as the network sees it: (image_px, image_px, 3) uint8 RGB."""
-    return resize_face(Image.open(io.BytesIO(content)), image_px)
+    return resize_face(Image.open(io.BytesIO(content), formats=("JPEG", "PNG")), image_px)
 
 
 def resize_face(image: Image.Image, image_px: int) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 import errno
 import os
+import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Sequence
@@ -49,6 +50,15 @@ def mendable(error: Exception) -> tuple[str, ...]:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return (f"{place}{os.strerror(error.errno)}; {MACHINE_FAULTS[error.errno]} and run again",)
     return ()
+
+
+def brief(value: object) -> str:
+    """The value as Python writes it, cut short however long, deep or often repeated its parts are."""
+    return _BRIEF.repr(value)
+
+
+_BRIEF = reprlib.Repr()
+_BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 200, 200
 
 
 def exit_code(command: Callable[[], object]) -> int:

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from affectnet.annotations import LANDMARKS
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.tables import CheckedWriter, Column, Contract
+from affectnet.tables import PARQUET, CheckedWriter, Column, Contract, readable_parquet
 
 ROWS_PER_GROUP = 256
 """Faces a row group: what a reader decodes at a time."""
@@ -34,6 +34,8 @@ FACES = Contract(
         Column("row", pa.int64(), "its row there", low=1),
     ),
 )
+
+AGAIN = "run `dvc repro -f crop`"
 
 _FEATURES: dict[str, Any] = {
     "image": {"_type": "Image"},
@@ -71,14 +73,26 @@ def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
     }
     compression = dict.fromkeys(("expression", "valence", "arousal", "landmarks.list.element", "width", "height", "list", "row"), "zstd")
-    with pq.ParquetWriter(path, FACES.schema.with_metadata(metadata), compression=compression, use_dictionary=["list"]) as writer:
+    options = {**PARQUET, "compression": compression, "use_dictionary": ["list"]}
+    with pq.ParquetWriter(path, FACES.schema.with_metadata(metadata), **options) as writer:
         yield CheckedWriter(FACES, writer)
 
 
 def read_policy(folder: Path, split: str) -> dict[str, Any]:
     """The policy that cut the split's faces, as its params. Errors: UserError when there is no shard or it does not say."""
-    metadata = pq.read_schema(shard_paths(folder, split)[0]).metadata
-    if not metadata or POLICY_KEY not in metadata:
-        raise UserError(f"{folder}: no shards written by crop; run `dvc repro crop`")
-    policy: dict[str, Any] = json.loads(metadata[POLICY_KEY])
+    first = shard_paths(folder, split)[0]
+    with readable_parquet(first, AGAIN):
+        metadata = pq.read_schema(first).metadata or {}
+        policy = json.loads(metadata.get(POLICY_KEY, b"null"))
+    if not isinstance(policy, dict):
+        raise UserError(f"{folder}: no shards written by crop; {AGAIN}")
     return policy
+
+
+def open_shard(path: Path) -> pq.ParquetFile:
+    """The shard, its pages held against their checksums, to be read within `readable_parquet`. Errors: UserError for any other file."""
+    with readable_parquet(path, AGAIN):
+        file = pq.ParquetFile(path, page_checksum_verification=True)
+        if not file.schema_arrow.equals(FACES.schema):
+            raise UserError(f"{path}: not the table '{FACES.title}'; {AGAIN}")
+        return file

@@ -70,10 +70,18 @@ class Region:
         return Region(grid * round(left / grid) + width / 2, grid * round(top / grid) + height / 2, width, height)
 
 
+def can_align(dimensions: tuple[int, int], landmarks: Points | None, policy: CropPolicy) -> bool:
+    """Whether the face is to be aligned and its landmarks, all within a photograph's side of the photograph, can be trusted to."""
+    if landmarks is None or not policy.align:
+        return False
+    longest = max(dimensions)
+    return bool((landmarks >= -longest).all() and (landmarks <= 2 * longest).all())
+
+
 def face_region(dimensions: tuple[int, int], box: Box | None, landmarks: Points | None, policy: CropPolicy) -> Region:
     """The part of a photograph of these dimensions that the policy cuts for this box and these landmarks."""
     width, height = dimensions
-    if landmarks is not None and policy.align:
+    if landmarks is not None and can_align(dimensions, landmarks, policy):
         return _grown(_aligned_region(landmarks), policy)
     if box is None:
         region = Region(width / 2, height / 2, width, height)

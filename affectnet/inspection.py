@@ -1,16 +1,16 @@
 """What one file of a download is: its hash, its format, and whether it decodes whole. One read a file."""
 
 import hashlib
-import io
+import os
 import warnings
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 from PIL import Image
 
-from affectnet.photograph import decode_plain, plain_jpeg, shrink_within, upright
+from affectnet.photograph import decode_plain, open_image, plain_jpeg, shrink_within, upright
 
 SUFFIX_FORMATS = {
     ".jpg": "JPEG",
@@ -28,6 +28,11 @@ MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0
 
 MOST_PIXELS = 64_000_000
 """Photographs of more pixels are refused: decoded they would take 200 MB and more."""
+
+MOST_BYTES = 256 << 20
+"""Files of more bytes are no photographs: MOST_PIXELS take no more in four bytes each, uncompressed."""
+
+PIECE = 1 << 20
 
 HASH_PX = 64
 """JPEG is decoded at 1/2, 1/4 or 1/8 as long as it stays this large: the difference hash needs no more, and a cut is still seen."""
@@ -57,16 +62,29 @@ class Inspected:
 def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:
     """Reads the file once; `kind` image decodes it. Never raises for what the file holds."""
     try:
-        content = path.read_bytes()
+        with path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if kind != "image" or length > MOST_BYTES:
+                return _unopened(file, "unreadable" if kind == "image" else "ok", md5)
+            content = file.read()
     except OSError:
         return Inspected(0, None, None, "unreadable")
     sha256 = hashlib.sha256(content).digest()
     digest = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
     if not content:
         return Inspected(0, sha256, digest, "empty")
-    if kind != "image":
-        return Inspected(len(content), sha256, digest, "ok")
     return _inspect_image(content, path.suffix.lower(), sha256, digest)
+
+
+def _unopened(file: BinaryIO, status: str, md5: bool) -> Inspected:
+    """A file that is no photograph, or too large for one: hashed piece by piece, since an archive may be larger than memory."""
+    sha256, digest, length = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
+    while piece := file.read(PIECE):
+        length += len(piece)
+        sha256.update(piece)
+        if md5:
+            digest.update(piece)
+    return Inspected(length, sha256.digest(), digest.digest() if md5 else None, status if length else "empty")
 
 
 def _inspect_image(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) -> Inspected:
@@ -89,7 +107,7 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         try:
-            image = Image.open(io.BytesIO(content))
+            image = open_image(content)
         except Image.DecompressionBombError:
             return Inspected(count, sha256, md5, "unreadable")
         except Exception:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short

@@ -6,11 +6,17 @@ from typing import Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml.events import AliasEvent
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, brief
 
 PARAMS_FILE = Path("params.yaml")
+LARGEST = 1 << 20
+"""Bytes of a document at most."""
+
+MOST_ALIASES = 32
+"""In a document: with more, aliases of aliases can stand for more values than memory holds."""
+
 AnySection = TypeVar("AnySection", bound="Section")
 
 
@@ -33,13 +39,20 @@ class Runtime(Section):
 def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """The YAML document as plain Python values, read as DVC reads it (YAML 1.2: `1e-3` is a number).
 
-    Errors: UserError when the file is missing, is no UTF-8, no YAML or no mapping.
+    Errors: UserError when the file is missing, is no UTF-8, no YAML or no mapping, or larger than any of its kind.
     """
     try:
-        document = YAML(typ="safe").load(path.read_text(encoding="utf-8"))
+        if path.stat().st_size > LARGEST:
+            raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST:,}; is this the right file?")
+        text = path.read_text(encoding="utf-8")
+        if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)) > MOST_ALIASES:
+            raise UserError(f"{path}: more than {MOST_ALIASES} aliases (*name); write the values out")
+        document = YAML(typ="safe").load(text)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run from the folder that holds it") from None
-    except (YAMLError, UnicodeDecodeError, RecursionError) as error:
+    except UserError:
+        raise
+    except Exception as error:  # the constructors of YAML's types raise many kinds: each means that a value is none of its type
         raise UserError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: holds no mapping; see the shipped file")
@@ -60,7 +73,8 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     if not isinstance(own := document.get(section), dict):
         problems.append(f"{section}: the section is missing")
         own = {}
-    values, homes = dict(own), {name: f"{section}.{name}" for name in {*own, *model.model_fields}}
+    values: dict[str, Any] = {str(name): value for name, value in own.items()}  # YAML has keys that are no words, too
+    homes = {name: f"{section}.{name}" for name in {*values, *model.model_fields}}
     for name in model.model_fields:
         if name not in document or isinstance(document[name], dict):
             continue
@@ -69,7 +83,9 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
         if not isinstance(catalogue, dict):
             values[name] = chosen
         elif not isinstance(chosen, str) or chosen not in catalogue:
-            problems.append(f"{name}: no entry {chosen!r} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}")
+            problems.append(
+                f"{name}: no entry {brief(chosen)} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}"
+            )
         else:
             values[name], homes[name] = catalogue[chosen], f"{catalogue_name(name)}.{chosen}"
     return values, homes, problems
@@ -82,13 +98,15 @@ def parse(document: Mapping[str, Any], section: str, model: type[AnySection], pl
     try:
         parsed = model.model_validate(values)
     except ValidationError as error:
-        problems += [_line(homes, model, detail) for detail in error.errors() if detail["loc"][0] not in unresolved]
+        problems += [_line(section, homes, model, detail) for detail in error.errors() if not unresolved.intersection(detail["loc"][:1])]
     if problems:
         raise UserError(*(f"{place}: {problem}" for problem in problems))
     return parsed
 
 
-def _line(homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
+def _line(section: str, homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
+    if not detail["loc"]:  # of the section as a whole: a key that is no text
+        return f"{section}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {brief(detail['input'])}"
     first, *rest = detail["loc"]
     field = model.model_fields.get(first)
     if rest and field is not None and field.discriminator is not None:
@@ -98,4 +116,4 @@ def _line(homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
         return f"{name}: missing; give it a value"
     if detail["type"] == "extra_forbidden":
         return f"{name}: unknown; check the spelling"
-    return f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {detail['input']!r}"
+    return f"{name}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {brief(detail['input'])}"

@@ -1,6 +1,7 @@
 """Any photograph as an upright 8-bit grey or RGB image."""
 
 import io
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -16,7 +17,14 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as most viewers show them."""
 
 
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "ICO", "PPM")
+"""What is opened. Not everything that Pillow knows: EPS is a program, which it would have Ghostscript run."""
+
+MOST_SCANS = 500
+"""A JPEG of more scans is refused: each of them passes over the whole picture, and a small file can hold hours of them."""
+
 JPEG, START_OF_SCAN = b"\xff\xd8\xff", 0xDA
+FILL = re.compile(rb"\xff*")
 NOT_PLAIN = (b"Exif\0\0", b"MPF\0")
 """How the segments begin of a JPEG that may be stored turned, or that holds several pictures: Pillow reads those."""
 
@@ -49,12 +57,12 @@ class Photograph:
                 return decode_plain(self.content, self.dimensions, self.grey, shrink)
             except ValueError:  # stricter than Pillow, which has the last word on what is readable
                 pass
-        image = Image.open(io.BytesIO(self.content))
-        if shrink > 1:
-            image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
         try:
+            image = open_image(self.content)
+            if shrink > 1:
+                image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
             return np.asarray(upright(image))
-        except OSError as error:
+        except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
             raise UserError(f"{self.place}: no readable image: {error}") from None
 
 
@@ -69,7 +77,11 @@ def open_photograph(content: bytes, place: str) -> Photograph:
 
 def plain_jpeg(content: bytes) -> tuple[int, int, bool] | None:
     """Width, height and whether it is grey, of a JPEG that is one picture, upright, in YCbCr or grey; None for anything else."""
-    if not content.startswith(JPEG) or any(segment.startswith(NOT_PLAIN) for segment in _segments(content)):
+    if (
+        not content.startswith(JPEG)
+        or content.count(b"\xff\xda") > MOST_SCANS
+        or any(segment.startswith(NOT_PLAIN) for segment in _segments(content))
+    ):
         return None
     try:
         height, width, colours, _ = simplejpeg.decode_jpeg_header(content)
@@ -97,21 +109,28 @@ def _segments(content: bytes) -> Iterator[bytes]:
     """The first bytes of each segment of a JPEG before its picture, as far as they can be followed."""
     at = 2
     while at + 4 <= len(content) and content[at] == 0xFF and content[at + 1] != START_OF_SCAN:
-        if content[at + 1] == 0xFF:  # fill
-            at += 1
+        if content[at + 1] == 0xFF and (fill := FILL.match(content, at)):
+            at = fill.end() - 1
             continue
         yield content[at + 4 : at + 10]
         at += 2 + int.from_bytes(content[at + 2 : at + 4], "big")
 
 
+def open_image(content: bytes) -> Image.Image:
+    """Pillow's image of one of FORMATS. Errors: of many kinds, when the bytes are none."""
+    if content.startswith(JPEG) and content.count(b"\xff\xda") > MOST_SCANS:
+        raise ValueError(f"a JPEG of more than {MOST_SCANS} scans")
+    return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
 def _by_pillow(content: bytes, place: str) -> Photograph:
     try:
-        image = Image.open(io.BytesIO(content))
+        image = open_image(content)
+        turn = image.getexif().get(EXIF_ORIENTATION, 1)
     except UnidentifiedImageError:
-        raise UserError(f"{place}: no readable image: not in a format that Pillow knows") from None
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
+        raise UserError(f"{place}: no readable image: in none of the formats {', '.join(FORMATS)}") from None
+    except Exception as error:  # a parser that stumbles over broken bytes raises what it likes
         raise UserError(f"{place}: no readable image: {error}") from None
-    turn = image.getexif().get(EXIF_ORIENTATION, 1)
     width, height = image.size
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
     dimensions = (height, width) if turn in {5, 6, 7, 8} else (width, height)
@@ -132,8 +151,10 @@ def upright(image: Image.Image) -> Image.Image:
     if turned.mode in {"RGB", "L"}:
         return turned
     if turned.mode.startswith("I"):
-        values = np.asarray(turned).astype(np.float64)
-        return Image.fromarray(np.clip(np.rint(values / 257), 0, 255).astype(np.uint8))
+        values = np.clip(np.asarray(turned), 0, 65535).astype(np.uint32)
+        values += 128  # whole numbers and in place: as floating point a large photograph would take 2 GB
+        values //= 257
+        return Image.fromarray(values.astype(np.uint8))
     if turned.mode == "F":
         raise UserError("image: floating-point pixels have no stated range; convert the file to 8 or 16 bit")
     if turned.has_transparency_data:

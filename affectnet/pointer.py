@@ -1,12 +1,14 @@
 """data/raw/source.json: which download this is and where it lies. `acquire` writes it; `verify`, `clean` and `crop` read it."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from affectnet.atomic import write_json
-from affectnet.errors import UserError
+from affectnet.errors import UserError, one_line
 
 POINTER = "source.json"
 
@@ -21,12 +23,14 @@ class Pointer:
     checksums: a sha256sum or md5sum list, or None.
     """
 
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
     layout: str
     root: str
     classes: Mapping[str, str] = field(default_factory=dict)
     splits: Mapping[str, str] = field(default_factory=dict)
-    lists: str = "manual"
-    expected: Mapping[str, int] = field(default_factory=dict)
+    lists: Literal["manual", "automatic", "both"] = "manual"
+    expected: Mapping[Literal["training", "validation"], int] = field(default_factory=dict)
     checksums: str | None = None
 
     def write(self, folder: Path) -> None:
@@ -37,12 +41,17 @@ class Pointer:
         """The pointer in the folder, its root made absolute. Errors: UserError when it or its root is not there."""
         path = folder / POINTER
         try:
-            pointer = cls(**json.loads(path.read_text(encoding="utf-8")))
+            pointer = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
         except FileNotFoundError:
             raise UserError(f"{path}: not there; run `dvc repro acquire`") from None
-        except (ValueError, TypeError) as error:
-            raise UserError(f"{path}: not written by acquire ({error}); run `dvc repro -f acquire`") from None
-        root = (folder / pointer.root).resolve()
-        if not root.is_dir():
-            raise UserError(f"{path}: root {root} is not a folder; is the disk mounted?")
+        except (ValidationError, OSError) as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise UserError(f"{path}: not written by acquire ({said}); run `dvc repro -f acquire`") from None
+        try:
+            root = (folder / pointer.root).resolve()
+            there = root.is_dir()
+        except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, a link to itself
+            root, there = Path(pointer.root), False
+        if not there:
+            raise UserError(f"{path}: root {one_line(str(root))} is not a folder; is the disk mounted?")
         return cls(**{**asdict(pointer), "root": str(root)})

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,6 +14,23 @@ from numpy.typing import NDArray
 
 from affectnet.atomic import replacing
 from affectnet.errors import UserError
+
+BUFFER = 1 << 20
+"""Bytes of a column that are read at a time."""
+
+PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+"""How tables are written: a bit that a disk has turned is found when its page is read."""
+
+
+@contextmanager
+def readable_parquet(path: Path, remedy: str = "run `dvc repro`") -> Iterator[None]:
+    """The block reads from this file. Errors: UserError in place of whatever Arrow raises over a file that is missing or broken."""
+    try:
+        yield
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; {remedy}") from None
+    except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        raise UserError(f"{path}: no readable Parquet: {error}; {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -73,21 +91,48 @@ class Contract:
     @contextmanager
     def writer(self, path: Path) -> Iterator["CheckedWriter"]:
         """For tables larger than memory: each piece written is cast and checked; the file appears when the block ends."""
-        with replacing(path) as temporary, pq.ParquetWriter(temporary, self.schema, compression="zstd") as writer:
+        with replacing(path) as temporary, pq.ParquetWriter(temporary, self.schema, **PARQUET) as writer:
             yield CheckedWriter(self, writer)
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """The table, or only the named columns. Errors: UserError when the file is missing or not of this contract."""
-        try:
-            found = pq.read_schema(path)
-            lacking = [column.name for column in self.columns if column.name not in found.names]
-            if not lacking:
-                return pq.read_table(path, columns=list(columns or self.schema.names))
-        except FileNotFoundError:
-            raise UserError(f"{path}: not there; run `dvc repro`") from None
-        except pa.ArrowException as error:
-            raise UserError(f"{path}: no readable Parquet: {error}; run `dvc repro`") from None
-        raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(lacking)} are missing; run `dvc repro`")
+        with self._opened(path) as file, readable_parquet(path):
+            return self._vouched(path, file.read(list(columns or self.schema.names), use_threads=True))
+
+    def pieces(self, path: Path, rows: int) -> Iterator[pa.RecordBatch]:
+        """The table, so many rows at a time, never all of it in memory. Errors: as `read`."""
+        with self._opened(path) as file:
+            batches = file.iter_batches(rows, columns=self.schema.names)
+            while True:
+                with readable_parquet(path):
+                    if (batch := next(batches, None)) is None:
+                        return
+                    self._vouched(path, pa.Table.from_batches([batch]))
+                yield batch
+
+    @contextmanager
+    def _opened(self, path: Path) -> Iterator[pq.ParquetFile]:
+        """Errors: UserError when the columns or their types are not those of the contract."""
+        with readable_parquet(path):
+            file = pq.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
+        with file:
+            with readable_parquet(path):
+                found = file.schema_arrow
+                types = {name: found.field(name).type for name in found.names}
+            lacking = [column.name for column in self.columns if column.name not in types]
+            if lacking:
+                raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(lacking)} are missing; run `dvc repro`")
+            other = [f"{c.name} ({types[c.name]} for {c.type})" for c in self.columns if not types[c.name].equals(c.type)]
+            if other:
+                raise UserError(f"{path}: not the table '{self.title}', columns of another type: {', '.join(other)}; run `dvc repro`")
+            yield file
+
+    def _vouched(self, path: Path, table: pa.Table) -> pa.Table:
+        """The table, if its values are within the contract."""
+        found = [line for column in self.columns if column.name in table.column_names for line in column.violations(table[column.name])]
+        if found:
+            raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(found)}; run `dvc repro`")
+        return table
 
     def markdown(self) -> str:
         """The contract as a Markdown table, as it stands in docs/data.md."""

@@ -81,11 +81,11 @@ def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusP
     root = Path(dataset.root)
     if not root.is_absolute():
         raise UserError(f"{place}.root: {root} is not absolute; experiments run in folders of their own")
-    if not root.is_dir() or not os.access(root, os.R_OK | os.X_OK):
+    if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):  # noqa: PTH112 (Path raises for a name that is too long)
         raise UserError(f"{place}.root: {root} is not a folder that can be read")
     if dataset.checksums is not None and not Path(dataset.checksums).is_absolute():
         raise UserError(f"{place}.checksums: {dataset.checksums} is not absolute")
-    if dataset.checksums is not None and not Path(dataset.checksums).is_file():
+    if dataset.checksums is not None and not os.path.isfile(dataset.checksums):  # noqa: PTH113
         raise UserError(f"{place}.checksums: {dataset.checksums} is not there")
     classes = {name: value for name, value in dataset.classes.items() if value} if isinstance(dataset, FolderParams) else {}
     splits = {name: value for name, value in dataset.splits.items() if value} if isinstance(dataset, FolderParams) else {}
@@ -96,7 +96,7 @@ def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusP
         classes,
         splits,
         lists,
-        {str(split): count for split, count in (dataset.expected or {}).items()},
+        dataset.expected or {},
         dataset.checksums,
     )
 

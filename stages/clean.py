@@ -1,6 +1,5 @@
 """Reads the annotations of any layout, rejects what breaks a rule with its reason, and cuts the splits."""
 
-import hashlib
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -14,6 +13,7 @@ from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.atomic import write_json
+from affectnet.checksums import file_sha256
 from affectnet.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
 from affectnet.emonet import contradicts
 from affectnet.errors import UserError, first_few
@@ -25,9 +25,10 @@ from affectnet.params import Section
 from affectnet.pointer import Pointer
 from affectnet.progress import progress
 from affectnet.sources import open_source
-from affectnet.sources.source import Source
+from affectnet.sources.source import ROWS, Source
 from affectnet.splits import validation_faces
 from affectnet.tables import take_rows
+from affectnet.walk import readable
 
 Mask = NDArray[np.bool_]
 PIECE = 1 << 14
@@ -91,7 +92,7 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     source = open_source(Pointer.read(raw))
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
     _unchanged(source, files)
-    rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch"))), files)
+    rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
     _reject_unusable(rows, params)
     _reject_contradictions(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
@@ -113,18 +114,13 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
 def _unchanged(source: Source, files: pa.Table) -> None:
     """Errors: UserError when an annotation file is not the one that verify hashed."""
     paths = source.annotation_files()
-    place = pc.index_in(pa.array(paths, pa.string()), files["path"]).to_pylist()
+    place = pc.index_in(pa.array(map(readable, paths), pa.string()), files["path"]).to_pylist()
     known = [None if at is None else files["sha256"][at].as_py() for at in place]
-    changed = [path for path, digest in zip(paths, known, strict=True) if digest != _sha256(source.root / path)]
+    changed = [path for path, digest in zip(paths, known, strict=True) if digest != file_sha256(source.root / path)]
     if changed:
         raise UserError(
             f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; run `dvc repro -f verify`"
         )
-
-
-def _sha256(path: Path) -> bytes:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").digest()
 
 
 def _reject_unusable(rows: Rows, params: CleanParams) -> None:

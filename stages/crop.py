@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.parquet as pq
 from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS
@@ -28,9 +27,6 @@ from affectnet.launch import launch
 from affectnet.params import Runtime
 from affectnet.pointer import Pointer
 from affectnet.progress import progress
-
-BUFFER = 1 << 20
-"""Bytes of a column that are read from the annotations at a time."""
 
 
 class CropParams(CropPolicy):
@@ -100,14 +96,13 @@ def _hashes(images: pa.ChunkedArray, inventory: pa.Table) -> pa.Array:
 def _chunks(annotations: Path, hashes: pa.Array, groups: Sequence[int]) -> Iterator[pa.Table]:
     """The annotations of one row group of faces at a time, with the hashes; no more of the landmarks is in memory."""
     first, rest = 0, ANNOTATIONS.schema.empty_table()
-    with pq.ParquetFile(annotations, buffer_size=BUFFER) as file:
-        batches = file.iter_batches(ROWS_PER_GROUP, columns=ANNOTATIONS.schema.names)
-        for count in groups:
-            while len(rest) < count:
-                rest = pa.concat_tables([rest, pa.Table.from_batches([next(batches)])])
-            positions = pa.array(range(count))  # a slice would be pickled with all that it is a slice of
-            yield rest.take(positions).append_column("sha256", hashes.take(pc.add(positions, first))).combine_chunks()
-            first, rest = first + count, rest.slice(count)
+    batches = ANNOTATIONS.pieces(annotations, ROWS_PER_GROUP)
+    for count in groups:
+        while len(rest) < count:
+            rest = pa.concat_tables([rest, pa.Table.from_batches([next(batches)])])
+        positions = pa.array(range(count))  # a slice would be pickled with all that it is a slice of
+        yield rest.take(positions).append_column("sha256", hashes.take(pc.add(positions, first))).combine_chunks()
+        first, rest = first + count, rest.slice(count)
 
 
 def _cut_chunk(root: Path, policy: CropPolicy, rows: pa.Table) -> tuple[pa.Table, int, int]:

@@ -5,11 +5,10 @@ import math
 import os
 import re
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial, reduce
 from itertools import islice
 from pathlib import Path
-from stat import S_ISREG
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -30,6 +29,7 @@ from affectnet.progress import progress
 from affectnet.scratch import scratch
 from affectnet.sources import open_source
 from affectnet.sources.source import IMAGE_SUFFIXES, Source
+from affectnet.walk import files_below, readable
 
 CHUNK = 64
 PIECE = 8192
@@ -57,6 +57,7 @@ class VerifyParams(Section):
     """Section `verify`."""
 
     tolerance: float = Field(ge=0, le=1)
+    follow_links: bool
 
 
 class Listed(NamedTuple):
@@ -69,14 +70,16 @@ class Listed(NamedTuple):
 def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, metrics: Path) -> str:
     """Writes the inventory and the counts, then fails if more than the tolerance is wrong; returns the summary line."""
     pointer = Pointer.read(raw)
-    source, root = open_source(pointer), Path(pointer.root)
+    root = Path(pointer.root)
+    seen = _walk(root, params.follow_links)  # before the lists are read: one of them may be a link, too
+    source = open_source(pointer)
     listed = _listed(source)
     checksums = read_checksums(Path(pointer.checksums)) if pointer.checksums else CHECKSUMS.empty_table()
     md5 = bool(pc.any(pc.equal(pc.binary_length(checksums["digest"]), 16)).as_py())
-    found = _inspect(root, _with_kinds(_walk(root), listed.images, source.annotation_files()), md5, runtime)
+    found = _inspect(root, _with_kinds(seen, listed.images, source.annotation_files()), md5, runtime)
     differing = mismatched(checksums, found)
     table = _table(found, listed.images)
-    counts = _counts(table, listed, len(differing), pointer.expected)
+    counts = _counts(table, listed, len(differing), {str(split): count for split, count in pointer.expected.items()})
     INVENTORY.write(inventory, table)
     write_json(metrics, counts)
     _judge(table, counts, differing, params, inventory)
@@ -103,53 +106,22 @@ def _listed(source: Source) -> Listed:
     return Listed(images, rows)
 
 
-def _walk(root: Path) -> pa.Table:
-    """Every file below the root, sorted by path, as SEEN. Errors: UserError when a link leads out of the root."""
-    leaving: list[str] = []
-    files, pieces = _files(root, leaving), []
+def _walk(root: Path, follow_links: bool) -> pa.Table:
+    """Every file below the root, sorted by path, as SEEN. Errors: UserError when a link leads out of the root, or a folder is closed."""
+    files, pieces = files_below(root, follow_links), []
     while piece := list(islice(files, PIECE)):
         columns = zip(*piece, strict=True)
         pieces.append(pa.record_batch([pa.array(column, kind) for column, kind in zip(columns, SEEN.types, strict=True)], schema=SEEN))
-    if leaving:
-        raise UserError(
-            f"{root}: links lead out of the root, {first_few(leaving)}; put the files themselves there, or make the root their folder"
-        )
     seen = pa.Table.from_batches(pieces, SEEN)
     return seen.filter(pc.not_equal(seen["path"], POINTER)).sort_by([("path", "ascending"), ("real", "ascending")])
 
 
-def _files(root: Path, leaving: list[str]) -> Iterator[tuple[str, bytes | None, int, int]]:
-    """Each file below the root, as a row of SEEN, for one stat; links that lead out of the root go to `leaving`."""
-    folders, below = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
-    while folders:
-        try:
-            entries = os.scandir(folders.pop())
-        except OSError:
-            continue
-        with entries:
-            for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                elif entry.is_symlink() and not Path(os.path.realpath(entry.path)).is_relative_to(root):
-                    leaving.append(entry.path)
-                elif (stat := _stat(entry)) is not None and S_ISREG(stat.st_mode):
-                    name = entry.path[below:]
-                    path = name.encode("utf-8", "backslashreplace").decode()
-                    yield path, None if path == name else os.fsencode(name), stat.st_size, stat.st_mtime_ns
-
-
-def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """None for a link to nothing, or a file that has just gone."""
-    try:
-        return entry.stat()
-    except OSError:
-        return None
-
-
 def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) -> pa.Table:
-    image = pc.or_(pc.is_in(seen["path"], images), pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True))
-    annotation = pc.is_in(seen["path"], pa.array(annotations, pa.string()))
-    return seen.append_column("kind", pc.if_else(annotation, "annotation", pc.if_else(image, "image", "other"))).combine_chunks()
+    """A file that a list names is an image, whatever else it seems: a list that names itself has a row without a photograph."""
+    image = pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True)
+    annotation = pc.is_in(seen["path"], pa.array(map(readable, annotations), pa.string()))
+    kind = pc.if_else(pc.is_in(seen["path"], images), "image", pc.if_else(annotation, "annotation", pc.if_else(image, "image", "other")))
+    return seen.append_column("kind", kind).combine_chunks()
 
 
 def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Table:
@@ -179,7 +151,10 @@ def _inspect_chunk(root: Path, md5: bool, files: pa.Table) -> pa.RecordBatch:
     found = []
     for file in files.to_pylist():
         name = file["path"] if file["real"] is None else os.fsdecode(file["real"])
-        found.append({**file, **inspect_file(root / name, file["kind"], md5).row()})
+        inspected = inspect_file(root / name, file["kind"], md5).row()
+        if file["real"] is not None and file["kind"] == "image" and inspected["status"] == "ok":
+            inspected["status"] = "unreadable"  # no table can name it, so that crop could not open it
+        found.append({**file, **inspected})
     return pa.RecordBatch.from_pylist(found, schema=INSPECTED)
 
 
@@ -189,8 +164,8 @@ class Memory:
     def __init__(self, root: Path) -> None:
         self.path = scratch("verify") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.parquet"
         try:
-            self.table = pq.read_table(self.path, schema=INSPECTED)
-        except (pa.ArrowException, OSError):
+            self.table = pq.read_table(self.path, schema=INSPECTED, page_checksum_verification=True)
+        except (pa.ArrowException, OSError, ValueError):
             self.table = INSPECTED.empty_table()
 
     def recall(self, seen: pa.Table, md5: bool) -> tuple[pa.Table, pa.Table]:
@@ -202,7 +177,7 @@ class Memory:
 
     def remember(self, found: pa.Table) -> None:
         with replacing(self.path) as temporary:
-            pq.write_table(found, temporary)
+            pq.write_table(found, temporary, write_page_checksum=True)
 
 
 def _table(found: pa.Table, images: pa.Array) -> pa.Table:

@@ -165,3 +165,26 @@ def test_the_shipped_policy_is_a_policy() -> None:
     section = dict(read_document()["crop"])
     assert section.pop("rows_per_shard") > 0 and len(EXPRESSIONS) == 8
     assert parse({"crop": section}, "crop", CropPolicy).image_px == 224
+
+
+def test_landmarks_far_from_the_photograph_align_nothing() -> None:
+    near = np.tile(np.array([[40, 40]], np.float32), (68, 1))
+    near[42:48], near[48:] = (80, 50), (60, 90)
+    expected = cut(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
+    assert cut(photograph(ramp()), (30, 20, 94, 84), near, policy(align=True), "x").aligned
+    for far in (1e29, -1e29, 5000.0):
+        crop = cut(photograph(ramp()), (30, 20, 94, 84), np.where(near > 80, np.float32(far), near), policy(align=True), "x")
+        assert not crop.aligned and crop.content == expected.content
+
+
+@pytest.mark.parametrize("padding", ["edge", "mean"])
+def test_a_strip_becomes_a_square_without_the_memory_of_one(padding: str) -> None:
+    """60,000 px squared are 3.6 GB; the strip is thinned first, and its colour stays."""
+    crop = cut(photograph(np.full((200, 60_000), 77, np.uint8)), None, None, policy(padding=padding), "x")
+    assert (crop.width, crop.height) == (64, 64) and set(pixels(crop.content).ravel().tolist()) == {77}
+
+
+def test_a_strip_that_is_thinned_keeps_its_places() -> None:
+    strip = np.repeat(np.arange(200, dtype=np.uint8)[None], 40, axis=0).repeat(300, axis=1)
+    crop = pixels(cut(photograph(strip), None, None, policy(square=False), "x").content)
+    assert crop.shape == (1, 64) and np.abs(crop[0].astype(float) - (np.arange(64) * 200 / 64 + 1)).max() < 2

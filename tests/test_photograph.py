@@ -62,7 +62,9 @@ def test_floating_point_pixels_have_no_range_and_are_refused() -> None:
         stored(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF").pixels()
 
 
-@pytest.mark.parametrize("content", [b"", b"<html>", b"\xff\xd8\xff"])
+@pytest.mark.parametrize(
+    "content", [b"", b"<html>", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n"]
+)
 def test_bytes_that_are_no_image_are_one_line(content: bytes) -> None:
     with pytest.raises(UserError, match=r"here\.jpg: no readable image"):
         open_photograph(content, "here.jpg")

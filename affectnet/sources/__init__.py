@@ -17,7 +17,10 @@ LAYOUTS: dict[str, type[Source]] = {
 
 
 def open_source(pointer: Pointer) -> Source:
-    """The reader of the pointer's layout, its lists found. Errors: UserError when they are not there."""
+    """The reader of the pointer's layout, its lists found, not read. Errors: UserError when they are not there."""
     if pointer.layout not in LAYOUTS:
         raise UserError(f"source.json: no layout {pointer.layout!r}; known are {', '.join(LAYOUTS)}")
-    return LAYOUTS[pointer.layout](pointer)
+    try:
+        return LAYOUTS[pointer.layout](pointer)
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user the right to, or take it out") from None

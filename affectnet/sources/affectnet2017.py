@@ -1,5 +1,6 @@
 """AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
 
+import codecs
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -16,7 +17,8 @@ from affectnet.annotations import LANDMARKS
 from affectnet.errors import UserError, first_few
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
-from affectnet.sources.source import Source, batch, numbers
+from affectnet.sources.source import LARGEST, Source, batch, numbers
+from affectnet.walk import folders_below, readable
 
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal")
 """The order of the columns where a list has no header, as validation.csv was shipped."""
@@ -26,6 +28,10 @@ LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test
 
 BLOCK = 4 << 20
 """Bytes of a list parsed at a time, about 4,000 rows with landmarks: longest line allowed, too."""
+
+
+LONGEST = 1 << 13
+"""Characters kept of a line that has another number of cells: more than any file name has."""
 
 
 @dataclass(frozen=True)
@@ -52,10 +58,14 @@ class AffectNet2017(Source):
         doubled = [path for name in sorted(wanted) for path in found[name] if len(found[name]) > 1]
         if doubled:
             raise UserError(f"{self.root}: a list is there more than once: {first_few(doubled, 4)}; leave one of each")
-        self.lists = [_sniff(found[name][0], *LISTS[name]) for name in LISTS if name in wanted]
+        self._files = {found[name][0]: LISTS[name] for name in LISTS if name in wanted}
+
+    @cached_property
+    def lists(self) -> list[AnnotationList]:
+        return [_sniff(path, *about) for path, about in self._files.items()]
 
     def annotation_files(self) -> list[str]:
-        return [self._below(listing.path) for listing in self.lists]
+        return [self._below(path) for path in self._files]
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for listing in self.lists:
@@ -92,7 +102,7 @@ class AffectNet2017(Source):
         return batch(
             len(table),
             image=self._paths(listing, table),
-            list=self._below(listing.path),
+            list=readable(self._below(listing.path)),
             row=pa.array(numbered),
             split=listing.split,
             left=x,
@@ -113,7 +123,7 @@ class AffectNet2017(Source):
             texts = list(invalid.values())
             images = pa.array([text.split(",")[0] for text in texts], pa.string())
             columns = {"image": self._prefixed(listing, images), "row": list(invalid), "detail": [text[:120] for text in texts]}
-            yield batch(len(texts), list=self._below(listing.path), split=listing.split, fault="malformed", **columns)
+            yield batch(len(texts), list=readable(self._below(listing.path)), split=listing.split, fault="malformed", **columns)
 
     def _paths(self, listing: AnnotationList, table: pa.Table) -> pa.Array:
         return self._prefixed(listing, table["subDirectory_filePath"].combine_chunks())
@@ -130,13 +140,13 @@ class AffectNet2017(Source):
         found = {}
         for listing in self.lists:
             names = list(islice(filter(None, plain_paths(_first_cells(listing, COLUMNS[0])).to_pylist()), 200))
-            held = {folder: sum((folder / name).is_file() for name in names if "\0" not in name) for folder in self._image_folders}
+            held = {folder: sum(os.path.isfile(folder / name) for name in names) for folder in self._image_folders}  # noqa: PTH113
             best = max(held, key=lambda folder: (held[folder], str(folder)), default=None)
             if best is None or not held[best]:
                 raise UserError(
                     f"{listing.path}: none of its first {len(names)} images is below {self.root}; unpack the image folders there"
                 )
-            found[listing.path] = f"{self._below(best)}/" if best != self.root else ""
+            found[listing.path] = readable(f"{self._below(best)}/") if best != self.root else ""
         return found
 
     def _below(self, path: Path) -> str:
@@ -164,7 +174,7 @@ def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
     except pa.ArrowInvalid:
         values = numbers(flat, pa.float32())
     points = values.to_numpy(zero_copy_only=False).reshape(-1, 136)
-    good = np.isfinite(points).all(1)
+    good = (np.abs(points) < LARGEST).all(1)  # false for NaN
     valid = whole.to_numpy(zero_copy_only=False).copy()
     valid[valid] = good
     positions = np.where(valid, np.cumsum(valid) - 1, -1)
@@ -177,13 +187,13 @@ def _search(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
     """The lists by their lower-case names, and the folders that have numbered sub-folders; numbered folders are not entered."""
     lists: dict[str, list[Path]] = {}
     image_folders = [root]
-    for folder, below, files in os.walk(root):
+    for folder, below, files in folders_below(root):
         if any(name.isdecimal() for name in below):
-            image_folders.append(Path(folder))
-        below[:] = sorted(name for name in below if not name.isdecimal())
-        for name in sorted(files):
-            if name.lower() in LISTS:
-                lists.setdefault(name.lower(), []).append(Path(folder) / name)
+            image_folders.append(folder)
+        below[:] = [name for name in below if not name.isdecimal()]
+        for name in files:
+            if name.lower() in LISTS and (folder / name).is_file():
+                lists.setdefault(name.lower(), []).append(folder / name)
     return lists, image_folders
 
 
@@ -192,6 +202,11 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
     try:
         with path.open("rb") as file:
             first = file.readline(1 << 20).decode("utf-8-sig").strip()
+            file.seek(0)
+            decoder = codecs.getincrementaldecoder("utf-8")()
+            while piece := file.read(BLOCK):  # Arrow would lose a line that has another number of cells and is no UTF-8
+                decoder.decode(piece)
+            decoder.decode(b"", final=True)
     except (UnicodeDecodeError, OSError) as error:
         raise UserError(f"{path}: no readable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]
@@ -200,6 +215,9 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
         lacking = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
         if lacking:
             raise UserError(f"{path}: column {', '.join(lacking)} is missing; its header has {', '.join(cells[:20])}")
+        doubled = [name for name in COLUMNS if [cell.lower() for cell in cells].count(name.lower()) > 1]
+        if doubled:
+            raise UserError(f"{path}: column {', '.join(doubled)} is there more than once; leave the one that counts")
         return AnnotationList(path, kind, split, tuple(names.get(cell.lower(), cell) for cell in cells), header=True)
     if len(cells) == len(COLUMNS) and "." in cells[0]:
         return AnnotationList(path, kind, split, COLUMNS, header=False)
@@ -217,7 +235,7 @@ def _stream(listing: AnnotationList, columns: Sequence[str], invalid: dict[int, 
 
     def set_aside(row: pyarrow.csv.InvalidRow) -> str:
         if invalid is not None:
-            invalid[(row.number or 0) - header] = row.text
+            invalid[(row.number or 0) - header] = row.text[:LONGEST]
         return "skip"
 
     try:
@@ -239,7 +257,7 @@ def _first_cells(listing: AnnotationList, column: str) -> pa.Array:
     """The cells of a column in the first thousand lines that have it."""
     position = listing.columns.index(column)
     with listing.path.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = [line.split(",") for line in islice(file, int(listing.header), 1000 + listing.header)]
+        lines = [line.split(",") for line in file.read(BLOCK).split("\n")[int(listing.header) : 1000 + listing.header]]
     return pa.array([cells[position] for cells in lines if position < len(cells)], pa.string())
 
 

@@ -1,6 +1,7 @@
 """AffectNet 2021 (eight labels): 224×224 images, and one npy file an image and kind of annotation."""
 
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 from affectnet.sources.per_image import Annotation, PerImage, checked
 
 KINDS = ("exp", "val", "aro", "lnd")
-_FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy")
+_FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy", re.DOTALL)
 LARGEST = 64 << 10
 """Bytes of an npy file at most: 136 numbers as wide strings are 17 kB."""
 
@@ -26,16 +27,27 @@ class AffectNet2021(PerImage):
         return match[1] if match else None
 
     def read(self, files: tuple[Path, ...]) -> Annotation:
-        values: dict[str, NDArray[Any]] = {}
+        values: dict[str, Any] = {}
         for file in files:
+            kind = file.stem[-3:]
             try:
-                if file.stat().st_size > LARGEST:
-                    raise ValueError("too large")
-                values[file.stem[-3:]] = np.load(file, allow_pickle=False)
+                values[kind] = _array(file) if kind == "lnd" else _array(file).item()
             except Exception as error:  # numpy's header parser raises many kinds: each means that the file is no annotation
                 return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         missing = [kind for kind in KINDS[:3] if kind not in values]
         if missing:
             return Annotation(fault="malformed", detail=f"no {', '.join(missing)}")
-        expression, valence, arousal = (values[kind].item() if values[kind].size == 1 else None for kind in KINDS[:3])
-        return checked(expression, valence, arousal, values.get("lnd"))
+        return checked(values["exp"], values["val"], values["aro"], values.get("lnd"))
+
+
+def _array(file: Path) -> NDArray[Any]:
+    """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
+    if file.stat().st_size > LARGEST:
+        raise ValueError("too large")
+    with file.open("rb") as opened:
+        array: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
+    if array.dtype.kind not in "iufUS":
+        raise TypeError(array.dtype)
+    if array.dtype.kind == "U" and (np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4") > sys.maxunicode).any():
+        raise ValueError("letters that are none")  # numpy makes a string of them that breaks whatever reads it
+    return array

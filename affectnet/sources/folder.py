@@ -10,6 +10,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, SPLITS
 from affectnet.pointer import Pointer
 from affectnet.sources.source import IMAGE_SUFFIXES, Source, batch
+from affectnet.walk import readable
 
 
 class Folder(Source):
@@ -47,13 +48,13 @@ class Folder(Source):
     def rows(self) -> Iterator[pa.RecordBatch]:
         for folder, split, code in self.folders:
             names = self._names(folder)
-            below = folder.relative_to(self.root).as_posix()
+            below = readable(folder.relative_to(self.root).as_posix())
             yield batch(len(names), image=names, list=below, row=list(range(1, len(names) + 1)), split=split, expression=code)
 
     def _names(self, folder: Path) -> list[str]:
         below = folder.relative_to(self.root).as_posix()
         names = (entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
-        return sorted(f"{below}/{name}".encode("utf-8", "backslashreplace").decode() for name in names)
+        return sorted(readable(f"{below}/{name}") for name in names)
 
     def _class_folders(self) -> list[tuple[Path, str, int]]:
         """(folder, split, expression code), by name. Folders that no map names are all told at once."""

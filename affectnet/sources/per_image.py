@@ -1,24 +1,33 @@
 """What the layouts with one annotation file an image share: a train_set and a val_set, each with images/ and annotations/."""
 
 import os
+import re
 from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from numbers import Real
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, brief
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
-from affectnet.sources.source import IMAGE_SUFFIXES, Source, batch, landmark_lists
+from affectnet.sources.source import IMAGE_SUFFIXES, LARGEST, Source, batch, landmark_lists
+from affectnet.walk import folders_below, readable
 
 SETS = {"train_set": "train", "val_set": "test", "validation_set": "test"}
 """Folder → our split: the official validation set is our test."""
 
 ROWS_A_BATCH = 4096
+
+NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
+"""A number as text: decimal, in ASCII digits, as in the lists of 2017."""
+
+DETAIL = 120
+"""Characters at most of what is said about a fault."""
 
 
 @dataclass
@@ -73,7 +82,7 @@ class PerImage(Source):
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for part in self.sets:
-            yield part.split, pa.array([f"{part.folder}/images/{name}" for name in part.images], pa.string())
+            yield part.split, pa.array([readable(f"{part.folder}/images/{name}") for name in part.images], pa.string())
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         for part in self.sets:
@@ -82,23 +91,30 @@ class PerImage(Source):
 
     def _batch(self, part: ImageSet, chosen: range) -> pa.RecordBatch:
         folder = self.root / part.folder / "annotations"
-        read = [self.read(tuple(folder / file for file in part.annotations[row])) for row in chosen]
+        read = [self._read(tuple(folder / file for file in part.annotations[row])) for row in chosen]
         points = np.stack([np.full(136, np.nan, np.float32) if a.landmarks is None else a.landmarks for a in read])
         return batch(
             len(read),
-            image=[f"{part.folder}/images/{part.images[row]}" for row in chosen],
-            list=f"{part.folder}/annotations",
+            image=[readable(f"{part.folder}/images/{part.images[row]}") for row in chosen],
+            list=readable(f"{part.folder}/annotations"),
             row=[row + 1 for row in chosen],
             split=part.split,
             landmarks=landmark_lists(points, np.array([a.landmarks is not None for a in read])),
             **{name: [getattr(a, name) for a in read] for name in ("expression", "valence", "arousal", "fault", "detail")},
         )
 
+    def _read(self, files: tuple[Path, ...]) -> Annotation:
+        """What is no file (a folder, a pipe that would never end) is no annotation, and is not opened."""
+        none = [file.name for file in files if not file.is_file()]
+        found = Annotation(fault="malformed", detail=f"{none[0]}: no file") if none else self.read(files)
+        found.detail = None if found.detail is None else readable(found.detail)[:DETAIL]
+        return found
+
     def _set_folders(self) -> list[Path]:
         found = []
-        for folder, below, _ in os.walk(self.root):
-            found += [Path(folder) / name for name in sorted(below) if name.lower() in SETS and self.accepts(Path(folder) / name)]
-            below[:] = sorted(name for name in below if name.lower() not in {*SETS, "images", "annotations"})
+        for folder, below, _ in folders_below(self.root):
+            found += [folder / name for name in below if name.lower() in SETS and self.accepts(folder / name)]
+            below[:] = [name for name in below if name.lower() not in {*SETS, "images", "annotations"}]
         return [folder for folder in found if (folder / "images").is_dir() and (folder / "annotations").is_dir()]
 
     def _image_set(self, folder: Path, split: str) -> ImageSet:
@@ -106,11 +122,8 @@ class PerImage(Source):
         for entry in os.scandir(folder / "annotations"):
             if (name := self.annotated_name(entry.name)) is not None:
                 files.setdefault(name, []).append(entry.name)
-        images = {
-            Path(entry.name).stem: entry.name
-            for entry in os.scandir(folder / "images")
-            if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES
-        }
+        shown = sorted(entry.name for entry in os.scandir(folder / "images"))
+        images = {Path(name).stem: name for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES}
         names = sorted(files, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
         below = folder.relative_to(self.root).as_posix()
         return ImageSet(
@@ -124,25 +137,41 @@ class PerImage(Source):
 
 def checked(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
     """The annotation from values of any type; what is no number is a fault. Landmarks may be None."""
-    try:
-        code, v, a = float(expression), float(valence), float(arousal)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        return Annotation(fault="malformed", detail=f"{expression},{valence},{arousal}"[:120])
-    if not (code.is_integer() and abs(code) < 1000 and np.isfinite([v, a]).all() and max(abs(v), abs(a)) < 1e30):
-        return Annotation(fault="malformed", detail=f"{expression},{valence},{arousal}"[:120])
+    code, v, a = map(_number, (expression, valence, arousal))
+    if code is None or v is None or a is None or not code.is_integer() or abs(code) >= 1000:
+        return Annotation(fault="malformed", detail=",".join(map(_shown, (expression, valence, arousal))))
     found = Annotation(int(code), v, a)
     if landmarks is not None:
         found.landmarks = _points(landmarks)
         if found.landmarks is None:
-            found.fault, found.detail = "landmarks_malformed", str(landmarks)[:60]
+            found.fault, found.detail = "landmarks_malformed", _shown(landmarks)
     return found
+
+
+def _number(value: object) -> float | None:
+    """A number, or one as text; None for anything else, true and false among them."""
+    if isinstance(value, bytes):
+        value = value.decode("ascii", "replace")
+    if isinstance(value, bool) or not (isinstance(value, Real) or (isinstance(value, str) and NUMBER.fullmatch(value))):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if abs(number) < LARGEST else None
+
+
+def _shown(value: object) -> str:
+    """The value in short, however deep or long it is."""
+    return str(value) if isinstance(value, str) else brief(value)
 
 
 def _points(values: object) -> np.ndarray | None:
     """136 finite numbers as float32, from any nesting of them; None for anything else."""
+    if isinstance(values, np.ndarray) and values.size != 136:
+        return None  # a header may claim more of nothing than memory holds
     try:
         points = np.asarray(values, dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):
         return None
-    good = points.shape == (136,) and np.isfinite(points).all() and np.abs(points).max() < 1e30
-    return points.astype(np.float32) if good else None
+    return points.astype(np.float32) if points.shape == (136,) and (np.abs(points) < LARGEST).all() else None

@@ -13,6 +13,9 @@ from affectnet.pointer import Pointer
 
 IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
 
+LARGEST = 1e30
+"""Numbers of an annotation are smaller, so that what is reckoned with them in float32 stays finite."""
+
 ROWS = pa.schema(
     [
         ("image", pa.string()),  # below the root, with `/`
@@ -76,9 +79,9 @@ def numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:
     values = pc.cast(pc.if_else(plain, text, None), pa.float64())
     finite = pc.if_else(pc.is_finite(values), values, None)
     if pa.types.is_integer(kind):
-        whole = pc.and_(pc.equal(pc.floor(finite), finite), pc.less(pc.abs(finite), 2**31))
+        whole = pc.and_(pc.equal(pc.floor(finite), finite), pc.less(pc.abs(finite), 2 ** (kind.bit_width - 1)))
         return pc.cast(pc.if_else(whole, finite, None), kind)
-    return pc.cast(pc.if_else(pc.less(pc.abs(finite), 1e30), finite, None), kind)
+    return pc.cast(pc.if_else(pc.less(pc.abs(finite), LARGEST), finite, None), kind)
 
 
 def landmark_lists(values: np.ndarray, valid: np.ndarray) -> pa.Array:

@@ -2,14 +2,16 @@ import hashlib
 import json
 import os
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from chain import local
+from chain import local, metrics, run_stage
 from PIL import Image
-from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
+from trees import TREES, images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.errors import UserError
 from affectnet.inspection import inspect_file
@@ -19,10 +21,10 @@ from affectnet.sources.source import IMAGE_SUFFIXES
 from stages import verify
 
 
-def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1) -> dict[str, Any]:
+def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1, follow_links: bool = False) -> dict[str, Any]:
     """The counts of metrics/verify.json; the inventory lies beside them."""
     pointer.write(workspace / "raw")
-    params, runtime = verify.VerifyParams(tolerance=tolerance), local(workers)
+    params, runtime = verify.VerifyParams(tolerance=tolerance, follow_links=follow_links), local(workers)
     verify.run(params, runtime, workspace / "raw", inventory=workspace / "inventory.parquet", metrics=workspace / "verify.json")
     counts: dict[str, Any] = json.loads((workspace / "verify.json").read_text())
     return counts
@@ -223,8 +225,89 @@ def test_a_link_that_leads_out_of_the_root_is_refused(workspace: Path) -> None:
     pointer = tree_2017(workspace / "root")
     noise(workspace / "elsewhere.jpg", 5)
     (images_2017(workspace / "root") / "1" / "link.jpg").symlink_to(workspace / "elsewhere.jpg")
-    with pytest.raises(UserError, match="links lead out of the root, 1: "):
+    with pytest.raises(UserError, match=r"links lead out of the root, 1: .*verify.follow_links: true"):
         run(workspace, pointer)
+
+
+@pytest.mark.parametrize("layout", TREES)
+def test_linked_folders_and_files_are_read_as_their_own_where_links_are_followed(workspace: Path, layout: str) -> None:
+    pointer, elsewhere = TREES[layout](workspace / "root"), workspace / "elsewhere"
+    before = run(workspace, pointer)
+    whole = (workspace / "inventory.parquet").read_bytes()
+    elsewhere.mkdir()
+    shutil.rmtree(workspace / ".dvc")
+    files = sorted(path for path in (workspace / "root").rglob("*") if path.is_file())
+    for number, path in enumerate([files[0], files[-1]]):
+        path.symlink_to(path.rename(elsewhere / f"{number}{path.suffix}"))
+    for number, path in enumerate(sorted((workspace / "root").iterdir())):
+        path.symlink_to(path.rename(elsewhere / f"folder{number}"))
+    with pytest.raises(UserError, match="links lead out of the root"):
+        run(workspace, pointer)
+    assert run(workspace, pointer, follow_links=True) == before
+    assert (workspace / "inventory.parquet").read_bytes() == whole
+    pointer.write(workspace / "data" / "raw")
+    shutil.copy(workspace / "inventory.parquet", workspace / "data")
+    for stage in ("clean", "crop"):
+        run_stage(stage)
+    assert metrics("clean")["kept"] == before["ok"]
+
+
+def test_followed_links_in_a_circle_end_and_each_folder_is_entered_once(workspace: Path) -> None:
+    pointer, root = tree_2017(workspace / "root"), workspace / "root"
+    before = run(workspace, pointer)["files"]
+    for name in ("a", "b", "c"):
+        (workspace / "disk" / name).mkdir(parents=True)
+        noise(workspace / "disk" / name / "face.jpg", 50 + ord(name))
+    for name, target in (("a/b", "b"), ("b/a", "a"), ("a/c", "c"), ("b/c", "c"), ("c/itself", "c"), ("c/root", "../root"), ("c/all", "/")):
+        (workspace / "disk" / name).symlink_to(workspace / "disk" / target)
+    for name, place in (
+        ("up", root.parent),
+        ("root", root),
+        ("slash", Path("/")),
+        ("disk", workspace / "disk" / "a"),
+        ("z", workspace / "disk" / "b"),
+    ):
+        (root / name).symlink_to(place)
+    (root / "to_itself").symlink_to("to_itself")
+    assert run(workspace, pointer, follow_links=True)["files"] == before + 3
+    assert sorted(path for path in inventory(workspace) if "face" in path) == ["disk/c/face.jpg", "disk/face.jpg", "z/face.jpg"]
+
+
+@pytest.mark.parametrize("when", ["opened", "read"])
+def test_a_folder_that_cannot_be_read_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
+    """As any user may: chmod would not keep root out."""
+    pointer, original = tree_2017(workspace / "root"), os.scandir
+    closed = images_2017(workspace / "root") / "2"
+
+    @contextmanager
+    def broken(path: str) -> Iterator[Iterator[os.DirEntry[str]]]:
+        with original(path) as entries:
+            yield (entry if number < 2 else _raise(OSError(5, "Input/output error")) for number, entry in enumerate(entries))
+
+    def scandir(path: str = ".") -> Any:
+        if Path(path) == closed:
+            return broken(path) if when == "read" else _raise(PermissionError(13, "Permission denied"))
+        return original(path)
+
+    monkeypatch.setattr("affectnet.walk.os.scandir", scandir)
+    with pytest.raises(UserError, match=rf"folders cannot be read, 1: {closed} \((Permission denied|Input/output error)\)") as caught:
+        run(workspace, pointer)
+    assert "\n" not in str(caught.value) and not (workspace / "inventory.parquet").exists()
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads every folder")
+def test_a_folder_without_the_right_to_read_it_is_one_line(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    (closed := images_2017(workspace / "root") / "2").chmod(0)
+    try:
+        with pytest.raises(UserError, match="folders cannot be read, 1: "):
+            run(workspace, pointer)
+    finally:
+        closed.chmod(0o755)
+
+
+def _raise(error: OSError) -> Any:
+    raise error
 
 
 def test_a_photograph_of_too_many_pixels_is_unreadable_and_no_crash(workspace: Path) -> None:

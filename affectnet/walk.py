@@ -1,0 +1,99 @@
+"""The walk over a download: every file below its root for one stat, and which links it follows."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from stat import S_ISREG
+
+from affectnet.errors import UserError, first_few
+
+File = tuple[str, bytes | None, int, int]
+"""Path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes; time of change in ns."""
+
+
+def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
+    """Each folder below the root with the names of its folders and files, sorted, as os.walk gives them: through links, too.
+
+    A caller takes the names out of the first list whose folders it does not want. Whether links may lead out of the root,
+    `verify` decides, before anything there is read.
+    """
+    links = FollowedLinks(root)
+    for folder, below, files in os.walk(root, followlinks=True):
+        yield Path(folder), (names := sorted(below)), sorted(files)
+        paths = {name: Path(folder) / name for name in names}
+        below[:] = [name for name, path in paths.items() if not path.is_symlink() or links.enter(str(path))]
+
+
+class FollowedLinks:
+    """Which links to folders are followed: those to a folder outside the root that does not hold the root, each such folder once.
+
+    So every walk ends, whatever links to what. A link to a folder within the root is none: its files are there by their own paths.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self._root, self._entered = Path(os.path.realpath(root)), set[Path]()
+
+    def lead_out(self, link: str) -> bool:
+        return not Path(os.path.realpath(link)).is_relative_to(self._root)
+
+    def enter(self, link: str) -> bool:
+        """Whether to enter the folder that a link leads to; true once for each folder."""
+        target = Path(os.path.realpath(link))
+        if target in self._entered or target.is_relative_to(self._root) or self._root.is_relative_to(target):
+            return False
+        self._entered.add(target)
+        return True
+
+
+def readable(name: str) -> str:
+    """The name of a file as text: bytes that are no UTF-8 become escapes."""
+    return name.encode("utf-8", "backslashreplace").decode()
+
+
+def files_below(root: Path, follow: bool) -> Iterator[File]:
+    """Each file below the root. follow: through links that lead out of the root, too.
+
+    Errors: UserError, at the end, when folders cannot be read, or links lead out of the root and are not to be followed.
+    """
+    links, leaving, unread = FollowedLinks(root), list[str](), list[str]()
+    folders, start = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
+    while folders:
+        below: list[str] = []
+        folder = folders.pop()
+        try:
+            with os.scandir(folder) as entries:
+                for entry in entries:
+                    out = entry.is_symlink() and links.lead_out(entry.path)
+                    if out and not follow:
+                        leaving.append(entry.path)
+                    elif entry.is_dir(follow_symlinks=False) or (out and Path(entry.path).is_dir()):
+                        below.append(entry.path)
+                    elif (stat := _stat(entry)) is not None and S_ISREG(stat.st_mode):
+                        name = entry.path[start:]
+                        path = readable(name)
+                        yield path, None if path == name else os.fsencode(name), stat.st_size, stat.st_mtime_ns
+        except OSError as error:
+            unread.append(f"{folder} ({error.strerror})")
+        folders += reversed([path for path in sorted(below) if not Path(path).is_symlink() or links.enter(path)])
+    _complain(root, leaving, unread)
+
+
+def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
+    """None for a link to nothing, or a file that has just gone."""
+    try:
+        return entry.stat()
+    except OSError:
+        return None
+
+
+def _complain(root: Path, leaving: list[str], unread: list[str]) -> None:
+    problems = []
+    if leaving:
+        problems.append(
+            f"{root}: links lead out of the root, {first_few(sorted(leaving))}; put the files themselves there, "
+            "make the root their folder, or allow such links by verify.follow_links: true"
+        )
+    if unread:
+        problems.append(f"{root}: folders cannot be read, {first_few(sorted(unread))}; give this user the right to, or take them out")
+    if problems:
+        raise UserError(*problems)
