@@ -47,12 +47,9 @@ def _inputs(run: Callable[..., str]) -> dict[str, object]:
             values, homes, _ = select(document, stage, wanted)
             found.update({homes[name]: value for name, value in values.items()})
     for dep in map(Path, read_document(DVC_FILE)["stages"][stage]["deps"]):
-        for path in [dep, *dep.rglob("*")] if dep.is_dir() else [dep]:
-            if path.suffix == ".py":
-                found[str(path)] = path.read_bytes()
-            elif path.is_file():
-                status = path.stat()
-                found[str(path)] = (status.st_ino, status.st_size, status.st_mtime_ns)
+        for path in filter(Path.is_file, [dep, *dep.rglob("*")]):
+            status = path.stat()
+            found[str(path)] = path.read_bytes() if path.suffix == ".py" else (status.st_ino, status.st_size, status.st_mtime_ns)
     return found
 
 
