@@ -1,5 +1,6 @@
 """AffectNet 2021 (eight labels): 224×224 images, and one npy file an image and kind of annotation."""
 
+import io
 import re
 import sys
 from pathlib import Path
@@ -8,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.sources.per_image import Annotation, PerImage, checked
+from affectnet.sources.per_image import Annotation, PerImage, checked, content
 
 KINDS = ("exp", "val", "aro", "lnd")
 _FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy", re.DOTALL)
@@ -42,10 +43,7 @@ class AffectNet2021(PerImage):
 
 def _array(file: Path) -> NDArray[Any]:
     """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
-    if file.stat().st_size > LARGEST:
-        raise ValueError("too large")
-    with file.open("rb") as opened:
-        array: NDArray[Any] = np.lib.format.read_array(opened, allow_pickle=False)
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content(file, LARGEST)), allow_pickle=False)
     if array.dtype.kind not in "iufUS":
         raise TypeError(array.dtype)
     if array.dtype.kind == "U" and (np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4") > sys.maxunicode).any():

@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from affectnet.sources.per_image import Annotation, PerImage, checked
+from affectnet.sources.per_image import Annotation, PerImage, checked, content
 
 LARGEST = 1 << 20
 """Bytes of a JSON file at most."""
@@ -25,15 +25,13 @@ class AffectNetPlus(PerImage):
     def read(self, files: tuple[Path, ...]) -> Annotation:
         (file,) = files
         try:
-            if file.stat().st_size > LARGEST:
-                raise ValueError("too large")
-            content = plain_keys(json.loads(file.read_text(encoding="utf-8-sig")))
+            found = plain_keys(json.loads(content(file, LARGEST).decode("utf-8-sig")))
         except (OSError, ValueError, RecursionError, AttributeError) as error:
             return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
-        meta = content.get("metadata")
-        about = {**content, **(plain_keys(meta) if isinstance(meta, dict) else {})}
+        meta = found.get("metadata")
+        about = {**found, **(plain_keys(meta) if isinstance(meta, dict) else {})}
         landmarks = about.get("landmarks")
-        return checked(content.get("humanlabel"), about.get("valence"), about.get("arousal"), landmarks if landmarks else None)
+        return checked(found.get("humanlabel"), about.get("valence"), about.get("arousal"), landmarks if landmarks else None)
 
 
 def plain_keys(content: dict[str, Any]) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from numbers import Real
 from pathlib import Path
+from stat import S_ISREG
 
 import numpy as np
 import pyarrow as pa
@@ -104,9 +105,7 @@ class PerImage(Source):
         )
 
     def _read(self, files: tuple[Path, ...]) -> Annotation:
-        """What is no file (a folder, a pipe that would never end) is no annotation, and is not opened."""
-        none = [file.name for file in files if not file.is_file()]
-        found = Annotation(fault="malformed", detail=f"{none[0]}: no file") if none else self.read(files)
+        found = self.read(files)
         found.detail = None if found.detail is None else readable(found.detail)[:DETAIL]
         return found
 
@@ -133,6 +132,16 @@ class PerImage(Source):
             tuple(images.get(name, f"{name}.jpg") for name in names),
             tuple(tuple(sorted(files[name])) for name in names),
         )
+
+
+def content(file: Path, largest: int) -> bytes:
+    """The bytes of an annotation file. Errors: OSError for what is no file (a pipe would never end), ValueError for too many bytes."""
+    about = file.stat()
+    if not S_ISREG(about.st_mode):
+        raise OSError("no file")
+    if about.st_size > largest:
+        raise ValueError("too large")
+    return file.read_bytes()
 
 
 def checked(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
