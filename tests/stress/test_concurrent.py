@@ -117,7 +117,7 @@ def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(
     while re.search(r"Queued|Running", queued.dvc("queue", "status")) and time.monotonic() < deadline:
         time.sleep(2)
     states = dict(re.findall(r"^\w+ +(\w+) +.*?(Success|Failed|Queued|Running) *$", queued.dvc("queue", "status"), re.MULTILINE))
-    queued.dvc("queue", "stop", "--kill")
+    queued.dvc("queue", "stop")
     wanted, found = listed(alone), listed(queued)
     assert set(wanted) == set(states) == set(CHANGES)
     for name, state in states.items():
