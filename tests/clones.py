@@ -27,6 +27,12 @@ class Clone:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
+    @property
+    def environment(self) -> dict[str, str]:
+        # DVC's own site cache is fixed when dvc is imported here, so a child gets it by its environment.
+        own = {name: os.environ[name] for name in ("DVC_SITE_CACHE_DIR", "REFUSED_CONNECTIONS")}
+        return {**ENVIRONMENT, **own, "DVC_NO_ANALYTICS": "1"}
+
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         with self.start(*command) as process:
             stdout, stderr = process.communicate(timeout=600)
@@ -34,11 +40,10 @@ class Clone:
 
     def start(self, *command: str) -> subprocess.Popen[str]:
         """The running command; whoever starts it waits for it."""
-        # DVC's own site cache is fixed when dvc is imported here, so a child gets it by its environment.
-        own = {name: os.environ[name] for name in ("DVC_SITE_CACHE_DIR", "REFUSED_CONNECTIONS")}
-        environment = {**ENVIRONMENT, **own, "DVC_NO_ANALYTICS": "1"}
         pipe = subprocess.PIPE
-        return subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
+        return subprocess.Popen(
+            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
+        )
 
     def run(self, *command: str) -> str:
         done = self.attempt(*command)

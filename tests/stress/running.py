@@ -10,7 +10,7 @@ from pathlib import Path
 
 import psutil
 import pyarrow.parquet as pq
-from clones import ENVIRONMENT, Clone
+from clones import Clone
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
@@ -24,10 +24,9 @@ class Running:
 
     def __init__(self, clone: Clone, *command: str) -> None:
         self.clone, self.log = clone, clone.folder.parent / f"{clone.folder.name}.log"
-        environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"], "DVC_NO_ANALYTICS": "1"}
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
-                command, cwd=clone.folder, env=environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+                command, cwd=clone.folder, env=clone.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
             )
 
     def stage(self, name: str) -> psutil.Process | None:
