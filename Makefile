@@ -41,7 +41,7 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 	python -m benchmarks $(BENCH)
 
 test: check repro ## everything: check, repro, then pytest
-	pytest
+	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
 	pytest -m 'stress or not stress' tests/stress

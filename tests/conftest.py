@@ -4,6 +4,8 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and the commands of the tests: threads of several processes wait by spinning
+
 import pytest
 from clones import Clone, working_tree
 from tally import Tally, add_to, table
