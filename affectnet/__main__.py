@@ -6,7 +6,6 @@ import math
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import nullcontext
 from pathlib import Path
 from typing import NoReturn
 
@@ -60,16 +59,9 @@ def predict(given: argparse.Namespace) -> int:
     if given.parquet:
         outputs.check_parquet(given.parquet)
     predictor = Predictor.load(given.model, detector=yunet(given.detector) if given.detector else haar())
-    labels = predictor.card.labels
-    if given.parquet:
-        writing = outputs.parquet_rows(given.parquet, labels)
-    elif given.csv:
-        writing = nullcontext(outputs.csv_rows(sys.stdout, labels))
-    else:
-        writing = nullcontext((outputs.json_lines if given.json else outputs.lines)(sys.stdout))
     bar = bool(given.parquet) or not sys.stdout.isatty()  # on one terminal, the results are the progress
     options = prediction.Options(given.whole, given.every, bar)
-    with writing as write:
+    with outputs.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
         count = prediction.predict_paths(predictor, given.paths, options, album, write, _tell)
     _tell(f"predict: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
@@ -102,8 +94,8 @@ def _parser() -> Parser:
     sub.add_argument("paths", nargs="+", metavar="PATH", help="photograph, video, or folder of them, searched in depth")
     sub.add_argument("--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"model file; by default {MODEL}")
     kind = sub.add_mutually_exclusive_group()
-    kind.add_argument("--json", action="store_true", help="one JSON object a photograph")
-    kind.add_argument("--csv", action="store_true", help="one row a face")
+    kind.add_argument("--json", action="store_const", dest="form", const="json", help="one JSON object a photograph")
+    kind.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row a face")
     kind.add_argument("--parquet", type=Path, metavar="FILE", help="one row a face, into this file")
     sub.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and named there")
     sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="find faces with YuNet; by default with OpenCV's Haar cascade")

@@ -23,6 +23,18 @@ ROWS_A_GROUP = 8192
 PARQUET = b"PAR1"
 
 
+@contextmanager
+def writing(form: str | Path | None, stream: TextIO, labels: Sequence[str]) -> Iterator[Write]:
+    """form: `json`, `csv`, None for readable lines, all to the stream, or the path of a Parquet file. labels: the model's."""
+    if isinstance(form, Path):
+        with parquet_rows(form, labels) as write:
+            yield write
+    elif form == "csv":
+        yield csv_rows(stream, labels)
+    else:
+        yield json_lines(stream) if form == "json" else lines(stream)
+
+
 def lines(stream: TextIO) -> Write:
     """One readable line a face."""
 

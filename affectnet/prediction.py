@@ -2,7 +2,7 @@
 
 import itertools
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Generator, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -71,7 +71,7 @@ def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, 
     def other(_: str) -> None:
         count.other += 1
 
-    found = partial(files, paths, album and album.folder)
+    found = partial(files, paths, None if album is None else album.folder)
     total = sum(1 for _ in found(_silent, _silent)) if options.bar else None
     inputs = found(unreadable, other)
     read = shots(progress(inputs, "predict", total) if options.bar else inputs, options.every, unreadable)
@@ -97,10 +97,10 @@ class Result(NamedTuple):
 
 def _results(
     predictor: Predictor, read: Iterable[Shot], where: Literal["detect", "whole"], album: Album | None
-) -> Iterator[Result | UserError]:
+) -> Generator[Result | UserError, None, None]:
     prepared = in_order(partial(_prepared, predictor, where, album is not None), read, cores(), "thread")
     answered = _answered(predictor, prepared)
-    return answered if album is None else in_order(_drawn, answered, cores(), "thread")
+    yield from answered if album is None else in_order(_drawn, answered, cores(), "thread")
 
 
 def _prepared(predictor: Predictor, where: Literal["detect", "whole"], keep: bool, shot: Shot) -> tuple[Shot, Crops] | UserError:
