@@ -40,12 +40,9 @@ class Count:
         self.without += not faces
 
     def __str__(self) -> str:
-        return (
-            f"{self.photographs:,} photographs, "
-            + (f"{self.frames:,} frames of videos, " if self.frames else "")
-            + f"{self.faces:,} faces, {self.without:,} without a face, {self.unreadable:,} unreadable"
-            + (f", {self.other:,} other files passed over" if self.other else "")
-        )
+        parts = [_many(self.photographs, "photograph"), *([f"{_many(self.frames, 'frame')} of videos"] if self.frames else [])]
+        parts += [_many(self.faces, "face"), f"{self.without:,} without a face", f"{self.unreadable:,} unreadable"]
+        return ", ".join([*parts, *([f"{_many(self.other, 'other file')} passed over"] if self.other else [])])
 
 
 @dataclass(frozen=True)
@@ -134,6 +131,10 @@ def _problem(shot: Shot, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
     return UserError(f"{shot.path}: no readable image: {type(error).__name__}: {error}")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + "s" * (count != 1)
 
 
 def _silent(_: str) -> None:

@@ -102,7 +102,7 @@ def test_json_is_what_the_predictor_says(run: Command, album: Path) -> None:
     for one, expected in zip(found, Predictor.load(MODEL).predict_many([album / name for name in NAMES]), strict=True):
         assert_same(one["faces"], expected)
     assert [len(one["faces"]) for one in found] == [1, 0, 1, 2]
-    assert err.splitlines()[-1] == "predict: 4 photographs, 4 faces, 1 without a face, 0 unreadable, 1 other files passed over"
+    assert err.splitlines()[-1] == "predict: 4 photographs, 4 faces, 1 without a face, 0 unreadable, 1 other file passed over"
 
 
 def rows_of_csv(run: Command, *arguments: object) -> list[dict[str, Any]]:
