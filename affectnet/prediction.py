@@ -72,8 +72,8 @@ def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, 
     total = sum(1 for _ in found(_silent, _silent)) if options.bar else None
     inputs = found(unreadable, other)
     read = shots(progress(inputs, "predict", total) if options.bar else inputs, options.every, unreadable)
-    with _without_warnings(), closing(_results(predictor, read, "whole" if options.whole else "detect", album)) as results:
-        for result in results:
+    with _without_warnings(), closing(results(predictor, read, "whole" if options.whole else "detect", album)) as answered:
+        for result in answered:
             if isinstance(result, UserError):
                 unreadable(str(result))
                 continue
@@ -92,9 +92,10 @@ class Result(NamedTuple):
     picture: Pixels | None = None
 
 
-def _results(
+def results(
     predictor: Predictor, read: Iterable[Shot], where: Literal["detect", "whole"], album: Album | None
 ) -> Generator[Result | UserError, None, None]:
+    """The faces of each photograph in order, or why it cannot be read; an album wants its annotated copy, too."""
     prepared = in_order(partial(_prepared, predictor, where, album is not None), read, cores(), "thread")
     answered = _answered(predictor, prepared)
     yield from answered if album is None else in_order(_drawn, answered, cores(), "thread")

@@ -25,7 +25,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.inputs import Shot
 from affectnet.modelfile import load_model
 from affectnet.parallel import cores
-from affectnet.prediction import BATCH, _results
+from affectnet.prediction import BATCH, results
 from affectnet.predictor import Face, Predictor
 from affectnet.video import frames
 
@@ -323,8 +323,8 @@ def test_only_so_many_photographs_are_under_way(run: Command, album: Path) -> No
             taken.append(number)
             yield Shot(str(album / "b" / "empty.PNG"), "empty.PNG")
 
-    results = _results(Predictor.load(MODEL), read(), "whole", None)
-    for done, _ in enumerate(results, 1):
+    answered = results(Predictor.load(MODEL), read(), "whole", None)
+    for done, _ in enumerate(answered, 1):
         assert len(taken) - done < BATCH + 2 * cores()
     assert done == 120
 
