@@ -11,14 +11,15 @@ INSTALLED := $(VENV)/installed
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
-install: $(INSTALLED) ## make .venv with every pinned, hash-checked requirement
+install: $(INSTALLED) ## make .venv with every pinned, hash-checked requirement, and the command affectnet
 
 # uv installs in seconds what pip installs in minutes; pip fetches it, by the same hash-checked list.
-$(INSTALLED): requirements.txt
+$(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	awk '/^[a-zA-Z]/ {wanted = /^uv==/} wanted' requirements.txt > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
 	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.txt
+	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
 repro: install ## run the pipeline on the demo: dvc repro
@@ -57,4 +58,4 @@ lock: install ## compile pyproject.toml into requirements.txt, and what the benc
 	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
 
 clean: ## remove everything that can be made again, the cache included
-	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet models metrics/train .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache

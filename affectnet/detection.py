@@ -1,6 +1,8 @@
 """Faces in a whole photograph: OpenCV's Haar cascade, which comes with it, or YuNet, whose model file the user names."""
 
+import threading
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import cv2
@@ -26,6 +28,10 @@ YUNET_SCORE = 0.7
 
 def haar() -> Detector:
     """Frontal faces (Viola & Jones 2001). Finds no profiles, and now and then a face where there is none."""
+    return _in_any_thread(_haar)
+
+
+def _haar() -> Detector:
     cascade = cv2.CascadeClassifier(str(Path(cv2.__file__).parent / "data" / "haarcascade_frontalface_alt2.xml"))
 
     def search(grey: Pixels, step: float, border: int) -> list[Box]:
@@ -52,6 +58,24 @@ def yunet(model: Path) -> Detector:
     """Any pose (Wu et al. 2023). Errors: UserError when the file is no model of it."""
     if not model.is_file():
         raise UserError(f"{model}: not there; it is face_detection_yunet_2023mar.onnx of OpenCV's model zoo")
+    return _in_any_thread(partial(_yunet, model))
+
+
+def _in_any_thread(made: Callable[[], Detector]) -> Detector:
+    """A detector for each thread that asks: OpenCV's hold the photograph that they search, and fail when two threads share one."""
+    own = threading.local()
+    own.detector = made()
+
+    def detect(pixels: Pixels) -> list[Box]:
+        if not hasattr(own, "detector"):
+            own.detector = made()
+        found: list[Box] = own.detector(pixels)
+        return found
+
+    return detect
+
+
+def _yunet(model: Path) -> Detector:
     try:
         network = cv2.FaceDetectorYN.create(str(model), "", (320, 320), YUNET_SCORE)
     except cv2.error as error:

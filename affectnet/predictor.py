@@ -25,6 +25,9 @@ from affectnet.photograph import open_photograph
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A path, a file's bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w), uint8 or float in 0–1."""
 
+Crops = list[tuple[Box, NDArray[np.uint8]]]
+"""The faces of one photograph as the network sees them: each one's box, and its crop (image_px, image_px, 3) uint8 RGB."""
+
 Where = Literal["detect", "whole"] | Sequence[Box]
 """Where the faces are: to be found, the whole photograph one face, or boxes (left, top, right, bottom) in px of the photograph as shown."""
 
@@ -64,15 +67,16 @@ class Predictor:
     def predict_many(self, pictures: Sequence[Picture], faces: Sequence[Where] | Literal["detect", "whole"] = "detect") -> list[list[Face]]:
         """The faces of each photograph; the network sees all of them in batches. Errors: UserError as `predict`."""
         wheres: Sequence[Where] = [faces] * len(pictures) if isinstance(faces, str) else faces
-        found = [self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)]
+        return self.answer([self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)])
+
+    def answer(self, found: Sequence[Crops]) -> list[list[Face]]:
+        """The faces of each photograph whose crops are given; `crops` may run in threads, this in one."""
         crops = [crop for of_one in found for _, crop in of_one]
         answered = iter(self._answers(np.stack(crops)) if crops else [])
         return [[Face(box, *next(answered)) for box, _ in of_one] for of_one in found]
 
-    def crops(
-        self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None
-    ) -> list[tuple[Box, NDArray[np.uint8]]]:
-        """Each face's box, and its crop as the network sees it: (image_px, image_px, 3) uint8 RGB.
+    def crops(self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None) -> Crops:
+        """Each face's box, and its crop as the network sees it.
 
         landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
         """

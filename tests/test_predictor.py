@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -9,33 +10,16 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import TINY, local, run_data_stages
+from chain import local, run_data_stages
 from PIL import Image
+from portraits import MODEL, drawn, write_model
 from trees import tree_2017
 
 from affectnet.answers import answers
-from affectnet.demo.actions import draw_actions
-from affectnet.demo.photograph import draw_scene, photograph
 from affectnet.detection import haar, yunet
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.faces import read_policy
-from affectnet.modelfile import Card, save_model
-from affectnet.network import ModelParams, build
 from affectnet.predictor import Predictor
-
-MODEL = Path("models/model.safetensors")
-
-
-def write_model(**changes: Any) -> None:
-    torch.manual_seed(3)
-    content: dict[str, Any] = {
-        "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3,
-        "crop": read_policy(Path("data/faces"), "train"), "data": "0",
-        "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {},
-    }  # fmt: skip
-    card = Card(**{**content, **changes})
-    save_model(MODEL, build(ModelParams.model_validate(TINY), card.outputs), card)
 
 
 @pytest.fixture
@@ -45,12 +29,6 @@ def root(workspace: Path) -> Path:
     run_data_stages(tree)
     write_model()
     return workspace / "root"
-
-
-def drawn(side: int = 320) -> Image.Image:
-    """A drawn face, which the cascade finds."""
-    generator = np.random.default_rng(4)
-    return photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side)).image
 
 
 def test_pipeline_and_predictor_give_equal_probabilities_for_the_same_photograph(root: Path) -> None:
@@ -108,6 +86,12 @@ def test_faces_are_found_the_largest_first_and_many_photographs_answered_at_once
     assert predictor.predict(two)[0].expression == both[0].expression
     areas = [(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]) for face in both]
     assert areas == sorted(areas, reverse=True)
+
+
+def test_threads_may_share_a_detector() -> None:
+    pictures, detect = [np.asarray(drawn(side)) for side in (200, 140, 170) * 6], haar()
+    with ThreadPoolExecutor(4) as threads:
+        assert list(threads.map(detect, pictures)) == [detect(picture) for picture in pictures]
 
 
 def test_boxes_of_a_large_photograph_are_in_its_own_px_and_inside_it() -> None:

@@ -1,0 +1,61 @@
+"""Frames of a video, as many a second as are asked for."""
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from affectnet.errors import UserError
+from affectnet.photograph import Pixels
+
+VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
+
+SLACK_S, SLACK_SHARE = 2.0, 0.05
+"""By so much may the last frame come before the end that the file states: sound may go on, and a last picture stand still."""
+HALF_A_MS = 0.0005
+
+
+def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
+    """Time in seconds and (h, w, 3) RGB uint8 of the first frame in each `every` seconds; of each frame when that is 0.
+
+    Errors: UserError when it is no video that OpenCV reads, and after the last frame when that comes too early.
+    """
+    with _opened(path) as video:
+        rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        number, due, seconds = 0, 0.0, 0.0
+        while video.grab():
+            seconds = round(video.get(cv2.CAP_PROP_POS_MSEC) / 1000, 3)
+            if seconds + HALF_A_MS >= due:
+                whole, picture = video.retrieve()
+                if not whole:
+                    raise UserError(f"{path}: no readable video: its frame at {seconds:.3f} s is broken")
+                yield seconds, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
+                due = (np.floor((seconds + HALF_A_MS) / every) + 1) * every if every else 0.0
+            number += 1
+        stated = count / rate if rate > 0 and count > 0 else 0.0
+        if not number or stated - seconds > max(SLACK_S, SLACK_SHARE * stated):
+            raise UserError(f"{path}: no readable video: {number:,} frames, up to {seconds:.1f} s of the {stated:.1f} s that it states")
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+    """By its absolute path, which FFmpeg cannot take for an address; a name that is no UTF-8, which OpenCV refuses, by a link."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(open(path, "rb"))  # noqa: PTH123 (says why it cannot be read, which OpenCV does not)
+        except OSError as error:
+            raise UserError(f"{path}: {error.strerror}") from None
+        place = Path(os.path.abspath(path))  # noqa: PTH100 (leaves links as they are)
+        if os.fsencode(place).decode("utf-8", "replace") != str(place):
+            link = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "video"
+            link.symlink_to(place)
+            place = link
+        video = cv2.VideoCapture(str(place), cv2.CAP_FFMPEG)
+        stack.callback(video.release)
+        if not video.isOpened():
+            raise UserError(f"{path}: no readable video: not in a format that OpenCV knows")
+        yield video

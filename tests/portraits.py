@@ -1,0 +1,38 @@
+"""A drawn photograph, and a tiny model file that answers it."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from chain import ROOT, TINY
+from PIL import Image
+
+from affectnet.demo.actions import draw_actions
+from affectnet.demo.photograph import draw_scene, photograph
+from affectnet.expressions import EXPRESSIONS
+from affectnet.framing import CropPolicy
+from affectnet.modelfile import Card, save_model
+from affectnet.network import ModelParams, build
+from affectnet.params import read_document
+
+MODEL = Path("models/model.safetensors")
+
+
+def write_model(**changes: Any) -> None:
+    """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its card."""
+    torch.manual_seed(3)
+    section = read_document(ROOT / "params.yaml")["crop"]
+    content: dict[str, Any] = {
+        "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3,
+        "crop": {name: section[name] for name in CropPolicy.model_fields}, "data": "0",
+        "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {},
+    }  # fmt: skip
+    card = Card(**{**content, **changes})
+    save_model(MODEL, build(ModelParams.model_validate(TINY), card.outputs), card)
+
+
+def drawn(side: int = 320) -> Image.Image:
+    """A drawn face, which the cascade finds."""
+    generator = np.random.default_rng(4)
+    return photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side)).image
