@@ -41,11 +41,13 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt
 	python -m benchmarks $(BENCH)
 
+SIDE_BY_SIDE := -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
 test: check repro ## everything: check, repro, then pytest
-	pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+	pytest $(SIDE_BY_SIDE)
 
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
-	pytest -m 'stress or not stress' tests/stress
+	pytest $(SIDE_BY_SIDE) -m 'stress or not stress' tests/stress
 
 format: install ## let ruff format and sort
 	ruff format .
