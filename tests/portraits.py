@@ -12,7 +12,7 @@ from affectnet.demo.actions import draw_actions
 from affectnet.demo.photograph import draw_scene, photograph
 from affectnet.expressions import EXPRESSIONS
 from affectnet.framing import CropPolicy
-from affectnet.modelfile import Card, save_model
+from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.network import ModelParams, build
 from affectnet.params import read_document
 
@@ -26,7 +26,7 @@ def write_model(**changes: Any) -> None:
     content: dict[str, Any] = {
         "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3,
         "crop": {name: section[name] for name in CropPolicy.model_fields}, "data": "0",
-        "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {},
+        "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
     }  # fmt: skip
     card = Card(**{**content, **changes})
     save_model(MODEL, build(ModelParams.model_validate(TINY), card.outputs), card)

@@ -227,11 +227,14 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
     shutil.copytree(ROOT / "affectnet", tmp_path / "older" / "affectnet")
     with (tmp_path / "older" / "affectnet" / "cropping.py").open("a") as file:
         file.write("# another crop\n")
+    absent = tmp_path / "without" / "affectnet"  # as where the package is not installed
+    absent.mkdir(parents=True)
+    (absent / "__init__.py").write_text("raise ModuleNotFoundError(\"No module named 'affectnet'\")\n")
     started = Cluster(tmp_path)
     try:
         runtime = started.runtime()
         assert "has no worker; start some" in refusal(runtime, ROOT)
-        for code, words in ((tmp_path / "older", "affectnet is "), (tmp_path, "No module named")):
+        for code, words in ((tmp_path / "older", "affectnet is "), (absent.parent, "No module named")):
             worker = started.worker(code)
             started.wait_for(1)
             line = refusal(runtime, ROOT)
