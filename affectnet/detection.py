@@ -37,13 +37,9 @@ def _haar() -> Detector:
     def search(grey: Pixels, step: float, border: int) -> list[Box]:
         least = max(SMALLEST_PX, round(SMALLEST_SHARE * min(grey.shape)))
         framed = cv2.copyMakeBorder(grey, border, border, border, border, cv2.BORDER_REPLICATE)
-        found = np.asarray(cascade.detectMultiScale(framed, step, NEIGHBOURS, minSize=(least, least))).reshape(-1, 4) - (
-            border,
-            border,
-            0,
-            0,
-        )
-        return [(x, y, x + width, y + height) for x, y, width, height in found.tolist()]
+        found = np.asarray(cascade.detectMultiScale(framed, step, NEIGHBOURS, minSize=(least, least))).reshape(-1, 4)
+        left_top = found[:, :2] - border
+        return [(x, y, x + width, y + height) for (x, y), (width, height) in zip(left_top.tolist(), found[:, 2:].tolist(), strict=True)]
 
     def detect(pixels: Pixels) -> list[Box]:
         small, scale = _searched(pixels)

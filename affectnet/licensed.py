@@ -24,7 +24,7 @@ ALLOWED = (
     ("docs/*.png", PICTURE),  # faces that the demo drew
     ("docs/*.svg", DRAWING),
     ("metrics/evaluate/*.svg", DRAWING),
-    ("pretrained/*.safetensors", WEIGHTS),  # trained on the demo
+    ("pretrained/*.safetensors", WEIGHTS),  # models that ship
 )
 """Which kind of file may stand where. A pattern's `*` holds no `/`."""
 

@@ -5,6 +5,7 @@ import json
 import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -55,16 +56,7 @@ def json_lines(stream: TextIO) -> Write:
         content: dict[str, Any] = {"path": shot.path}
         if shot.seconds is not None:
             content["seconds"] = shot.seconds
-        content["faces"] = [
-            {
-                "box": list(face.box),
-                "expression": face.expression,
-                "probabilities": face.probabilities,
-                "valence": face.valence,
-                "arousal": face.arousal,
-            }
-            for face in faces
-        ]
+        content["faces"] = [asdict(face) for face in faces]
         stream.write(f"{json.dumps(content)}\n")
         stream.flush()
 
