@@ -126,6 +126,23 @@ def scans(count: int) -> bytes:
     return content[:last] + content[last:-2] * count + content[-2:]
 
 
+def split_scans(count: int) -> bytes:
+    """A JPEG without progression whose first scan holds the brightness alone, and so many more of them."""
+    content = sound("jpg", 3)
+    start = content.index(b"\xff\xda")
+    length = int.from_bytes(content[start + 2 : start + 4], "big")
+    scan = b"\xff\xda\x00\x08\x01" + content[start + 5 : start + 7] + b"\x00\x3f\x00" + content[start + 2 + length : -2]
+    return content[:start] + scan * count + content[-2:]
+
+
+def hidden_scans(count: int) -> bytes:
+    """`scans` behind a marker without a length, whose next bytes would lead to a harmless frame if they were taken for one."""
+    content, harmless = scans(count), sound("jpg", 3)
+    frame = harmless.index(b"\xff\xc0")
+    length = int.from_bytes(content[2:4], "big")
+    return content[:2] + b"\xff\xd0" + content[2:] + bytes(length) + harmless[frame:]
+
+
 def large(mode: str, kind: str, width: int, height: int) -> bytes:
     """A sound picture of one colour: small as a file."""
     buffer = io.BytesIO()
@@ -165,6 +182,8 @@ SPECIAL: dict[str, Callable[[], bytes]] = {
     ),
     "scans.jpg": lambda: scans(MOST_SCANS),
     "many_scans.jpg": lambda: scans(20_000),
+    "split_scans.jpg": lambda: split_scans(20_000),
+    "hidden_scans.jpg": lambda: hidden_scans(20_000),
     "exif_of_nothing.jpg": lambda: b"\xff\xd8\xff\xe1\x00\x10Exif\0\0II*\0\xff\xff\xff\xff" + sound("jpg", 5)[2:],
 }
 """Name → one picture that is none."""
