@@ -46,7 +46,7 @@ def _inputs(run: Callable[..., str]) -> dict[str, object]:
         if isinstance(wanted := parameter.annotation, type) and issubclass(wanted, Section) and wanted is not Runtime:
             values, homes, _ = select(document, stage, wanted)
             found.update({homes[name]: value for name, value in values.items()})
-    for dep in map(Path, read_document(DVC_FILE)["stages"][stage]["deps"]):
+    for dep in map(Path, _entry(stage).get("deps", [])):
         for path in filter(Path.is_file, [dep, *dep.rglob("*")]):
             status = path.stat()
             found[str(path)] = path.read_bytes() if path.suffix == ".py" else (status.st_ino, status.st_size, status.st_mtime_ns)
@@ -56,15 +56,30 @@ def _inputs(run: Callable[..., str]) -> dict[str, object]:
 def arguments(run: Callable[..., str]) -> dict[str, Any]:
     """What `run` is called with: a Section for each parameter annotated with one, a Path for each other."""
     stage = Path(inspect.getfile(run)).stem
-    document, paths = read_document(), stage_paths(read_document(DVC_FILE)["stages"][stage], stage)
+    document, paths = read_document(), stage_paths(_entry(stage), stage)
     found: dict[str, Any] = {}
     for parameter in inspect.signature(run).parameters.values():
         wanted = parameter.annotation
         if isinstance(wanted, type) and issubclass(wanted, Section):
             found[parameter.name] = parse(document, "runtime" if wanted is Runtime else stage, wanted)
         else:
-            found[parameter.name] = paths[parameter.name]
+            found[parameter.name] = _path(paths, parameter.name, stage)
     return found
+
+
+def _entry(stage: str) -> Mapping[str, Any]:
+    """What dvc.yaml says of the stage. Errors: UserError when it says nothing of it."""
+    stages = read_document(DVC_FILE).get("stages")
+    entry = stages.get(stage) if isinstance(stages, dict) else None
+    if not isinstance(entry, dict):
+        raise UserError(f"{DVC_FILE}: stages.{stage} is missing, or no mapping; see the shipped file")
+    return entry
+
+
+def _path(paths: Mapping[str, Path], name: str, stage: str) -> Path:
+    if name not in paths:
+        raise UserError(f"{DVC_FILE}: stages.{stage}: no path is called {name!r}, which the stage reads or writes; see the shipped file")
+    return paths[name]
 
 
 def stage_paths(entry: Mapping[str, Any], stage: str) -> dict[str, Path]:

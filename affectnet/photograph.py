@@ -150,15 +150,20 @@ def open_image(content: bytes) -> Image.Image:
 def _by_pillow(content: bytes, place: str) -> Photograph:
     try:
         image = open_image(content)
-        turn = image.getexif().get(EXIF_ORIENTATION, 1)
+        turn, sideways = image.getexif().get(EXIF_ORIENTATION, 1), is_sideways(image)
     except UnidentifiedImageError:
         raise UserError(f"{place}: no readable image: in none of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # a parser that stumbles over broken bytes raises what it likes
         raise UserError(f"{place}: no readable image: {error}") from None
     width, height = image.size
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
-    dimensions = (height, width) if turn in {5, 6, 7, 8} else (width, height)
+    dimensions = (height, width) if sideways else (width, height)
     return Photograph(content, place, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
+
+
+def is_sideways(image: Image.Image) -> bool:
+    """Whether the EXIF orientation exchanges width and height. Errors: of many kinds, when the EXIF data are broken."""
+    return image.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -143,10 +143,10 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
     """A box must have an extent and touch its photograph; otherwise the row goes, or stands for the whole photograph."""
     rows.box[null_box] = np.nan
     left, top, right, bottom = rows.box.T
-    longest = np.maximum(_filled(rows.file["width"], 0), _filled(rows.file["height"], 0))  # EXIF may have swapped them
+    width, height = _filled(rows.file["width"], 0), _filled(rows.file["height"], 0)
     boxed = np.isfinite(rows.box).all(axis=1)
     empty = boxed & ((right - left < 1) | (bottom - top < 1))
-    beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= longest) | (top >= longest))
+    beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= width) | (top >= height))
     rows.judge(empty, "box_empty", params.box_outside)
     rows.judge(beyond, "box_beyond", params.box_outside)
     rows.box[empty | beyond] = np.nan

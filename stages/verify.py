@@ -7,6 +7,7 @@ import re
 import time
 from collections.abc import Mapping, Sequence
 from functools import partial, reduce
+from importlib.metadata import version
 from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,6 +17,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
+from affectnet import inspection, photograph
 from affectnet.atomic import replacing, write_json
 from affectnet.checksums import CHECKSUMS, mismatched, read_checksums
 from affectnet.cluster import spread
@@ -159,10 +161,13 @@ def _inspect_chunk(root: Path, md5: bool, files: pa.Table) -> pa.RecordBatch:
 
 
 class Memory:
-    """What the last run read, so that a repeat costs one stat a file. Results are the same without it."""
+    """What the last run read with the same code and decoders, so that a repeat costs one stat a file. Results are the same without it."""
 
     def __init__(self, root: Path) -> None:
-        self.path = scratch("verify") / f"{hashlib.sha256(os.fsencode(root)).hexdigest()[:16]}.parquet"
+        readers = [Path(module.__file__ or "").read_bytes() for module in (inspection, photograph)]
+        versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")]
+        key = hashlib.sha256(b"\0".join([*readers, *versions, os.fsencode(root)])).hexdigest()[:16]
+        self.path = scratch("verify") / f"{key}.parquet"
         try:
             self.table = pq.read_table(self.path, schema=INSPECTED, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError):

@@ -211,14 +211,17 @@ def test_a_list_that_changed_after_verify_is_refused(workspace: Path) -> None:
         run_stage("clean")
 
 
-def test_boxes_of_a_photograph_turned_by_exif_are_judged_as_shown(workspace: Path) -> None:
+@pytest.mark.parametrize(
+    ("orientation", "box", "kept"), [(6, "10,120,70,70", 1), (6, "120,10,70,70", 0), (1, "10,120,70,70", 0), (1, "120,10,70,70", 1)]
+)
+def test_boxes_are_judged_by_the_photograph_as_it_is_shown(workspace: Path, orientation: int, box: str, kept: int) -> None:
     root = workspace / "root"
-    path = images_2017(root) / "1" / "turned.jpg"
+    path = images_2017(root) / "1" / "wide.jpg"
     noise(path, 1, 200)
     image = Image.fromarray(np.asarray(Image.open(path))[:100])
     exif = Image.Exif()
-    exif[0x0112] = 6
+    exif[0x0112] = orientation
     image.save(path, exif=exif)
     noise(images_2017(root) / "1" / "t.jpg", 2)
-    _, counts = clean(write_2017(root, [row("1/turned.jpg", box="10,120,70,70")], [row("1/t.jpg")]))
-    assert counts["rejected"] == 0
+    _, counts = clean(write_2017(root, [row("1/wide.jpg", box=box)], [row("1/t.jpg")]))
+    assert counts["rejected_by"] == ({} if kept else {"box_beyond": 1})

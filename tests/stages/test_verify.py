@@ -116,6 +116,10 @@ def test_a_repeat_reads_only_what_has_changed_and_gives_the_same(workspace: Path
     noise(changed, 77)
     run(workspace, pointer)
     assert read == [changed]
+    read.clear()
+    monkeypatch.setattr(verify, "version", lambda name: "another")
+    run(workspace, pointer)
+    assert len(read) == sum(path.is_file() for path in (workspace / "root").rglob("*"))
 
 
 @pytest.mark.parametrize("reason", [KeyboardInterrupt, UserError])
