@@ -9,7 +9,7 @@ import torch
 from torch.nn import functional
 from torchvision.transforms import v2
 
-Augmentation = Literal["none", "flip", "standard", "strong"]
+Augmentation = Literal["none", "flip", "standard", "wide", "strong"]
 
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
@@ -37,6 +37,7 @@ PRESETS: dict[str, Strength] = {
     "none": Strength(flip=False),
     "flip": Strength(flip=True),
     "standard": Strength(flip=True, degrees=10, shift=0.06, scale=0.1, colour=0.25, erase=0.25),
+    "wide": Strength(flip=True, degrees=15, shift=0.12, scale=0.2, colour=0.4, erase=0.35),
     "strong": Strength(flip=True, shift=0.06, scale=0.1, erase=0.25, operations=2, mix=True),
 }
 
