@@ -71,9 +71,16 @@ class Card:
 _CARD = TypeAdapter(Card)
 
 
-def save_model(path: Path, network: nn.Module, card: Card) -> None:
-    """Writes the file whole or not at all; the same weights and card give the same bytes."""
+def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["float32", "float16"] = "float32") -> None:
+    """Writes the file whole or not at all; the same weights and card give the same bytes.
+
+    precision: of the parameters; the statistics of batch normalisation, which spread too far, stay as they are. Errors: UserError when
+    a parameter is too large for it.
+    """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    weights |= {name: weights[name].to(getattr(torch, precision)) for name, _ in network.named_parameters()}
+    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
+        raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; choose float32")
     content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(card), sort_keys=True)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
@@ -121,32 +128,34 @@ def _first(error: ValidationError) -> str:
 def _network(path: Path, card: Card, weights: State) -> nn.Module:
     try:
         params = ModelParams.model_validate(card.model)
-        wanted = _forms(_without_memory(params, card.outputs))
+        form = _without_memory(params, card.outputs)
     except ValidationError as error:
         raise UserError(f"{path}: its description of the network is none: {_first(error)}") from None
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix('params.yaml: model: ')}") from None
     if params.image_px != card.image_px:
         raise UserError(f"{path}: takes images of {card.image_px} px, its network is for {params.image_px} px")
-    found = _forms(weights)
-    differing = sorted(name for name in {*wanted, *found} if wanted.get(name) != found.get(name))
+    wanted, found = _forms(form.state_dict()), _forms(weights)
+    parameters = {name for name, _ in form.named_parameters()}
+    allowed = {name: {(kind, shape), (torch.float16 if name in parameters else kind, shape)} for name, (kind, shape) in wanted.items()}
+    differing = sorted(name for name in {*wanted, *found} if found.get(name) not in allowed.get(name, ()))
     if differing:
         raise UserError(f"{path}: weights and description disagree in tensors, {first_few(differing)}")
     broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
     if broken:
         raise UserError(f"{path}: weights are not finite in tensors, {first_few(broken)}")
     network = build(params, card.outputs)
-    network.load_state_dict(weights)
+    network.load_state_dict(weights)  # which makes float32 of float16
     return network
 
 
-def _without_memory(params: ModelParams, outputs: int) -> State:
-    """The weights that the network would have: a small file that claims to be a giant shall not cost the giant's memory."""
+def _without_memory(params: ModelParams, outputs: int) -> nn.Module:
+    """The network without its weights: a small file that claims to be a giant shall not cost the giant's memory."""
     try:
         with torch.device("meta"):
-            return build(params, outputs).state_dict()
+            return build(params, outputs)
     except NotImplementedError:  # RegNet looks at numbers while it is built
-        return build(params, outputs).state_dict()
+        return build(params, outputs)
 
 
 def _forms(weights: State) -> dict[str, tuple[torch.dtype, torch.Size]]:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -40,6 +40,7 @@ class TrainParams(TrainerParams):
 
     patience: int = Field(ge=1)
     stop_after: int = Field(ge=0)
+    stored_precision: Literal["float32", "float16"]
 
 
 @dataclass
@@ -171,13 +172,15 @@ def _train(
     shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
     # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
     spread = {"processes": group.count} if group.count > 1 else {}
-    key = resume_key({**params.model_dump(exclude={"stop_after"}), "device": device.type, **spread}, [*shards, plan, class_weights])
+    started_from = [path for path in [Path(params.model.weights)] if path.is_file()]
+    files = [*shards, plan, class_weights, *started_from]
+    key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), "device": device.type, **spread}, files)
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         card = _card(params, trainer, faces, reached)
         if group.first:
-            save_model(model, trainer.scored, card)
+            save_model(model, trainer.scored, card, params.stored_precision)
             environment = {**card.versions, "device": device.type, "threads": torch.get_num_threads(), **spread}
             write_json(metrics / "environment.json", environment)
             check_curves(metrics, reached.history)

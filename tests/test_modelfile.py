@@ -43,6 +43,38 @@ def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> N
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in network.state_dict().items())
 
 
+def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(tmp_path: Path) -> None:
+    network = build(ModelParams.model_validate(MODEL), 8)
+    save_model(tmp_path / "half.safetensors", network, card(), "float16")
+    stored, parameters = load_file(tmp_path / "half.safetensors"), dict(network.named_parameters())
+    assert {name for name, tensor in stored.items() if tensor.dtype == torch.float16} == set(parameters)
+    loaded, _ = load_model(tmp_path / "half.safetensors")
+    for name, tensor in network.state_dict().items():
+        wanted = tensor.half().float() if name in parameters else tensor
+        assert loaded.state_dict()[name].dtype == tensor.dtype and torch.equal(loaded.state_dict()[name], wanted)
+
+
+def test_weights_that_half_the_precision_cannot_hold_are_one_line_and_no_file(tmp_path: Path) -> None:
+    network = build(ModelParams.model_validate(MODEL), 8)
+    with torch.no_grad():
+        next(network.parameters()).view(-1)[0] = 1e5
+    with pytest.raises(UserError, match=r"train.stored_precision: float16 cannot hold .* 1: features.0.weight"):
+        save_model(tmp_path / "half.safetensors", network, card(), "float16")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_half_precise_buffer_and_a_missing_one_are_refused(tmp_path: Path) -> None:
+    network, path, name = build(ModelParams.model_validate(MODEL), 8), tmp_path / "model.safetensors", "features.1.running_var"
+    for kept in (True, False):
+        save_model(path, network, card())
+        weights = load_file(path)
+        variance = weights.pop(name)
+        weights |= {name: variance.half()} if kept else {}
+        save_file(weights, path, metadata={METADATA_KEY: json.dumps(vars(card()))})
+        with pytest.raises(UserError, match=f"disagree in tensors, 1: {name}"):
+            load_model(path)
+
+
 def broken(tmp_path: Path, case: str) -> Path:
     """A model file with one thing wrong."""
     path = tmp_path / f"{case}.safetensors"

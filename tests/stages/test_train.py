@@ -43,6 +43,16 @@ def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(prepared: P
     assert MODEL.read_bytes() != first
 
 
+def test_half_the_precision_is_the_same_training_in_half_a_file(prepared: Path) -> None:
+    fit()
+    whole, logged = load_file(MODEL), curves()
+    fit(stored_precision="float16")
+    assert curves() == logged
+    half = load_file(MODEL)
+    assert all(torch.equal(tensor, whole[name].to(tensor.dtype)) for name, tensor in half.items())
+    assert {tensor.dtype for name, tensor in half.items() if name.endswith("weight")} == {torch.float16}
+
+
 def test_a_training_learns_what_it_is_shown(prepared: Path) -> None:
     fit(epochs=12, batch=8, augmentation="none", optimizer=entry("optimizer", "adam", lr=3e-3), model={**TINY, "dropout": 0.0})
     assert curves()["train/loss"][-1] < 0.5 * curves()["train/loss"][0]
