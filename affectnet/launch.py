@@ -83,7 +83,7 @@ def _path(paths: Mapping[str, Path], name: str, stage: str) -> Path:
 
 
 def stage_paths(entry: Mapping[str, Any], stage: str) -> dict[str, Path]:
-    """The data paths of a stage in dvc.yaml, by the file's stem; `metrics/<stage>…` is called `metrics`.
+    """The data paths of a stage in dvc.yaml, by the file's stem; `metrics/<stage>…` is called `metrics`, and `model.onnx` `onnx`.
 
     Dependencies that are code (`.py`) are no arguments. `meta.reads` names what a stage reads although it is no
     dependency. Errors: UserError when two paths share a name.
@@ -94,7 +94,7 @@ def stage_paths(entry: Mapping[str, Any], stage: str) -> dict[str, Path]:
         path = PurePosixPath(item if isinstance(item, str) else next(iter(item)))
         if path.suffix == ".py":
             continue
-        name = "metrics" if path.parent.name == "metrics" and path.stem == stage else path.stem
+        name = "metrics" if path.parent.name == "metrics" and path.stem == stage else "onnx" if path.suffix == ".onnx" else path.stem
         if name in found:
             raise UserError(f"{DVC_FILE}: stages.{stage}: two paths are called {name!r}: {found[name]} and {path}")
         found[name] = Path(path)

@@ -13,7 +13,7 @@ from affectnet.params import Runtime, Section, catalogue_name, read_document
 
 ROOT = Path(__file__).parent.parent
 STAGES = list(read_document(ROOT / "dvc.yaml")["stages"])
-WITHOUT_TORCH = [stage for stage in STAGES if stage not in {"train", "evaluate"}]
+WITHOUT_TORCH = [stage for stage in STAGES if stage not in {"train", "evaluate", "export"}]
 
 
 def imported(path: Path) -> set[str]:

@@ -1,0 +1,134 @@
+"""Writes the model as an ONNX file, which needs neither this project nor torch, and holds its answers against the model's own."""
+
+import io
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+from pydantic import Field
+from torch import nn
+
+from affectnet.atomic import replacing, write_json
+from affectnet.dataset import load_faces
+from affectnet.errors import UserError
+from affectnet.expressions import CODES
+from affectnet.faces import AGAIN, open_shard, shard_paths
+from affectnet.inference import Outputs, predict
+from affectnet.launch import launch
+from affectnet.modelfile import Card, load_model
+from affectnet.onnxfile import Pixels, export_network, session
+from affectnet.params import Runtime, Section
+from affectnet.preprocessing import normalised
+from affectnet.tables import readable_parquet
+
+BATCH = 64
+Answers = NDArray[np.float64]
+
+
+class ExportParams(Section):
+    """Section `export`."""
+
+    precision: Literal["float32", "int8"]
+    calibration_faces: int = Field(ge=8, le=65536)
+    tolerance: float = Field(gt=0, le=1)
+    accuracy_loss: float = Field(ge=0, le=1)
+
+
+def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onnx: Path, metrics: Path) -> str:
+    """Writes the file and how far its answers differ; returns the summary line.
+
+    Both are asked about the test faces: torch as evaluate asks it, the file with the crops as they are stored. Errors: UserError, and no
+    file, when they differ by more than `tolerance`, or with int8 when the file's accuracy is lower by more than `accuracy_loss`.
+    """
+    network, card = load_model(model)
+    content = export_network(network, card, _calibration(params, runtime, faces, card))
+    test = load_faces(faces, "test", card.image_px, runtime.workers)
+    own = _own(predict(network, test.images, torch.device("cpu"), len(card.labels), card.mean, card.std), card)
+    exported = _exported(content, faces)
+    found = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, test.expression.numpy(), card)}
+    write_json(metrics, found)
+    _judge(params, found, metrics)
+    with replacing(onnx) as temporary:
+        temporary.write_bytes(content)
+    return (
+        f"export: {len(content) / 1e6:.1f} MB, {params.precision}; on {len(test):,} test faces the answers of ONNX Runtime and torch differ by "
+        f"at most {found['difference']['largest']:.2g}"
+        + (f", {found['equal_answers']:.1%} name the same expression" if card.labels else "")
+    )
+
+
+def _calibration(params: ExportParams, runtime: Runtime, faces: Path, card: Card) -> list[Pixels]:
+    """Batches of training faces, spread evenly over the split, as the network sees them; none for float32."""
+    if params.precision == "float32":
+        return []
+    images = load_faces(faces, "train", card.image_px, runtime.workers).images
+    rows = torch.linspace(0, len(images) - 1, min(params.calibration_faces, len(images))).round().long()
+    batches: list[Pixels] = [normalised(part, card.mean, card.std).contiguous().numpy() for part in torch.split(images[rows], BATCH)]
+    return batches
+
+
+def _own(outputs: Outputs, card: Card) -> dict[str, Answers]:
+    """The model's own answers, by the names of the file's outputs."""
+    found = {"probabilities": nn.functional.softmax(outputs.logits.double() / card.temperature, 1).numpy()} if card.labels else {}
+    return found | ({"valence_arousal": outputs.affect.double().numpy()} if card.affect else {})
+
+
+def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
+    """The file's answers about the test faces, whose crops it resizes itself; neighbours of one shape are asked about together."""
+    ask, parts = session(content), []
+    for _, alike in groupby(_crops(faces), key=lambda crop: crop.shape):
+        waiting = list(alike)
+        parts += [ask(np.stack(waiting[first : first + BATCH])) for first in range(0, len(waiting), BATCH)]
+    return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
+
+
+def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
+    """(h, w, 3) RGB of each test face, in the order of the shards."""
+    for shard in shard_paths(faces, "test"):
+        with open_shard(shard) as file, readable_parquet(shard, AGAIN):
+            for batch in file.iter_batches(BATCH, columns=["image.bytes"]):
+                for image in batch["image"].field("bytes"):
+                    yield np.asarray(Image.open(io.BytesIO(image.as_py()), formats=("JPEG", "PNG")).convert("RGB"))
+
+
+def _compared(own: dict[str, Answers], exported: dict[str, Answers], true: NDArray[np.int64], card: Card) -> dict[str, Any]:
+    """metrics/export.json: differences, and right answers of both."""
+    differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
+    found: dict[str, Any] = {
+        "faces": len(true),
+        "difference": {"largest": _short(differences.max()), "median": _short(np.median(differences))},
+    }
+    if card.labels:
+        codes = np.array([CODES[label] for label in card.labels])
+        answers = {name: codes[given["probabilities"].argmax(1)] for name, given in (("torch", own), ("onnx", exported))}
+        found["equal_answers"] = float((answers["torch"] == answers["onnx"]).mean())
+        found["accuracy"] = {name: float((given == true).mean()) for name, given in answers.items()}
+    return found
+
+
+def _short(value: Any) -> float:
+    """Two digits: the rest of a rounding error says nothing."""
+    return float(f"{value:.1e}")
+
+
+def _judge(params: ExportParams, found: dict[str, Any], metrics: Path) -> None:
+    largest, accuracy = found["difference"]["largest"], found.get("accuracy")
+    if params.precision == "float32":
+        if largest > params.tolerance:
+            raise UserError(
+                f"{metrics}: answers of the ONNX file differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
+            )
+    elif accuracy and accuracy["torch"] - accuracy["onnx"] > params.accuracy_loss:
+        raise UserError(
+            f"{metrics}: int8 has accuracy {accuracy['onnx']:.3f} for {accuracy['torch']:.3f}, a loss that export.accuracy_loss "
+            f"{params.accuracy_loss:g} does not allow; raise export.calibration_faces, or choose export.precision float32"
+        )
+
+
+if __name__ == "__main__":
+    launch(run)
