@@ -56,9 +56,8 @@ def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onn
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     return (
-        f"export: {len(content) / 1e6:.1f} MB, {params.precision}; on {len(test):,} test faces the answers of ONNX Runtime and torch differ by "
-        f"at most {found['difference']['largest']:.2g}"
-        + (f", {found['equal_answers']:.1%} name the same expression" if card.labels else "")
+        f"export: {len(content) / 1e6:.1f} MB, {params.precision}; on {len(test):,} test faces its answers differ from torch's by at most "
+        f"{found['difference']['largest']:.2g}" + (f", {found['equal_answers']:.1%} name the same expression" if card.labels else "")
     )
 
 

@@ -1,0 +1,179 @@
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from chain import ROOT, TINY, entry, metrics, run_data_stages, run_stage
+from PIL import Image
+from trees import tree_2017
+
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.modelfile import FORMAT, Card
+from affectnet.network import ModelParams, build
+from affectnet.onnxfile import export_network, session
+from affectnet.predictor import Predictor
+
+MODEL, ONNX = Path("models/model.safetensors"), Path("models/model.onnx")
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model of both tasks, trained a little."""
+    folder = tmp_path_factory.mktemp("trained")
+    for name in ("params.yaml", "dvc.yaml"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_data_stages(tree_2017(folder / "root", each=6, tests=2), crop={"image_px": 80})
+        run_stage("train", model=TINY, epochs=2, batch=16, task=entry("task", "both"))
+    return folder
+
+
+@pytest.fixture
+def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(trained)
+    ONNX.unlink(missing_ok=True)
+    return trained
+
+
+def card(params: dict[str, Any], labels: tuple[str, ...] = EXPRESSIONS, affect: bool = False) -> Card:
+    pixels: dict[str, Any] = {"image_px": params["image_px"], "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+    told: dict[str, Any] = {"crop": {}, "data": "00", "training": {}, "versions": {}, "format": FORMAT}
+    return Card(model=params, labels=labels, affect=affect, temperature=1.7, **pixels, **told)
+
+
+def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(here: Path) -> None:
+    line = run_stage("export")
+    found, ask = metrics("export"), session(ONNX)
+    assert found["difference"]["largest"] < 0.01 and found["equal_answers"] == 1.0 and found["faces"] == 16
+    assert found["accuracy"]["onnx"] == found["accuracy"]["torch"] and found["bytes"] == ONNX.stat().st_size
+    assert "on 16 test faces" in line
+    predictor = Predictor.load(MODEL, device="cpu")
+    for side in (32, 57, 80):  # none is enlarged or shrunk by the crop policy, so that both see the same
+        buffer = io.BytesIO()
+        Image.effect_noise((side, side), 60).convert("RGB").save(buffer, "JPEG")
+        (face,) = predictor.predict(buffer.getvalue(), faces="whole")
+        answered = ask(np.asarray(Image.open(buffer))[None])
+        assert answered["probabilities"][0] == pytest.approx(list(face.probabilities.values()), abs=0.01)
+        assert answered["valence_arousal"][0] == pytest.approx([face.valence, face.arousal], abs=0.01)
+    assert ask(np.zeros((5, 40, 30, 3), np.uint8))["probabilities"].shape == (5, 8)
+
+
+def test_the_file_says_what_it_is_repeats_and_names_no_place_of_this_machine(here: Path) -> None:
+    run_stage("export")
+    content = ONNX.read_bytes()
+    told = {entry.key: entry.value for entry in onnx.load(ONNX).metadata_props}
+    assert json.loads(told["labels"]) == list(EXPRESSIONS)
+    assert json.loads(told["affectnet"])["crop"]["image_px"] == 80 and set(told) == {"affectnet", "labels"}
+    run_stage("export")
+    assert ONNX.read_bytes() == content
+    for place in (str(here), str(ROOT), "site-packages", ".py"):
+        assert place.encode() not in content
+
+
+def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    run_stage("export")
+    whole = ONNX.stat().st_size
+    seen: list[torch.Tensor] = []
+    original = torch.split
+
+    def watched(images: torch.Tensor, count: int) -> Any:
+        seen.append(images)
+        return original(images, count)  # type: ignore[no-untyped-call]
+
+    monkeypatch.setattr("stages.export.torch.split", watched)
+    run_stage("export", precision="int8", calibration_faces=20, accuracy_loss=1.0)
+    assert (
+        metrics("export")["precision"] == "int8"
+        and ONNX.stat().st_size < whole
+        and "probabilities" in session(ONNX)(np.zeros((1, 9, 9, 3), np.uint8))
+    )
+    (calibrated,) = [images for images in seen if images.dtype == torch.uint8 and len(images) == 20]
+    from affectnet.dataset import load_faces  # noqa: PLC0415
+
+    train = {bytes(image.numpy().tobytes()) for image in load_faces(Path("data/faces"), "train", 32, 1).images}
+    assert {bytes(image.numpy().tobytes()) for image in calibrated} <= train
+    ONNX.unlink()
+    monkeypatch.setattr(
+        "stages.export._compared", lambda *_: {"faces": 1, "difference": {"largest": 0.1}, "accuracy": {"torch": 0.9, "onnx": 0.8}}
+    )
+    with pytest.raises(UserError, match=r"int8 has accuracy 0.800 for 0.900, a loss that export.accuracy_loss 0.05 does not allow"):
+        run_stage("export", precision="int8", calibration_faces=8, accuracy_loss=0.05)
+    assert not ONNX.exists()
+
+
+def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        "stages.export.export_network", lambda network, card, pixels: export_network(network, Card(**{**vars(card), "temperature": 9.0}))
+    )
+    with pytest.raises(UserError, match=r"answers of the ONNX file differ by 0\.\d+, more than export.tolerance 0.01 allows"):
+        run_stage("export")
+    assert not ONNX.exists() and metrics("export")["difference"]["largest"] > 0.01
+
+
+def test_what_torch_cannot_export_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def failing(*_: Any, **__: Any) -> None:
+        raise RuntimeError("no such operator\nand a long report")
+
+    monkeypatch.setattr(torch.onnx, "export", failing)
+    with pytest.raises(UserError, match=r"^model: torch cannot export vgg16_bn to ONNX: no such operator$"):
+        run_stage("export")
+
+
+FAMILIES = [
+    pytest.param({**TINY, "head": "original"}, ("Happy", "Sad"), False, id="vgg, two names"),
+    pytest.param(
+        {**TINY, "architecture": "resnet18", "width": 1.0, "head": "original", "image_px": 48}, (), True, id="resnet18, affect alone"
+    ),
+    *(
+        pytest.param(
+            {**TINY, "architecture": name, "width": 1.0, "head": "original", "image_px": px},
+            EXPRESSIONS,
+            True,
+            id=name,
+            marks=pytest.mark.stress,
+        )
+        for name, px in (
+            *(("mobilenet_v3_small", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64), ("densenet121", 64), ("swin_t", 64)),
+            *(("vit_b_16", 64), ("timm/efficientnet_b0", 64), ("timm/vit_tiny_patch16_224", 64), ("regnet_y_400mf", 64)),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("params", "labels", "affect"), FAMILIES)
+def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple[str, ...], affect: bool) -> None:
+    torch.manual_seed(1)
+    told = card(params, labels, affect)
+    network = build(ModelParams.model_validate(params), told.outputs).eval()
+    crops = np.random.default_rng(2).integers(0, 256, (3, params["image_px"], params["image_px"], 3), dtype=np.uint8)
+    with torch.no_grad():
+        pixels = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - torch.tensor(told.mean).view(3, 1, 1)) / torch.tensor(told.std).view(
+            3, 1, 1
+        )
+        outputs = network(pixels)
+    found = session(export_network(network, told))(crops)
+    if labels:
+        wanted = torch.softmax(outputs[:, : len(labels)] / 1.7, 1).numpy()
+        assert found["probabilities"] == pytest.approx(wanted, abs=1e-4)
+    if affect:
+        assert found["valence_arousal"] == pytest.approx(outputs[:, len(labels) :].clamp(-1, 1).numpy(), abs=1e-4)
+    assert len(found) == bool(labels) + affect
+
+
+def test_the_documents_snippet_answers_without_this_project(here: Path, tmp_path: Path) -> None:
+    run_stage("export")
+    (snippet,) = re.findall(r"```python\n(.*?)```", (ROOT / "docs" / "export.md").read_text(encoding="utf-8"), re.DOTALL)
+    assert "affectnet" not in re.sub(r"#.*|\".*?\"", "", snippet) and "torch" not in snippet
+    image = Image.effect_noise((80, 80), 60).convert("RGB")
+    image.save(tmp_path / "face.jpg")
+    found: dict[str, Any] = {}
+    exec(snippet.replace("face.jpg", str(tmp_path / "face.jpg")), found)
+    (face,) = Predictor.load(MODEL, device="cpu").predict(tmp_path / "face.jpg", faces="whole")
+    assert found["answer"] == pytest.approx(face.probabilities, abs=0.01)
