@@ -15,7 +15,7 @@ from affectnet.errors import exit_code
 from affectnet.parallel import cores
 from benchmarks.timing import ROOT, table
 
-NAMES = ("images", "lists", "training", "workers", "idle", "growth")
+NAMES = ("images", "lists", "training", "predict", "workers", "idle", "growth")
 
 
 def main() -> None:

@@ -85,7 +85,7 @@ def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(her
 
     def watched(images: torch.Tensor, count: int) -> Any:
         seen.append(images)
-        return original(images, count)  # type: ignore[no-untyped-call]
+        return original(images, count)
 
     monkeypatch.setattr("stages.export.torch.split", watched)
     run_stage("export", precision="int8", calibration_faces=20, accuracy_loss=1.0)
