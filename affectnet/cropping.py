@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.framing import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
-from affectnet.photograph import Photograph, Pixels, open_photograph, shrink_within
+from affectnet.photograph import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
 """JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
 
-MOST_PIXELS, MOST_SIDE = 64_000_000, 32_000
-"""Of a region while it is cut, padding included: as many px as a photograph may have, and as long a side as OpenCV turns."""
+MOST_SIDE = 32_000
+"""Of a region while it is cut, padding included: as long a side as OpenCV turns; as many px as a photograph may have."""
 
 
 @dataclass(frozen=True)

@@ -20,7 +20,7 @@ from affectnet.errors import UserError
 from affectnet.framing import Box, CropPolicy, Points
 from affectnet.inference import predict
 from affectnet.modelfile import Card, load_model
-from affectnet.photograph import open_photograph
+from affectnet.photograph import open_photograph, read_photograph
 
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A path, a file's bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w), uint8 or float in 0–1."""
@@ -115,10 +115,7 @@ def _content(picture: Picture) -> tuple[bytes, str]:
     if isinstance(picture, bytes):
         return picture, "photograph"
     if isinstance(picture, str | Path):
-        try:
-            return Path(picture).read_bytes(), str(picture)
-        except OSError as error:
-            raise UserError(f"{picture}: {error.strerror}; give the path of a photograph") from None
+        return read_photograph(Path(picture)), str(picture)
     if isinstance(picture, torch.Tensor):
         picture = _of_tensor(picture)
     if isinstance(picture, np.ndarray):
