@@ -126,13 +126,14 @@ def test_a_picture_cut_short_is_one_line() -> None:
 def claiming(width: int, height: int, kind: str) -> bytes:
     """A small picture whose header says that it is of these dimensions."""
     if kind == "png":
-        content = io.BytesIO()
-        Image.new("L", (8, 8)).save(content, "PNG")
-        head = b"IHDR" + struct.pack(">II", width, height) + content.getvalue()[24:29]
-        return content.getvalue()[:12] + head + struct.pack(">I", zlib.crc32(head)) + content.getvalue()[33:]
-    content = jpeg(smooth(8, 8))
-    at = content.index(b"\xff\xc0") + 5
-    return content[:at] + struct.pack(">HH", height, width) + content[at + 4 :]
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "PNG")
+        content = buffer.getvalue()
+        head = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+        return content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+    whole = jpeg(smooth(8, 8))
+    at = whole.index(b"\xff\xc0") + 5
+    return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
 
 
 @pytest.mark.parametrize("kind", ["png", "jpeg"])
