@@ -108,7 +108,7 @@ def evaluate(given: argparse.Namespace) -> int:
     found = evaluation.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
     report = scoring.full_report(params, found)
     print(json.dumps(report, indent=2) if given.json else scoring.tables(report, found))
-    for line in evaluation.caveats(found):
+    for line in evaluation.caveats(found, params.averaging):
         _tell(f"evaluate: {line}", "")
     _tell(f"evaluate: {count}", "")
     return USER_MISTAKE if count.unreadable else 0

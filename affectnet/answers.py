@@ -1,6 +1,6 @@
 """What a model file answers on the test split, beside the truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +8,7 @@ import torch
 from numpy.typing import NDArray
 
 from affectnet import calibration
-from affectnet.dataset import load_faces
+from affectnet.dataset import Faces, load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
@@ -64,13 +64,21 @@ class Answers:
 def answers(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Answers:
     """Runs the model file over the test split. averaging: the views of each face over which the outputs are averaged.
 
+    The model file's temperature is that of one view; for an average it is fitted anew, on our validation split.
     Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and `judged`.
     """
     device = choose(runtime.device)
     network, card = load_model(model)
     _same_crops(model, card, faces)
+
+    def outputs_for(split: Faces) -> Outputs:
+        return predict(network.to(device), split.images, device, len(card.labels), card.mean, card.std, averaging)
+
     test = load_faces(faces, "test", card.image_px, runtime.workers)
-    outputs = predict(network.to(device), test.images, device, len(card.labels), card.mean, card.std, averaging)
+    outputs = outputs_for(test)
+    if averaging != "none" and card.labels:
+        validation = load_faces(faces, "validation", card.image_px, runtime.workers)
+        card = replace(card, temperature=_temperature(card, outputs_for(validation), validation))
     affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
     return judged(model, card, outputs, test.expression.numpy(), affect)
 
@@ -96,6 +104,14 @@ def judged(model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int
         true_affect,
         outputs.affect.numpy().astype(np.float64),
     )
+
+
+def _temperature(card: Card, outputs: Outputs, validation: Faces) -> float:
+    """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
+    codes = [CODES[label] for label in card.labels]
+    known = np.isin(validation.expression.numpy(), codes)
+    columns = np.array([codes.index(code) for code in validation.expression.numpy()[known]], np.int64)
+    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else card.temperature
 
 
 def _same_crops(model: Path, card: Card, faces: Path) -> None:

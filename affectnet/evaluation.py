@@ -17,7 +17,7 @@ from affectnet.cropping import is_its_own_crop
 from affectnet.dataset import decode_face, resize_face
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.inference import Outputs
+from affectnet.inference import Averaging, Outputs
 from affectnet.inputs import Told
 from affectnet.labelled import ClassFolders, Labelled, photographs
 from affectnet.parallel import cores, in_order
@@ -91,9 +91,11 @@ def folder_answers(
     return judged(model, predictor.card, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none)
 
 
-def caveats(found: Answers) -> list[str]:
-    """What a reader of the scores is to know of the expressions, a line each."""
+def caveats(found: Answers, averaging: Averaging) -> list[str]:
+    """What a reader of the scores is to know, a line each."""
     lines = []
+    if averaging != "none":
+        lines.append(f"the temperature of {found.card.temperature:.3g} was fitted without averaging, which the calibration error shows")
     known, counts = found.card.labels, np.bincount(found.true, minlength=len(found.names)).tolist()
     unknown = [f"{count:,} of {name}" for name, count in zip(found.names, counts, strict=True) if name not in known]
     absent = [name for name, count in zip(found.names, counts, strict=True) if not count]

@@ -89,9 +89,9 @@ def _scores(report: Mapping[str, Any], name: str, title: str) -> Iterator[str]:
 
 
 def _cells(report: Mapping[str, Any], *path: str) -> str:
-    """The value at the path and its interval, in columns."""
+    """The value at the path and its interval, in columns; a ranking has none where a resample may hold a single expression."""
     value: Any = report
     spread: Any = report["interval"]
     for key in path:
-        value, spread = value[key], spread[key]
-    return f"{value:>8.3f}   {spread['low']:.3f} – {spread['high']:.3f}"
+        value, spread = value[key], spread.get(key)
+    return f"{value:>8.3f}   " + ("–".center(13) if spread is None else f"{spread['low']:.3f} – {spread['high']:.3f}")

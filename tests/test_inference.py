@@ -57,9 +57,9 @@ def test_ten_crops_are_corners_and_centre_and_their_mirror_images_by_pillow(side
             pixels = [Image.fromarray(one[top : top + part, left : left + part].numpy()) for one in images]
             view = np.stack([np.asarray(one.resize((side, side), Image.Resampling.BICUBIC)) for one in pixels])
             expected.append(normalised(torch.from_numpy(view[:, :, ::-1].copy() if mirrored else view), HALF, PLAIN))
-    for view in expected:  # in which order they are seen does not matter
-        assert min(float((view - one).abs().max()) for one in seen) < 0.06
-    np.testing.assert_allclose(found, torch.stack([Columns()(view) for view in expected]).mean(0), atol=2e-3)
+    for wanted in expected:  # in which order they are seen does not matter
+        assert min(float((wanted - one).abs().max()) for one in seen) < 0.06
+    np.testing.assert_allclose(found, torch.stack([Columns()(wanted) for wanted in expected]).mean(0), atol=2e-3)
 
 
 def test_the_batch_changes_nothing() -> None:

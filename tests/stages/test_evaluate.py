@@ -17,7 +17,6 @@ from affectnet.inference import Averaging, Outputs
 from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.network import ModelParams, build
 
-
 AVERAGINGS = get_args(Averaging)
 
 
@@ -146,7 +145,8 @@ def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) 
         run_stage("evaluate", averaging=averaging)
         likelihood = -np.log(one.probabilities[np.arange(len(one)), one.true]).mean()
         assert metrics("evaluate")["calibration"]["nll"] == pytest.approx(likelihood, abs=1e-6)
-    assert len({one.logits.sum() for one in found.values()}) == len(AVERAGINGS)
+    assert len({one.logits.sum() for one in found.values()}) == len({one.card.temperature for one in found.values()}) == len(AVERAGINGS)
+    assert found["none"].card.temperature == 2.0
 
 
 def test_seven_classes_are_scored_as_seven(workspace: Path) -> None:
