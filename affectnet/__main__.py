@@ -101,8 +101,7 @@ def evaluate(given: argparse.Namespace) -> int:
     predictor = Predictor.load(given.model, "auto", yunet(given.detector) if given.detector else haar(), params.averaging)
     if not predictor.card.labels:
         raise UserError(f"{given.model}: gives valence and arousal alone, and a folder names expressions alone; give another model")
-    count = evaluation.Count()
-    total = sum(1 for _ in count.photographs(folders, _nothing)) if sys.stderr.isatty() else None
+    total = sum(1 for _ in evaluation.Count().photographs(folders, _nothing)) if sys.stderr.isatty() else None
     count = evaluation.Count()
     inputs = progress(count.photographs(folders, _tell), "evaluate", total)
     found = evaluation.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
