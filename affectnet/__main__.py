@@ -1,4 +1,4 @@
-"""The command line: `affectnet predict` for your own photographs, `affectnet info` for a model file."""
+"""The command line: `affectnet predict` for your own photographs, `affectnet evaluate` and `affectnet info` for a model file."""
 
 import argparse
 import io
@@ -9,13 +9,26 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from affectnet.errors import USER_MISTAKE, exit_code, one_line
+from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
+from affectnet.shipped import PRETRAINED, TRAINED, default_model, params_file
 
 CLOSED_PIPE = 141
 """What a shell gives for a command that ends because nobody reads it any more."""
 
-MODEL = "models/model.safetensors"
+MOST_FACES = 65_536
+"""Of a batch."""
+
+AVERAGING = ("none", "flip", "ten_crop")
+"""As affectnet.inference has it, which takes seconds to import."""
+
 PREDICT = "The faces of photographs, folders and videos: one line a face on stdout. Exit code 2 when a file could not be read."
+EVALUATE = (
+    "The scores of a model file on photographs in one folder an expression, FOLDER/happy/1.jpg: what metrics/evaluate.json holds for the "
+    "test split. The largest face found in each is scored, and a photograph in which none is found as a whole. Exit code 2 when a file "
+    "could not be read; it is left out, and counted."
+)
+DEFAULT = f"by default {PRETRAINED} of the repository where it has one, else {TRAINED}"
+DETECTOR = "find faces with YuNet; by default with OpenCV's Haar cascade"
 
 
 class Parser(argparse.ArgumentParser):
@@ -46,8 +59,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def predict(given: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
-    for name, value in (("OPENCV_LOG_LEVEL", "SILENT"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):
-        os.environ.setdefault(name, value)  # a broken file is one line of ours
+    _silence()
     from affectnet import outputs, prediction  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
     from affectnet.detection import haar, yunet  # noqa: PLC0415
     from affectnet.drawing import Album  # noqa: PLC0415
@@ -58,12 +70,46 @@ def predict(given: argparse.Namespace) -> int:
         album.check(given.paths)
     if given.parquet:
         outputs.check_parquet(given.parquet)
-    predictor = Predictor.load(given.model, detector=yunet(given.detector) if given.detector else haar())
+    model = given.model or default_model()
+    predictor = Predictor.load(model, detector=yunet(given.detector) if given.detector else haar())
+    if given.model is None:
+        _tell(f"predict: {model} answers; --model names another", "")
     bar = bool(given.parquet) or not sys.stdout.isatty()  # on one terminal, the results are the progress
     options = prediction.Options(given.whole, given.every, bar)
     with outputs.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
         count = prediction.predict_paths(predictor, given.paths, options, album, write, _tell)
     _tell(f"predict: {count}", "")
+    return USER_MISTAKE if count.unreadable else 0
+
+
+def evaluate(given: argparse.Namespace) -> int:
+    """The scores on stdout, all else on stderr."""
+    _silence()
+    import json  # noqa: PLC0415
+
+    from affectnet import evaluation, labelled, scoring  # noqa: PLC0415
+    from affectnet.detection import haar, yunet  # noqa: PLC0415
+    from affectnet.params import parse, read_document  # noqa: PLC0415
+    from affectnet.predictor import Predictor  # noqa: PLC0415
+    from affectnet.progress import progress  # noqa: PLC0415
+
+    document = read_document(params_file())
+    params = parse(document, "evaluate", scoring.Scoring, params_file())
+    params = params.model_copy(update={"averaging": given.averaging or params.averaging})
+    classes = labelled.with_labels(labelled.folder_classes(document, params_file()), given.labels)
+    folders = labelled.class_folders(given.folder, given.split, classes)
+    predictor = Predictor.load(given.model, "auto", yunet(given.detector) if given.detector else haar(), params.averaging)
+    if not predictor.card.labels:
+        raise UserError(f"{given.model}: gives valence and arousal alone, and a folder names expressions alone; give another model")
+    total = sum(1 for _ in evaluation.Count().photographs(folders, _nothing)) if sys.stderr.isatty() else None
+    count = evaluation.Count()
+    inputs = progress(count.photographs(folders, _tell), "evaluate", total)
+    found = evaluation.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
+    report = scoring.full_report(params, found)
+    print(json.dumps(report, indent=2) if given.json else scoring.tables(report, found))
+    for line in evaluation.caveats(found, params.averaging):
+        _tell(f"evaluate: {line}", "")
+    _tell(f"evaluate: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
 
 
@@ -73,9 +119,19 @@ def info(given: argparse.Namespace) -> int:
 
     from affectnet.description import content, text  # noqa: PLC0415
 
-    found = content(given.model)
+    found = content(given.model or default_model())
     print(json.dumps(found, indent=2) if given.json else text(found))
     return 0
+
+
+def _silence() -> None:
+    """A broken file is one line of ours, none of OpenCV's."""
+    for name, value in (("OPENCV_LOG_LEVEL", "SILENT"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):
+        os.environ.setdefault(name, value)
+
+
+def _nothing(_: str) -> None:
+    """For a walk that only counts."""
 
 
 def _tell(line: str, kind: str = "error: ") -> None:
@@ -87,26 +143,52 @@ def _tell(line: str, kind: str = "error: ") -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="affectnet", description="Facial expressions in your own photographs, by a model file of this pipeline.")
-    commands = parser.add_subparsers(required=True, metavar="predict|info")
+    commands = parser.add_subparsers(required=True, metavar="predict|evaluate|info")
 
     sub = commands.add_parser("predict", help="the faces of photographs, folders and videos", description=PREDICT)
     sub.set_defaults(command=predict)
     sub.add_argument("paths", nargs="+", metavar="PATH", help="photograph, video, or folder of them, searched in depth")
-    sub.add_argument("--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"model file; by default {MODEL}")
+    sub.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
     kind = sub.add_mutually_exclusive_group()
     kind.add_argument("--json", action="store_const", dest="form", const="json", help="one JSON object a photograph")
     kind.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row a face")
     kind.add_argument("--parquet", type=Path, metavar="FILE", help="one row a face, into this file")
     sub.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and named there")
-    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="find faces with YuNet; by default with OpenCV's Haar cascade")
+    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
     sub.add_argument("--whole", action="store_true", help="each photograph is one face, already cut")
     sub.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="one frame of a video in so many; 0: all; by default 1")
 
+    sub = commands.add_parser("evaluate", help="the scores of a model file on a folder of labelled photographs", description=EVALUATE)
+    sub.set_defaults(command=evaluate)
+    sub.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    sub.add_argument(
+        "folder", type=Path, metavar="FOLDER", help="a folder an expression below it, named as datasets.folder.classes has them"
+    )
+    sub.add_argument("--json", action="store_true", help="all of it, with the keys of metrics/evaluate.json")
+    sub.add_argument("--cropped", action="store_true", help="each photograph is one face, already cut")
+    sub.add_argument("--split", metavar="NAME", help="score the folders of FOLDER/NAME")
+    sub.add_argument(
+        "--labels",
+        action="append",
+        default=[],
+        metavar="NAME=EXPRESSION",
+        help="what another folder means; null: not used; may be repeated",
+    )
+    sub.add_argument("--averaging", choices=AVERAGING, help="views of each face over which outputs are averaged; as params.yaml by default")
+    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    sub.add_argument("--batch", type=_count, default=64, metavar="N", help="faces that the network sees together; by default 64")
+
     sub = commands.add_parser("info", help="what a model file says of itself", description="What a model file says of itself.")
     sub.set_defaults(command=info)
-    sub.add_argument("model", type=Path, metavar="MODEL")
+    sub.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=DEFAULT)
     sub.add_argument("--json", action="store_true", help="all of it, as JSON")
     return parser
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of faces, 1 to {MOST_FACES:,}")
+    return int(text)
 
 
 def _seconds(text: str) -> float:

@@ -1,19 +1,19 @@
 """What a model file answers on the test split, beside the truth."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.special import softmax
 
-from affectnet.dataset import load_faces
+from affectnet import calibration
+from affectnet.dataset import Faces, load_faces
 from affectnet.device import choose
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.faces import read_policy
-from affectnet.inference import predict
+from affectnet.inference import Averaging, Outputs, predict
 from affectnet.modelfile import Card, load_model
 from affectnet.params import Runtime
 
@@ -44,8 +44,7 @@ class Answers:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """(n, k), calibrated by the model's temperature."""
-        found: NDArray[np.float64] = softmax(self.logits / self.card.temperature, axis=1) if self.logits.size else self.logits
-        return found
+        return calibration.probabilities(self.logits, self.card.temperature)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -62,34 +61,57 @@ class Answers:
         return Answers(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
 
 
-def answers(model: Path, faces: Path, runtime: Runtime, flip: bool) -> Answers:
-    """Runs the model file over the test split. flip: averages the outputs for each face and its mirror image.
+def answers(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Answers:
+    """Runs the model file over the test split. averaging: the views of each face over which the outputs are averaged.
 
-    Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and when an
-    output is no finite number.
+    The model file's temperature is that of one view; for an average it is fitted anew, on our validation split.
+    Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and `judged`.
     """
     device = choose(runtime.device)
     network, card = load_model(model)
     _same_crops(model, card, faces)
+
+    def outputs_for(split: Faces) -> Outputs:
+        return predict(network.to(device), split.images, device, len(card.labels), card.mean, card.std, averaging)
+
     test = load_faces(faces, "test", card.image_px, runtime.workers)
-    outputs = predict(network.to(device), test.images, device, len(card.labels), card.mean, card.std, flip)
+    outputs = outputs_for(test)
+    if averaging != "none" and card.labels:
+        validation = load_faces(faces, "validation", card.image_px, runtime.workers)
+        card = replace(card, temperature=_temperature(card, outputs_for(validation), validation))
+    affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
+    return judged(model, card, outputs, test.expression.numpy(), affect)
+
+
+def judged(model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]) -> Answers:
+    """The outputs for n faces beside their truth: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
+
+    Errors: UserError when an output is no finite number.
+    """
     broken = int((~torch.cat([outputs.logits, outputs.affect], 1).isfinite()).any(1).sum())
     if broken:
-        raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(test):,} test faces; train another")
+        raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(expression):,} test faces; train another")
     known = np.array([CODES[label] for label in card.labels], np.int64)
-    expression = test.expression.numpy()
-    logits = np.full((len(test), len(EXPRESSIONS)), -np.inf)
+    logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
     logits[:, known] = outputs.logits.numpy()
-    judged = slice(None) if len(known) else slice(0)
-    codes = np.union1d(known, expression[judged])
+    given = slice(None) if len(known) else slice(0)
+    codes = np.union1d(known, expression[given])
     return Answers(
         card,
         codes,
-        np.searchsorted(codes, expression[judged]),
-        logits[judged, codes],
-        np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64),
+        np.searchsorted(codes, expression[given]),
+        logits[given, codes],
+        true_affect,
         outputs.affect.numpy().astype(np.float64),
     )
+
+
+def _temperature(card: Card, outputs: Outputs, validation: Faces) -> float:
+    """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
+    codes = [CODES[label] for label in card.labels]
+    known = np.isin(validation.expression.numpy(), codes)
+    columns = np.array([codes.index(code) for code in validation.expression.numpy()[known]], np.int64)
+    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else card.temperature
 
 
 def _same_crops(model: Path, card: Card, faces: Path) -> None:

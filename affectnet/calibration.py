@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
-from scipy.special import log_softmax
+from scipy.special import log_softmax, softmax
 
 Values = NDArray[np.float64]
 
@@ -22,6 +22,13 @@ def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.integer]) -> 
         return negative_log_likelihood(z / np.exp(log_t), true)
 
     return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def probabilities(logits: NDArray[np.floating], temperature: float) -> Values:
+    """softmax(z / T) of (n, k) logits, in float64; (n, 0) of a model without expressions."""
+    z = np.asarray(logits, np.float64)
+    found: Values = softmax(z / temperature, axis=1) if z.size else z
+    return found
 
 
 def negative_log_likelihood(logits: Values, true: NDArray[np.integer]) -> float:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import dvc.api
 import numpy as np
@@ -19,6 +20,7 @@ from scipy.stats import binomtest
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.answers import Answers, answers
 from affectnet.errors import UserError, exit_code
+from affectnet.inference import Averaging
 from affectnet.params import Runtime, parse, read_document
 from affectnet.scores import interval, resampled_faces, scores
 
@@ -140,11 +142,11 @@ def main() -> None:
     parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is answered")
     parser.add_argument("--draws", type=int, default=10_000, help="resamples of the faces")
     parser.add_argument("--seed", type=int, default=23)
-    parser.add_argument("--flip", action="store_true", help="average each face and its mirror image")
+    parser.add_argument("--averaging", choices=get_args(Averaging), default="none", help="views of each face, as evaluate.averaging")
     given = parser.parse_args()
     runtime = parse(read_document(), "runtime", Runtime)
     with model_file(given.first) as one, model_file(given.second) as other:
-        pair = [answers(path, given.faces, runtime, given.flip) for path in (one, other)]
+        pair = [answers(path, given.faces, runtime, given.averaging) for path in (one, other)]
     print(report(pair[0], pair[1], (given.first, given.second), given.draws, given.seed))
 
 

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.framing import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
-from affectnet.photograph import Photograph, Pixels, open_photograph, shrink_within
+from affectnet.photograph import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
 """JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
 
-MOST_PIXELS, MOST_SIDE = 64_000_000, 32_000
-"""Of a region while it is cut, padding included: as many px as a photograph may have, and as long a side as OpenCV turns."""
+MOST_SIDE = 32_000
+"""Of a region while it is cut, padding included: as long a side as OpenCV turns; as many px as a photograph may have."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ def cut(content: bytes, box: Box | None, landmarks: Points | None, policy: CropP
     photograph = open_photograph(content, place)
     region = face_region(photograph.dimensions, box, landmarks, policy)
     width, height = target_dimensions(region, policy)
-    if _is_its_own_crop(photograph, region, (width, height), policy):
+    if photograph.plain_format == policy.format and is_its_own_crop(photograph, policy, region):
         return Crop(content, width, height, landmarks, passed_through=True, aligned=False)
     shrink = _shrink(photograph, region, (width, height))
     region = region if region.angle else region.snapped(shrink)
@@ -76,12 +76,12 @@ def encode(face: Pixels, policy: CropPolicy) -> bytes:
     return buffer.getvalue()
 
 
-def _is_its_own_crop(photograph: Photograph, region: Region, target: tuple[int, int], policy: CropPolicy) -> bool:
-    """Whether the file is its own crop: the right format, upright, whole, and of the right dimensions."""
+def is_its_own_crop(photograph: Photograph, policy: CropPolicy, region: Region | None = None) -> bool:
+    """Whether the photograph, of any format, is its own crop: whole, and of the right dimensions. region: what is cut; by default all."""
+    region = region or face_region(photograph.dimensions, None, None, policy)
     return (
-        photograph.plain_format == policy.format
-        and not region.angle
-        and target == photograph.dimensions
+        not region.angle
+        and target_dimensions(region, policy) == photograph.dimensions
         and np.allclose(region.box, (0, 0, *photograph.dimensions), atol=0.5)
     )
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from affectnet.photograph import decode_plain, is_sideways, open_image, plain_jpeg, shrink_within, upright
+from affectnet.photograph import MOST_BYTES, MOST_PIXELS, decode_plain, is_sideways, open_image, plain_jpeg, shrink_within, upright
 
 SUFFIX_FORMATS = {
     ".jpg": "JPEG",
@@ -25,12 +25,6 @@ SUFFIX_FORMATS = {
 
 MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
 """First bytes of the image formats: a file that has them and cannot be opened was cut off in its header."""
-
-MOST_PIXELS = 64_000_000
-"""Photographs of more pixels are refused: decoded they would take 200 MB and more."""
-
-MOST_BYTES = 256 << 20
-"""Files of more bytes are no photographs: MOST_PIXELS take no more in four bytes each, uncompressed."""
 
 PIECE = 1 << 20
 

@@ -1,9 +1,11 @@
 """Any photograph as an upright 8-bit grey or RGB image."""
 
 import io
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import simplejpeg
@@ -19,6 +21,14 @@ BACKGROUND = (255, 255, 255)
 
 FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "ICO", "PPM")
 """What is opened. Not everything that Pillow knows: EPS is a program, which it would have Ghostscript run."""
+
+MOST_PIXELS = 64_000_000
+"""Photographs of more pixels are refused: decoded they would take 200 MB and more."""
+
+TOO_LARGE = f"more than {MOST_PIXELS // 1_000_000} million px; make it smaller"
+
+MOST_BYTES = 256 << 20
+"""Files of more bytes are no photographs: MOST_PIXELS take no more in four bytes each, uncompressed."""
 
 MOST_SCANS = 500
 """A JPEG of more scans is refused: each of them passes over the whole picture, and a small file can hold hours of them."""
@@ -75,12 +85,30 @@ class Photograph:
 
 
 def open_photograph(content: bytes, place: str) -> Photograph:
-    """The photograph in the bytes. Errors: UserError when they are no image that Pillow knows."""
+    """The photograph in the bytes. Errors: UserError when they are no image that Pillow knows, or one of more than MOST_PIXELS."""
     plain = plain_jpeg(content)
     if plain is None:
         return _by_pillow(content, place)
     width, height, grey = plain
+    _refuse_too_large(width, height, place)
     return Photograph(content, place, (width, height), jpeg=True, plain_format="jpeg", grey=grey, image=None)
+
+
+def _refuse_too_large(width: int, height: int, place: str) -> None:
+    if width * height > MOST_PIXELS:
+        raise UserError(f"{place}: {width:,} × {height:,} px, {TOO_LARGE}")
+
+
+def read_photograph(path: Path) -> bytes:
+    """The file's bytes. Errors: UserError when it cannot be read, or is larger than a photograph can be."""
+    try:
+        with path.open("rb") as file:
+            length = os.fstat(file.fileno()).st_size
+            if length > MOST_BYTES:
+                raise UserError(f"{path}: {length:,} bytes, more than {MOST_BYTES >> 20} MiB; give a photograph")
+            return file.read()
+    except OSError as error:
+        raise UserError(f"{path}: {error.strerror}; give the path of a photograph") from None
 
 
 def plain_jpeg(content: bytes) -> tuple[int, int, bool] | None:
@@ -150,7 +178,12 @@ def open_image(content: bytes) -> Image.Image:
 def _by_pillow(content: bytes, place: str) -> Photograph:
     try:
         image = open_image(content)
+        _refuse_too_large(*image.size, place)  # before EXIF is asked for, for which a PNG is decoded
         turn, sideways = image.getexif().get(EXIF_ORIENTATION, 1), is_sideways(image)
+    except UserError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the user has made them errors
+        raise UserError(f"{place}: {TOO_LARGE}") from None
     except UnidentifiedImageError:
         raise UserError(f"{place}: no readable image: in none of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # a parser that stumbles over broken bytes raises what it likes

@@ -40,9 +40,9 @@ class Count:
         self.without += not faces
 
     def __str__(self) -> str:
-        parts = [_many(self.photographs, "photograph"), *([f"{_many(self.frames, 'frame')} of videos"] if self.frames else [])]
-        parts += [_many(self.faces, "face"), f"{self.without:,} without a face", f"{self.unreadable:,} unreadable"]
-        return ", ".join([*parts, *([f"{_many(self.other, 'other file')} passed over"] if self.other else [])])
+        parts = [many(self.photographs, "photograph"), *([f"{many(self.frames, 'frame')} of videos"] if self.frames else [])]
+        parts += [many(self.faces, "face"), f"{self.without:,} without a face", f"{self.unreadable:,} unreadable"]
+        return ", ".join([*parts, *([f"{many(self.other, 'other file')} passed over"] if self.other else [])])
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, 
     total = sum(1 for _ in found(_silent, _silent)) if options.bar else None
     inputs = found(unreadable, other)
     read = shots(progress(inputs, "predict", total) if options.bar else inputs, options.every, unreadable)
-    with _without_warnings(), closing(results(predictor, read, "whole" if options.whole else "detect", album)) as answered:
+    with without_warnings(), closing(results(predictor, read, "whole" if options.whole else "detect", album)) as answered:
         for result in answered:
             if isinstance(result, UserError):
                 unreadable(str(result))
@@ -134,7 +134,8 @@ def _problem(shot: Shot, error: Exception) -> UserError:
     return UserError(f"{shot.path}: no readable image: {type(error).__name__}: {error}")
 
 
-def _many(count: int, what: str) -> str:
+def many(count: int, what: str) -> str:
+    """`1 face`, `2 faces`."""
     return f"{count:,} {what}" + "s" * (count != 1)
 
 
@@ -143,7 +144,7 @@ def _silent(_: str) -> None:
 
 
 @contextmanager
-def _without_warnings() -> Iterator[None]:
+def without_warnings() -> Iterator[None]:
     """Pillow warns of what is odd in a file that it reads all the same."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

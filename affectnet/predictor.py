@@ -4,7 +4,7 @@ import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import nn
 
+from affectnet.calibration import probabilities
 from affectnet.cropping import cut
 from affectnet.dataset import decode_face
 from affectnet.detection import Detector, haar
 from affectnet.device import choose
-from affectnet.errors import UserError
+from affectnet.errors import UserError, brief
 from affectnet.framing import Box, CropPolicy, Points
-from affectnet.inference import predict
+from affectnet.inference import BATCH, Averaging, Outputs, predict
 from affectnet.modelfile import Card, load_model
-from affectnet.photograph import open_photograph
+from affectnet.photograph import open_photograph, read_photograph
+from affectnet.shipped import default_model
 
 Picture = str | Path | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A path, a file's bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w), uint8 or float in 0–1."""
@@ -50,15 +52,28 @@ class Face:
 class Predictor:
     """A model file, ready for photographs. Its faces are cut and prepared as those were that the model learned from."""
 
-    def __init__(self, network: nn.Module, card: Card, device: torch.device, detector: Detector) -> None:
+    def __init__(self, network: nn.Module, card: Card, device: torch.device, detector: Detector, averaging: Averaging = "none") -> None:
         self.network, self.card, self.device, self.detector = network.to(device), card, device, detector
+        self.averaging = averaging
         self.policy = CropPolicy.model_validate(card.crop)
 
     @classmethod
-    def load(cls, model: str | Path, device: Literal["auto", "cpu", "cuda"] = "auto", detector: Detector | None = None) -> "Predictor":
-        """detector: what finds faces; OpenCV's Haar cascade by default. Errors: UserError when the file is no model of this pipeline."""
-        network, card = load_model(Path(model))
-        return cls(network, card, choose(device), detector or haar())
+    def load(
+        cls,
+        model: str | Path | None = None,
+        device: Literal["auto", "cpu", "cuda"] = "auto",
+        detector: Detector | None = None,
+        averaging: Averaging = "none",
+    ) -> "Predictor":
+        """model: by default the repository's pretrained file, else models/model.safetensors; detector: what finds faces, OpenCV's
+
+        Haar cascade by default; averaging: the views of each face over which the outputs are averaged. Errors: UserError when the
+        file is no model of this pipeline, or the averaging none.
+        """
+        if averaging not in get_args(Averaging):
+            raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
+        network, card = load_model(default_model() if model is None else Path(model))
+        return cls(network, card, choose(device), detector or haar(), averaging)
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
@@ -95,10 +110,15 @@ class Predictor:
         contents = (cut(content, box, own, self.policy, place).content for box, own in zip(boxes, points, strict=True))
         return [(box or whole, decode_face(crop, self.card.image_px)) for box, crop in zip(boxes, contents, strict=True)]
 
+    def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
+        """What the network gives for (n, image_px, image_px, 3) uint8 crops, `batch` of them at a time."""
+        card = self.card
+        return predict(self.network, torch.from_numpy(crops), self.device, len(card.labels), card.mean, card.std, self.averaging, batch)
+
     def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
         card = self.card
-        outputs = predict(self.network, torch.from_numpy(crops), self.device, len(card.labels), card.mean, card.std)
-        probabilities = torch.softmax(outputs.logits.double() / card.temperature, 1).tolist()
+        outputs = self.outputs(crops)
+        chances = probabilities(outputs.logits.numpy(), card.temperature).tolist()
         affect = outputs.affect.tolist() if card.affect else [(None, None)] * len(crops)
         return [
             (
@@ -106,7 +126,7 @@ class Predictor:
                 dict(zip(card.labels, of_one, strict=True)),
                 *dimensions,
             )
-            for of_one, dimensions in zip(probabilities, affect, strict=True)
+            for of_one, dimensions in zip(chances, affect, strict=True)
         ]
 
 
@@ -115,10 +135,7 @@ def _content(picture: Picture) -> tuple[bytes, str]:
     if isinstance(picture, bytes):
         return picture, "photograph"
     if isinstance(picture, str | Path):
-        try:
-            return Path(picture).read_bytes(), str(picture)
-        except OSError as error:
-            raise UserError(f"{picture}: {error.strerror}; give the path of a photograph") from None
+        return read_photograph(Path(picture)), str(picture)
     if isinstance(picture, torch.Tensor):
         picture = _of_tensor(picture)
     if isinstance(picture, np.ndarray):

@@ -8,11 +8,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import softmax
 
 from affectnet.affect_scores import affect_scores, constant_affect_floors
 from affectnet.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
-from affectnet.calibration import negative_log_likelihood, reliability
+from affectnet.calibration import negative_log_likelihood, probabilities, reliability
 from affectnet.scores import Counts, confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
 
 Values = NDArray[np.float64]
@@ -27,12 +26,12 @@ def expression_report(
     true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. AUC and AUCPR
     are means over the classes. `skew_normalised` is as if each class had as many test faces.
     """
-    probabilities = softmax(logits, axis=1)
-    counts = confusion_matrix(true, probabilities.argmax(1), len(names))
-    found = merged(counted(counts, names), ranked(true, probabilities, np.ones((1, len(true)))))
+    chances = probabilities(logits, 1.0)
+    counts = confusion_matrix(true, chances.argmax(1), len(names))
+    found = merged(counted(counts, names), ranked(true, chances, np.ones((1, len(true)))))
     spread = merged(
         counted(resampled(counts, draws, generator), names),
-        _joined([ranked(true, probabilities, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
+        _joined([ranked(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
     )
     shares = counts.sum(1) / counts.sum()
     constant = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
@@ -88,9 +87,9 @@ def calibration_report(true: NDArray[np.integer], logits: Values, temperature: f
     found: Tree = {"temperature": temperature}
     known = np.isfinite(logits[np.arange(len(true)), true])
     for suffix, scale in (("", temperature), ("_uncalibrated", 1.0)):
-        probabilities = softmax(logits / scale, axis=1)
-        right = probabilities.argmax(1) == true
-        found[f"ece{suffix}"] = reliability(probabilities.max(1), right, bins).ece
+        calibrated = probabilities(logits, scale)
+        right = calibrated.argmax(1) == true
+        found[f"ece{suffix}"] = reliability(calibrated.max(1), right, bins).ece
         if known.any():
             found[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
     return {"calibration": found}

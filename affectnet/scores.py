@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 Counts = NDArray[np.int64]
 Values = NDArray[np.float64]
 
+MOST_RESAMPLED = 4_000_000
+"""Rows of resamples in memory, unless one resample alone is more; the draws are the same in pieces of any length."""
+
 
 def confusion_matrix(true: NDArray[np.integer], predicted: NDArray[np.integer], classes: int) -> Counts:
     """(classes, classes) counts, true expression down, predicted across."""
@@ -51,9 +54,10 @@ def resampled(confusion: Counts, draws: int, generator: np.random.Generator) -> 
 
 
 def resampled_faces(n: int, draws: int, generator: np.random.Generator) -> Iterator[NDArray[np.int64]]:
-    """The rows of `draws` resamples of n faces with replacement, (250 or fewer, n) at a time: tens of megabytes for 4,000 faces."""
-    for start in range(0, draws, 250):
-        yield generator.integers(n, size=(min(250, draws - start), n))
+    """The rows of `draws` resamples of n faces with replacement, (250 or fewer, n) at a time: tens of megabytes, however many faces."""
+    at_once = max(1, min(250, MOST_RESAMPLED // n))
+    for start in range(0, draws, at_once):
+        yield generator.integers(n, size=(min(at_once, draws - start), n))
 
 
 def interval(values: Values, level: float = 0.95) -> tuple[Values, Values]:

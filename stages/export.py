@@ -11,9 +11,9 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
-from torch import nn
 
 from affectnet.atomic import replacing, write_json
+from affectnet.calibration import probabilities
 from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
@@ -73,7 +73,7 @@ def _calibration(params: ExportParams, runtime: Runtime, faces: Path, card: Card
 
 def _own(outputs: Outputs, card: Card) -> dict[str, Answers]:
     """The model's own answers, by the names of the file's outputs."""
-    found = {"probabilities": nn.functional.softmax(outputs.logits.double() / card.temperature, 1).numpy()} if card.labels else {}
+    found = {"probabilities": probabilities(outputs.logits.numpy(), card.temperature)} if card.labels else {}
     return found | ({"valence_arousal": outputs.affect.double().numpy()} if card.affect else {})
 
 

@@ -34,11 +34,11 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in a folder with a model: exit code, stdout, stderr."""
+    """Runs a command in a folder with a model, which answers: exit code, stdout, stderr."""
     write_model()
 
-    def run(*arguments: object) -> tuple[int, str, str]:
-        code = main([str(argument) for argument in arguments])
+    def run(command: object, *arguments: object) -> tuple[int, str, str]:
+        code = main([str(argument) for argument in (command, *arguments, *(["--model", MODEL] if command == "predict" else []))])
         return code, *capsys.readouterr()
 
     return run
@@ -349,7 +349,7 @@ def process(*arguments: str, **given: Any) -> subprocess.Popen[str]:
 
 
 def test_a_closed_pipe_ends_quietly(run: Command, album: Path) -> None:
-    started = process("-m", "affectnet", "predict", str(album), "--json")
+    started = process("-m", "affectnet", "predict", str(album), "--json", "--model", str(MODEL))
     assert started.stdout is not None and started.stderr is not None
     started.stdout.close()
     assert started.stderr.read() == "" and started.wait() == 141

@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
-    pair = [answers(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), False) for n in ("expression", "both")]
+    pair = [answers(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
     found = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)

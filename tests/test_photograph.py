@@ -1,4 +1,7 @@
 import io
+import struct
+import zlib
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -6,7 +9,7 @@ import pytest
 from PIL import Image
 
 from affectnet.errors import UserError
-from affectnet.photograph import Photograph, open_photograph
+from affectnet.photograph import MOST_BYTES, Photograph, open_photograph, read_photograph
 
 RNG = np.random.default_rng(0)
 
@@ -118,3 +121,34 @@ def test_a_picture_cut_short_is_one_line() -> None:
     photograph = open_photograph(jpeg(smooth(80, 80))[:-100], "here.jpg")
     with pytest.raises(UserError, match=r"here\.jpg: no readable image: .*truncated"):
         photograph.pixels()
+
+
+def claiming(width: int, height: int, kind: str) -> bytes:
+    """A small picture whose header says that it is of these dimensions."""
+    if kind == "png":
+        buffer = io.BytesIO()
+        Image.new("L", (8, 8)).save(buffer, "PNG")
+        content = buffer.getvalue()
+        head = b"IHDR" + struct.pack(">II", width, height) + content[24:29]
+        return content[:12] + head + struct.pack(">I", zlib.crc32(head)) + content[33:]
+    whole = jpeg(smooth(8, 8))
+    at = whole.index(b"\xff\xc0") + 5
+    return whole[:at] + struct.pack(">HH", height, width) + whole[at + 4 :]
+
+
+@pytest.mark.parametrize("kind", ["png", "jpeg"])
+@pytest.mark.parametrize(("width", "height"), [(8000, 8001), (9000, 12_000), (30_000, 20_000)])
+def test_a_photograph_of_too_many_pixels_is_one_line(width: int, height: int, kind: str) -> None:
+    with pytest.raises(UserError, match=r"^vast: .*more than 64 million px; make it smaller$"):
+        open_photograph(claiming(width, height, kind), "vast")
+
+
+def test_a_photograph_of_the_most_pixels_is_read() -> None:
+    assert open_photograph(claiming(8000, 8000, "jpeg"), "large").dimensions == (8000, 8000)
+
+
+def test_a_file_that_no_photograph_fills_is_not_read(tmp_path: Path) -> None:
+    with (tmp_path / "film.png").open("wb") as sparse:
+        sparse.truncate(MOST_BYTES + 1)
+    with pytest.raises(UserError, match=r"film\.png: 268,435,457 bytes, more than 256 MiB; give a photograph"):
+        read_photograph(tmp_path / "film.png")

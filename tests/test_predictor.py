@@ -32,7 +32,7 @@ def root(workspace: Path) -> Path:
 
 
 def test_pipeline_and_predictor_give_equal_probabilities_for_the_same_photograph(root: Path) -> None:
-    found = answers(MODEL, Path("data/faces"), local(), flip=False)
+    found = answers(MODEL, Path("data/faces"), local(), "none")
     rows = [row for row in pq.read_table("data/annotations.parquet").to_pylist() if row["split"] == "test"]
     predictor = Predictor.load(MODEL)
     for position, row in enumerate(rows):

@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from affectnet.scores import confusion_matrix, constant_answers, interval, resampled, scores
+from affectnet import scores as scores_module
+from affectnet.scores import confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
 
 
 def test_hand_worked_example() -> None:
@@ -50,3 +51,11 @@ def test_bootstrap_interval_of_accuracy_is_the_binomial_one() -> None:
 def test_constant_answers_are_all_there_are() -> None:
     found = constant_answers(np.array([[2, 1, 0], [0, 1, 0], [1, 0, 0]]))
     assert found.tolist() == [[[3, 0, 0], [1, 0, 0], [1, 0, 0]], [[0, 3, 0], [0, 1, 0], [0, 1, 0]], [[0, 0, 3], [0, 0, 1], [0, 0, 1]]]
+
+
+def test_resamples_of_many_faces_come_in_small_pieces_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = list(resampled_faces(997, 600, np.random.default_rng(5)))
+    assert [len(piece) for piece in whole] == [250, 250, 100]
+    monkeypatch.setattr(scores_module, "MOST_RESAMPLED", 7 * 997)
+    pieces = list(resampled_faces(997, 600, np.random.default_rng(5)))
+    assert max(map(len, pieces)) == 7 and np.array_equal(np.concatenate(pieces), np.concatenate(whole))

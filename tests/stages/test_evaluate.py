@@ -1,6 +1,6 @@
 import csv
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -13,9 +13,11 @@ from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy
-from affectnet.inference import Outputs
+from affectnet.inference import Averaging, Outputs
 from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.network import ModelParams, build
+
+AVERAGINGS = get_args(Averaging)
 
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
@@ -135,15 +137,16 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
     assert "expression" in metrics("evaluate") and "valence" not in metrics("evaluate")
 
 
-def test_averaging_mirror_images_makes_the_answer_the_same_for_both(prepared: Path) -> None:
-    write_model()
+def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) -> None:
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
-    plain, flipped = (answers.answers(model, faces, runtime, flip) for flip in (False, True))
-    assert not np.allclose(plain.logits, flipped.logits)
-    run_stage("evaluate", flip=True)
-    with_flip = metrics("evaluate")["calibration"]["nll"]
-    run_stage("evaluate")
-    assert with_flip != metrics("evaluate")["calibration"]["nll"]
+    found = {averaging: answers.answers(model, faces, runtime, averaging) for averaging in AVERAGINGS}
+    assert not np.allclose(found["none"].logits, found["flip"].logits)
+    for averaging, one in found.items():
+        run_stage("evaluate", averaging=averaging)
+        likelihood = -np.log(one.probabilities[np.arange(len(one)), one.true]).mean()
+        assert metrics("evaluate")["calibration"]["nll"] == pytest.approx(likelihood, abs=1e-6)
+    assert len({one.logits.sum() for one in found.values()}) == len({one.card.temperature for one in found.values()}) == len(AVERAGINGS)
+    assert found["none"].card.temperature == 2.0
 
 
 def test_seven_classes_are_scored_as_seven(workspace: Path) -> None:

@@ -26,10 +26,10 @@ from affectnet.annotations import REJECTED
 from affectnet.cropping import cut
 from affectnet.errors import UserError
 from affectnet.framing import CropPolicy
-from affectnet.inspection import MOST_BYTES, inspect_file
+from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY
 from affectnet.params import parse, read_document
-from affectnet.photograph import open_photograph
+from affectnet.photograph import MOST_BYTES, open_photograph
 from stages.crop import CropParams
 
 __all__ = ["in_time"]

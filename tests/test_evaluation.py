@@ -1,0 +1,211 @@
+"""`affectnet evaluate`: the stage's scores for photographs in folders, each of them counted; and which model answers by default."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from chain import metrics, run_data_stages, run_stage
+from PIL import Image
+from portraits import MODEL, drawn, write_model
+from trees import tree_2017
+
+from affectnet import __main__, shipped
+from affectnet.__main__ import main
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.inference import Averaging
+from affectnet.predictor import Predictor
+
+Command = Callable[..., tuple[int, str, str]]
+FOLDERS = ("neutral", "Happiness", "SAD", "surprise", "fear", "disgust", "angry", "contempt")
+
+
+@pytest.fixture
+def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Runs a command in a folder that is the repository's root, with a model: exit code, stdout, stderr."""
+    monkeypatch.setattr(shipped, "ROOT", workspace)
+    write_model(affect=False)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+@pytest.fixture
+def faces(workspace: Path) -> Path:
+    """Three faces of each of two expressions, in one of them a file that is none, and one that is broken."""
+    for name in ("happy", "sad"):
+        (workspace / "faces" / name).mkdir(parents=True)
+        for number in range(3):
+            drawn(64 + number).resize((64, 64)).save(workspace / "faces" / name / f"{number}.png")
+    (workspace / "faces" / "sad" / "notes.txt").write_text("none")
+    return workspace / "faces"
+
+
+def keys(tree: Any, *path: str) -> set[tuple[str, ...]]:
+    return set().union(*(keys(value, *path, key) for key, value in tree.items())) if isinstance(tree, dict) else {path}
+
+
+def at(tree: Any, path: tuple[str, ...]) -> Any:
+    return at(tree[path[0]], path[1:]) if path else tree
+
+
+def assert_as_the_stage(found: dict[str, Any]) -> None:
+    """Equal; rounded in batches of other faces, and resampled in another order where a score needs more than counts."""
+    stage = metrics("evaluate")
+    assert keys(found) == keys(stage)
+    for path in keys(stage):
+        ranked = path[0] == "interval" and {"auc", "aucpr"} & set(path)
+        assert at(found, path) == pytest.approx(at(stage, path), abs=0.05 if ranked else 1e-6), path
+
+
+def test_crops_in_folders_have_the_stages_scores(run: Command, workspace: Path) -> None:
+    run_data_stages(tree_2017(workspace / "root", each=2, tests=3))
+    curve = Path("metrics/train/plots/metrics/train/loss.tsv")
+    curve.parent.mkdir(parents=True)
+    curve.write_text("step\ttrain/loss\n0\t2.0\n")
+    run_stage("evaluate")
+    for shard in Path("data/faces").glob("test-*.parquet"):
+        for number, row in enumerate(pq.read_table(shard, columns=["image", "expression"]).to_pylist()):
+            for root, suffix in (("png", "png"), ("bytes", "jpg"), ("test/tiff", "tif")):
+                folder = Path(root, FOLDERS[row["expression"]])
+                folder.mkdir(parents=True, exist_ok=True)
+                content = row["image"]["bytes"]
+                if root == "bytes":
+                    (folder / f"{number}.jpg").write_bytes(content)
+                else:
+                    Image.open(io.BytesIO(content)).save(folder / f"{number}.{suffix}")
+    for arguments in (["png"], ["bytes"], ["test", "--split", "TIFF", "--batch", "5"]):
+        code, out, err = run("evaluate", MODEL, *arguments, "--cropped", "--json")
+        assert code == 0 and err == "evaluate: 24 photographs scored, 0 unreadable\n"
+        assert_as_the_stage(json.loads(out))
+    code, out, _ = run("evaluate", MODEL, "png", "--cropped")
+    assert code == 0 and f"accuracy{metrics('evaluate')['expression']['accuracy']:>37.3f}" in out
+    assert f"Fear{3:>33}{metrics('evaluate')['expression']['recall']['Fear']:>8.3f}" in out and "8 expressions, 24 faces" in out
+
+
+def test_a_face_is_found_and_cut_and_a_photograph_without_one_is_scored_whole(run: Command, workspace: Path) -> None:
+    two = Image.new("RGB", (640, 320), "grey")
+    two.paste(drawn().resize((200, 200)), (20, 60))
+    two.paste(drawn(), (320, 0))
+    for name, image in (("one", drawn()), ("none", Image.new("RGB", (90, 60), "grey")), ("two", two)):
+        for folder in ("happy", "fear"):
+            Path("photographs", folder).mkdir(parents=True, exist_ok=True)
+            image.save(Path("photographs", folder, f"{name}.png"))
+    code, out, err = run("evaluate", MODEL, "photographs", "--json")
+    *_, last = err.splitlines()
+    assert (code, last) == (
+        0, "evaluate: 6 photographs scored, 2 of them whole, no face being found, 2 by the largest of several faces, 0 unreadable",
+    )  # fmt: skip
+    predictor = Predictor.load(MODEL)
+    answers = [predictor.predict(Path(f"photographs/happy/{name}.png"))[:1] for name in ("one", "two")]
+    answers.append(predictor.predict(Path("photographs/happy/none.png"), "whole"))
+    right = sum(face.expression == "Happy" for (face,) in answers) + sum(face.expression == "Fear" for (face,) in answers)
+    assert json.loads(out)["expression"]["accuracy"] == pytest.approx(right / 6)
+
+
+def test_what_is_broken_is_a_line_each_and_the_rest_is_scored(run: Command, faces: Path) -> None:
+    (faces / "happy" / "text.jpg").write_text("no picture")
+    (faces / "sad" / "cut.png").write_bytes((faces / "sad" / "0.png").read_bytes()[:300])
+    code, out, err = run("evaluate", MODEL, faces, "--cropped")
+    lines = err.splitlines()
+    assert code == 2 and "8 expressions, 6 faces" in out
+    assert [line.startswith("error: ") and name in line for line, name in zip(lines, ("text.jpg", "cut.png"), strict=False)] == [True] * 2
+    assert lines[-1] == "evaluate: 6 photographs scored, 2 unreadable, 1 other file passed over"
+    assert "no photograph of Neutral, Surprise, Fear, Disgust, Anger, Contempt" in err
+
+
+def test_what_a_model_does_not_know_counts_against_it_and_seven_are_called_seven(run: Command, faces: Path) -> None:
+    write_model(affect=False, labels=EXPRESSIONS[:7])
+    (faces / "sad").rename(faces / "contempt")
+    code, out, err = run("evaluate", MODEL, faces, "--cropped")
+    assert code == 0 and "Contempt                            3   0.000   0.000 – 0.000  unknown to the model: each an error" in out
+    assert "the model knows 7 expressions: Neutral" in err and "count as errors, 3 of Contempt" in err
+    code, out, err = run("evaluate", MODEL, faces, "--cropped", "--labels", "contempt=null", "--labels", "Joy=happy")
+    assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files passed over" in err
+
+
+def test_averaging_is_what_the_command_says_or_else_params_yaml(run: Command, faces: Path, workspace: Path) -> None:
+    assert get_args(Averaging) == __main__.AVERAGING
+
+    def likelihood(*arguments: str) -> float:
+        found: float = json.loads(run("evaluate", MODEL, faces, "--cropped", "--json", *arguments)[1])["calibration"]["nll"]
+        return found
+
+    each = {averaging: likelihood("--averaging", averaging) for averaging in __main__.AVERAGING}
+    assert len(set(each.values())) == 3 and likelihood() == each["none"]
+    assert "fitted without averaging" in run("evaluate", MODEL, faces, "--cropped", "--averaging", "flip")[2]
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(text.replace("averaging: none", "averaging: ten_crop"))
+    assert likelihood() == each["ten_crop"]
+
+
+def test_a_predictor_averages_too(run: Command) -> None:
+    found = [Predictor.load(MODEL, averaging=averaging).predict(drawn(), "whole")[0] for averaging in ("none", "flip")]
+    mirrored = Predictor.load(MODEL, averaging="flip").predict(np.asarray(drawn())[:, ::-1].copy(), "whole")[0]
+    assert list(mirrored.probabilities.values()) == pytest.approx(list(found[1].probabilities.values()), abs=0.01)
+    assert found[0].probabilities != found[1].probabilities
+    with pytest.raises(UserError, match="averaging: 'five' is none; choose one of none, flip, ten_crop"):
+        Predictor.load(MODEL, averaging="five")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["faces/happy"], "no folder of an expression there"),
+        (["absent"], "absent: No such file or directory; give a folder"),
+        (["params.yaml"], "params.yaml: Not a directory; give a folder"),
+        (["."], "folders that name no expression, 2: faces, models; known are neutral, happy, happiness, "),
+        ([".", "--split", "Val"], ".: no one folder 'Val' there; its folders: 2: faces, models"),
+        (["faces", "--labels", "happy=joyful"], "--labels: 'happy=joyful' is no folder=Expression"),
+        (["faces", "--labels", "happy"], "--labels: 'happy' is no folder=Expression"),
+        (["faces", "--labels", "happy=null", "--labels", "sad=null"], "no folder of an expression there"),
+        (["faces", "--batch", "0"], "'0' is no number of faces, 1 to 65,536"),
+        (["faces", "--averaging", "five"], "invalid choice: 'five'"),
+        (["faces", "--detector", "absent.onnx"], "absent.onnx: not there"),
+        ([], "required: FOLDER"),
+    ],
+)
+def test_what_is_asked_wrongly_is_one_line(arguments: list[str], said: str, run: Command, faces: Path) -> None:
+    code, out, err = run("evaluate", MODEL, *arguments)
+    assert (code, out) == (2, "") and said in err and err.startswith("error: ") and err.count("\n") == 1
+
+
+def test_a_folder_without_a_readable_photograph_and_a_model_without_expressions_are_one_line(run: Command, workspace: Path) -> None:
+    (workspace / "empty" / "happy").mkdir(parents=True)
+    code, out, err = run("evaluate", MODEL, "empty")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "no photograph could be read, 0 unreadable, 0 other files" in err
+    write_model(labels=())
+    code, out, err = run("evaluate", MODEL, "empty")
+    assert (code, out, err.count("\n")) == (2, "", 1) and "gives valence and arousal alone" in err
+    (workspace / "params.yaml").write_text((workspace / "params.yaml").read_text().replace("happy: Happy", "happy: Joy"))
+    assert "datasets.folder.classes: no map from folder names" in run("evaluate", MODEL, "empty")[2]
+
+
+def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn().save("face.png")
+    code, _, err = run("predict", "face.png", "--whole")
+    assert code == 0 and err.splitlines()[0] == f"predict: {MODEL} answers; --model names another"
+    assert run("info")[1].startswith(f"file         {MODEL}, ") and Predictor.load().card.affect is False
+    pretrained = workspace / "pretrained" / "fer2013.safetensors"
+    pretrained.parent.mkdir()
+    write_model(labels=EXPRESSIONS[:7])
+    MODEL.rename(pretrained)
+    (workspace / "elsewhere").mkdir()
+    monkeypatch.chdir(workspace / "elsewhere")
+    code, out, err = run("predict", workspace / "face.png", "--whole")
+    assert code == 0 and err.splitlines()[0] == f"predict: {pretrained} answers; --model names another" and "valence" in out
+    assert run("info")[1].startswith(f"file         {pretrained}, ") and len(Predictor.load().card.labels) == 7
+    pretrained.unlink()
+    code, _, err = run("predict", workspace / "face.png")
+    assert code == 2 and err == "error: models/model.safetensors: not there; run `dvc repro`\n"
