@@ -14,8 +14,7 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import FORMAT, Card
-from affectnet.network import ModelParams, build
+from affectnet.modelfile import Card
 from affectnet.onnxfile import export_network, session
 from affectnet.predictor import Predictor
 
@@ -40,12 +39,6 @@ def here(trained: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(trained)
     ONNX.unlink(missing_ok=True)
     return trained
-
-
-def card(params: dict[str, Any], labels: tuple[str, ...] = EXPRESSIONS, affect: bool = False) -> Card:
-    pixels: dict[str, Any] = {"image_px": params["image_px"], "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
-    told: dict[str, Any] = {"crop": {}, "data": "00", "training": {}, "versions": {}, "format": FORMAT}
-    return Card(model=params, labels=labels, affect=affect, temperature=1.7, **pixels, **told)
 
 
 def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(here: Path) -> None:
@@ -124,47 +117,6 @@ def test_what_torch_cannot_export_is_one_line(here: Path, monkeypatch: pytest.Mo
     monkeypatch.setattr(torch.onnx, "export", failing)
     with pytest.raises(UserError, match=r"^model: torch cannot export vgg16_bn to ONNX: no such operator$"):
         run_stage("export")
-
-
-FAMILIES = [
-    pytest.param({**TINY, "head": "original"}, ("Happy", "Sad"), False, id="vgg, two names"),
-    pytest.param(
-        {**TINY, "architecture": "resnet18", "width": 1.0, "head": "original", "image_px": 48}, (), True, id="resnet18, affect alone"
-    ),
-    *(
-        pytest.param(
-            {**TINY, "architecture": name, "width": 1.0, "head": "original", "image_px": px},
-            EXPRESSIONS,
-            True,
-            id=name,
-            marks=pytest.mark.stress,
-        )
-        for name, px in (
-            *(("mobilenet_v3_small", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64), ("densenet121", 64), ("swin_t", 64)),
-            *(("vit_b_16", 64), ("timm/efficientnet_b0", 64), ("timm/vit_tiny_patch16_224", 64), ("regnet_y_400mf", 64)),
-        )
-    ),
-]
-
-
-@pytest.mark.parametrize(("params", "labels", "affect"), FAMILIES)
-def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple[str, ...], affect: bool) -> None:
-    torch.manual_seed(1)
-    told = card(params, labels, affect)
-    network = build(ModelParams.model_validate(params), told.outputs).eval()
-    crops = np.random.default_rng(2).integers(0, 256, (3, params["image_px"], params["image_px"], 3), dtype=np.uint8)
-    with torch.no_grad():
-        pixels = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - torch.tensor(told.mean).view(3, 1, 1)) / torch.tensor(told.std).view(
-            3, 1, 1
-        )
-        outputs = network(pixels)
-    found = session(export_network(network, told))(crops)
-    if labels:
-        wanted = torch.softmax(outputs[:, : len(labels)] / 1.7, 1).numpy()
-        assert found["probabilities"] == pytest.approx(wanted, abs=1e-4)
-    if affect:
-        assert found["valence_arousal"] == pytest.approx(outputs[:, len(labels) :].clamp(-1, 1).numpy(), abs=1e-4)
-    assert len(found) == bool(labels) + affect
 
 
 def test_the_documents_snippet_answers_without_this_project(here: Path, tmp_path: Path) -> None:

@@ -1,0 +1,60 @@
+"""Every family of networks and every task as an ONNX file, beside torch."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chain import TINY
+
+from affectnet.expressions import EXPRESSIONS
+from affectnet.modelfile import FORMAT, Card
+from affectnet.network import ModelParams, build
+from affectnet.onnxfile import export_network, session
+
+
+def card(params: dict[str, Any], labels: tuple[str, ...] = EXPRESSIONS, affect: bool = False) -> Card:
+    pixels: dict[str, Any] = {"image_px": params["image_px"], "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
+    told: dict[str, Any] = {"crop": {}, "data": "00", "training": {}, "versions": {}, "format": FORMAT}
+    return Card(model=params, labels=labels, affect=affect, temperature=1.7, **pixels, **told)
+
+
+FAMILIES = [
+    pytest.param({**TINY, "head": "original"}, ("Happy", "Sad"), False, id="vgg, two names"),
+    pytest.param(
+        {**TINY, "architecture": "resnet18", "width": 1.0, "head": "original", "image_px": 48}, (), True, id="resnet18, affect alone"
+    ),
+    *(
+        pytest.param(
+            {**TINY, "architecture": name, "width": 1.0, "head": "original", "image_px": px},
+            EXPRESSIONS,
+            True,
+            id=name,
+            marks=pytest.mark.stress,
+        )
+        for name, px in (
+            *(("mobilenet_v3_small", 64), ("efficientnet_b0", 64), ("convnext_tiny", 64), ("densenet121", 64), ("swin_t", 64)),
+            *(("vit_b_16", 64), ("timm/efficientnet_b0", 64), ("timm/vit_tiny_patch16_224", 64), ("regnet_y_400mf", 64)),
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize(("params", "labels", "affect"), FAMILIES)
+def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple[str, ...], affect: bool) -> None:
+    torch.manual_seed(1)
+    told = card(params, labels, affect)
+    network = build(ModelParams.model_validate(params), told.outputs).eval()
+    crops = np.random.default_rng(2).integers(0, 256, (3, params["image_px"], params["image_px"], 3), dtype=np.uint8)
+    with torch.no_grad():
+        pixels = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - torch.tensor(told.mean).view(3, 1, 1)) / torch.tensor(told.std).view(
+            3, 1, 1
+        )
+        outputs = network(pixels)
+    found = session(export_network(network, told))(crops)
+    if labels:
+        wanted = torch.softmax(outputs[:, : len(labels)] / 1.7, 1).numpy()
+        assert found["probabilities"] == pytest.approx(wanted, abs=1e-4)
+    if affect:
+        assert found["valence_arousal"] == pytest.approx(outputs[:, len(labels) :].clamp(-1, 1).numpy(), abs=1e-4)
+    assert len(found) == bool(labels) + affect
