@@ -125,8 +125,15 @@ def address(pixels: NDArray[np.uint8]) -> str:
 
 def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str, str, int, int]]:
     """Row, JPEG or PNG, the photograph's path, list, number there and expression of these rows of the test split, in order."""
+    shards = shard_paths(faces, "test")
+    held = 0
+    for shard in shards:
+        with open_shard(shard) as file:
+            held += file.metadata.num_rows
+    if held != count:
+        raise UserError(f"{faces}: {held:,} test faces, {count:,} were answered; run `dvc repro evaluate`")
     wanted, first = np.asarray(rows, np.int64), 0
-    for shard in shard_paths(faces, "test"):
+    for shard in shards:
         with open_shard(shard) as file:
             for group in range(file.metadata.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
@@ -138,5 +145,3 @@ def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, b
                         image = found["image"]
                         yield row, image["bytes"], image["path"], found["list"], found["row"], found["expression"]
                 first = last
-    if first != count:
-        raise UserError(f"{faces}: {first:,} test faces, {count:,} were answered; run `dvc repro evaluate`")

@@ -39,7 +39,7 @@ def places(output: torch.Tensor) -> torch.Tensor | None:
     if output.dim() == 3:
         side = math.isqrt(output.shape[1])
         if side > 1 and output.shape[1] - side * side <= MOST_PREFIXES:
-            return output[:, -side * side :].transpose(1, 2).unflatten(2, (side, side))
+            return output[:, -side * side :].transpose(1, 2).reshape(len(output), -1, side, side)
     return None
 
 

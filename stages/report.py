@@ -139,6 +139,7 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
         switches = {name: document[name] for name in SWITCHES}
         chosen = {f"{catalogue_name(name)}.{entry}": document[catalogue_name(name)][entry] for name, entry in switches.items()}
         sections = {**chosen, **{name: document[name] for name in SECTIONS}}
+        layout = document["datasets"][switches["dataset"]]["layout"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{PARAMS_FILE}: no entry {error}; see the shipped file") from None
     params = {
@@ -147,7 +148,7 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
         ]
         for section, values in sections.items()
     }
-    return {"switches": switches, "params": params, "demo": document["dataset"] == "demo"}
+    return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo"}
 
 
 def provenance(model: Path, network: torch.nn.Module, card: Card) -> dict[str, Any]:
@@ -213,7 +214,7 @@ def weight_charts(weights: Mapping[str, list[float]]) -> dict[str, Any]:
     still: dict[str, float] = {}
     moved: list[Markup] = []
     for name, values in weights.items():
-        if name == "epoch" or not values:
+        if name == "epoch" or not any(values):  # not learned
             continue
         if max(values) - min(values) < 1e-9:
             still[name] = values[-1]
