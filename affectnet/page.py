@@ -53,12 +53,16 @@ def shown(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, float):
-        return f"{value:.3f}" if 0.001 <= abs(value) < 1000 or not value else f"{value:g}"
+        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
     if isinstance(value, int):
         return f"{value:,}"
     if isinstance(value, Mapping):
-        return ", ".join(f"{name} {shown(inner)}" for name, inner in value.items()) or "none"
-    return ", ".join(map(shown, value)) or "none" if isinstance(value, list | tuple) else str(value)
+        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items()) or "none"
+    return ", ".join(map(_setting, value)) or "none" if isinstance(value, list | tuple) else str(value)
+
+
+def _setting(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, float) else shown(value)
 
 
 def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
