@@ -61,4 +61,4 @@ lock: install ## compile pyproject.toml into requirements.txt, and what the benc
 	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
 
 clean: ## remove everything that can be made again, the cache included
-	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/report.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,9 @@
-"""Pictures as SVG: the circumplex, and `python -m affectnet.figures metrics/evaluate/confusion.csv docs/demo_confusion.svg`."""
+"""Pictures as SVG: the circumplex, curves, and `python -m affectnet.figures metrics/evaluate/confusion.csv docs/demo_confusion.svg`."""
 
 import csv
 import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,17 @@ from affectnet.scores import Counts, confusion_matrix
 
 CELL, LEFT, TOP = 56, 110, 84
 PANEL, CELLS = 320, 20
+PLOT_LEFT, PLOT_TOP, PLOT_BOTTOM = 44, 26, 40
+LINES = ("#084594", "#999", "#c7702e")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name for the legend and its points, those without a number left out; `dots` of this radius instead of a line."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    dots: Sequence[float] = ()
 
 
 def read_confusion(path: Path) -> tuple[Counts, list[str]]:
@@ -98,6 +111,62 @@ def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.fl
         f'<text x="{left + middle}" y="{top + PANEL + 36}" text-anchor="middle" fill="#555">valence</text>',
         f'<text transform="translate({left - 26} {top + middle}) rotate(-90)" text-anchor="middle" fill="#555">arousal</text>',
     ]
+
+
+def lines_svg(
+    lines: Sequence[Line],
+    across: tuple[float, float],
+    up: tuple[float, float],
+    title: str,
+    x_label: str,
+    plot: tuple[int, int] = (340, 220),
+) -> str:
+    """Curves over one another as SVG, at most three. across, up: what the axes span; plot: the frame's width and height, px."""
+    width, height = plot
+    left, top = PLOT_LEFT, PLOT_TOP + (18 if len(lines) > 1 else 0)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + width * (x - across[0]) / max(across[1] - across[0], 1e-9),
+            top + height * (1 - (y - up[0]) / max(up[1] - up[0], 1e-9)),
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 16} {top + height + PLOT_BOTTOM}" '
+        'font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="{left}" y="16" fill="#222">{title}</text>',
+        *_ticks(left, top, plot, across, up),
+        f'<text x="{left + width / 2:g}" y="{top + height + 36}" text-anchor="middle" fill="#555">{x_label}</text>',
+    ]
+    for number, (line, colour) in enumerate(zip(lines, LINES, strict=False)):
+        places = [at(x, y) for x, y in line.points]
+        if line.dots:
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{colour}"/>' for (x, y), r in zip(places, line.dots, strict=True)
+            ]
+        elif places:
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+            parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>')
+        if len(lines) > 1:
+            x = left + number * width / len(lines)
+            parts.append(f'<rect x="{x:g}" y="25" width="10" height="10" fill="{colour}"/><text x="{x + 15:g}" y="35">{line.name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, float], up: tuple[float, float]) -> list[str]:
+    """Frame, and each axis's ends and middle."""
+    width, height = plot
+    parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#ddd"/>']
+    for share in (0.0, 0.5, 1.0):
+        x, y = left + share * width, top + (1 - share) * height
+        right, high = (axis[0] + share * (axis[1] - axis[0]) for axis in (across, up))
+        parts += [
+            f'<path d="M{left} {y:g}h{width}" stroke="#eee"/>',
+            f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end" fill="#555">{high:.3g}</text>',
+            f'<text x="{x:g}" y="{top + height + 18}" text-anchor="middle" fill="#555">{right:.3g}</text>',
+        ]
+    return parts
 
 
 def _shade(share: float) -> str:

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from affectnet import curves
+from affectnet.answer_table import write_answers
 from affectnet.answers import answers
 from affectnet.atomic import replacing, write_json
 from affectnet.calibration import reliability
@@ -31,8 +32,9 @@ def run(
     circumplex: Path,
     learning: Path,
     loss_weights: Path,
+    test_answers: Path,
 ) -> str:
-    """Writes the scores with intervals and floors, and what the plots show; returns the summary line."""
+    """Writes the scores with intervals and floors, what the plots show, and the answers face by face; returns the summary line."""
     found = answers(model, faces, runtime, params.averaging)
     report = full_report(params, found)
     write_json(metrics, report)
@@ -43,6 +45,7 @@ def run(
     with replacing(circumplex) as temporary:
         temporary.write_text(circumplex_svg(found.true_affect, found.affect), encoding="utf-8")
     curves.write_learning(learning, loss_weights, curves.read_learning(train))
+    write_answers(test_answers, found)
     return summary(report)
 
 

@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
+from affectnet.affect_scores import affect_scores
 from affectnet.atomic import replacing, write_json
 from affectnet.calibration import probabilities
-from affectnet.dataset import load_faces
+from affectnet.dataset import Faces, load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.faces import AGAIN, open_shard, shard_paths
@@ -36,21 +37,23 @@ class ExportParams(Section):
     precision: Literal["float32", "int8"]
     calibration_faces: int = Field(ge=8, le=65536)
     tolerance: float = Field(gt=0, le=1)
-    accuracy_loss: float = Field(ge=0, le=1)
+    most_lost: float = Field(ge=0, le=1)
 
 
 def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onnx: Path, metrics: Path) -> str:
     """Writes the file and how far its answers differ; returns the summary line.
 
     Both are asked about the test faces: torch as evaluate asks it, the file with the crops as they are stored. Errors: UserError, and no
-    file, when they differ by more than `tolerance`, or with int8 when the file's accuracy is lower by more than `accuracy_loss`.
+    file, when they differ by more than `tolerance`, or with int8 when a score is lower by more than `most_lost`.
     """
     network, card = load_model(model)
     content = export_network(network, card, _calibration(params, runtime, faces, card))
     test = load_faces(faces, "test", card.image_px, runtime.workers)
     own = _own(predict(network, test.images, torch.device("cpu"), len(card.labels), card.mean, card.std), card)
     exported = _exported(content, faces)
-    found = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, test.expression.numpy(), card)}
+    if not all(np.isfinite(answers).all() for answers in (*own.values(), *exported.values())):
+        raise UserError(f"{model}: its answers, or those of its ONNX file, are no finite numbers for some test faces; train another")
+    found = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, test, card)}
     write_json(metrics, found)
     _judge(params, found, metrics)
     with replacing(onnx) as temporary:
@@ -95,18 +98,30 @@ def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
                     yield np.asarray(Image.open(io.BytesIO(image.as_py()), formats=("JPEG", "PNG")).convert("RGB"))
 
 
-def _compared(own: dict[str, Answers], exported: dict[str, Answers], true: NDArray[np.int64], card: Card) -> dict[str, Any]:
-    """metrics/export.json: differences, and right answers of both."""
+def _compared(own: dict[str, Answers], exported: dict[str, Answers], test: Faces, card: Card) -> dict[str, Any]:
+    """metrics/export.json: differences, and the scores of both."""
     differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
     found: dict[str, Any] = {
-        "faces": len(true),
+        "faces": len(test),
         "difference": {"largest": _short(differences.max()), "median": _short(np.median(differences))},
+        "scores": {name: _scores(given, test, card) for name, given in (("torch", own), ("onnx", exported))},
     }
     if card.labels:
+        same = own["probabilities"].argmax(1) == exported["probabilities"].argmax(1)
+        found["equal_answers"] = float(same.mean())
+    return found
+
+
+def _scores(answers: dict[str, Answers], test: Faces, card: Card) -> dict[str, float]:
+    """Accuracy, and the CCC of valence and of arousal over the annotated faces: those that the model has."""
+    found = {}
+    if card.labels:
         codes = np.array([CODES[label] for label in card.labels])
-        answers = {name: codes[given["probabilities"].argmax(1)] for name, given in (("torch", own), ("onnx", exported))}
-        found["equal_answers"] = float((answers["torch"] == answers["onnx"]).mean())
-        found["accuracy"] = {name: float((given == true).mean()) for name, given in answers.items()}
+        found["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == test.expression.numpy()).mean())
+    for column, (name, true) in enumerate((("valence", test.valence), ("arousal", test.arousal)) if card.affect else ()):
+        known = true.isfinite().numpy()
+        if known.sum() > 1:
+            found[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)
     return found
 
 
@@ -116,17 +131,18 @@ def _short(value: Any) -> float:
 
 
 def _judge(params: ExportParams, found: dict[str, Any], metrics: Path) -> None:
-    largest, accuracy = found["difference"]["largest"], found.get("accuracy")
     if params.precision == "float32":
-        if largest > params.tolerance:
+        if (largest := found["difference"]["largest"]) > params.tolerance:
             raise UserError(
-                f"{metrics}: answers of the ONNX file differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
+                f"{metrics}: the ONNX file's answers differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
             )
-    elif accuracy and accuracy["torch"] - accuracy["onnx"] > params.accuracy_loss:
-        raise UserError(
-            f"{metrics}: int8 has accuracy {accuracy['onnx']:.3f} for {accuracy['torch']:.3f}, a loss that export.accuracy_loss "
-            f"{params.accuracy_loss:g} does not allow; raise export.calibration_faces, or choose export.precision float32"
-        )
+        return
+    for name, whole in found["scores"]["torch"].items():
+        if whole - (left := found["scores"]["onnx"][name]) > params.most_lost:
+            raise UserError(
+                f"{metrics}: {name} is {left:.3f} in int8 and {whole:.3f} before, more lost than export.most_lost {params.most_lost:g} "
+                "allows; raise export.calibration_faces, or choose export.precision float32"
+            )
 
 
 if __name__ == "__main__":

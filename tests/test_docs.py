@@ -8,6 +8,7 @@ from urllib.parse import urlparse
 import pytest
 
 from affectnet.annotations import ANNOTATIONS, REJECTED
+from affectnet.answer_table import ANSWERS
 from affectnet.faces import FACES
 from affectnet.inventory import INVENTORY, STATUSES
 from affectnet.plan import CLASS_WEIGHTS, PLAN
@@ -24,7 +25,9 @@ DOCUMENTS = [
 ]
 
 
-@pytest.mark.parametrize("contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS], ids=lambda contract: contract.title)
+@pytest.mark.parametrize(
+    "contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS, ANSWERS], ids=lambda contract: contract.title
+)
 def test_each_contract_stands_in_the_data_document(contract: Contract) -> None:
     assert f"One row: {contract.row}.\n\n{contract.markdown()}\n" in (ROOT / "docs" / "data.md").read_text()
 

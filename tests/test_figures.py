@@ -7,9 +7,10 @@ import numpy as np
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.figures import circumplex_svg, confusion_svg, read_confusion
+from affectnet.figures import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
 
 ROOT = Path(__file__).parent.parent
+SVG = "{http://www.w3.org/2000/svg}"
 TABLE = "actual,predicted\nHappy,Happy\nHappy,Sad\nSad,Sad\nSad,Sad\n"
 
 
@@ -50,3 +51,17 @@ def test_the_picture_in_the_readme_is_of_the_committed_metrics(tmp_path: Path) -
     table, made = ROOT / "metrics" / "evaluate" / "confusion.csv", tmp_path / "made.svg"
     subprocess.run([sys.executable, "-m", "affectnet.figures", str(table), str(made)], cwd=ROOT, check=True)
     assert made.read_text() == (ROOT / "docs" / "demo_confusion.svg").read_text()
+
+
+def test_a_curve_goes_through_its_points_and_each_line_is_named() -> None:
+    svg = ET.fromstring(
+        lines_svg([Line("a", [(0, 0), (5, 1), (10, 0.5)]), Line("b", [(10, 1)], [4])], (0, 10), (0, 1), "t", "x", (100, 50))
+    )
+    frame = next(shape for shape in svg.iter(f"{SVG}rect") if shape.get("stroke") == "#ddd")
+    left, top = float(frame.get("x", "")), float(frame.get("y", ""))
+    path = next(shape.get("d", "") for shape in svg.iter(f"{SVG}path") if shape.get("stroke-width"))
+    places = [tuple(map(float, pair.split())) for pair in path.lstrip("M").split("L")]
+    assert places == [(left, top + 50), (left + 50, top), (left + 100, top + 25)]
+    (dot,) = svg.iter(f"{SVG}circle")
+    assert (float(dot.get("cx", "")), float(dot.get("cy", "")), dot.get("r")) == (left + 100, top, "4.0")
+    assert {"a", "b", "t", "x"} <= {text.text for text in svg.iter(f"{SVG}text")}

@@ -24,7 +24,7 @@ def test_repro_leaves_a_clean_tree_and_a_second_one_runs_nothing(reproduced: Clo
 def test_two_clones_give_the_same_lock_and_metrics(fresh: Clone, reproduced: Clone, tmp_path: Path) -> None:
     other = fresh.copy(tmp_path / "other")
     other.dvc("repro")
-    for name in ("dvc.lock", *(f"metrics/{stage}.json" for stage in ("verify", "clean", "rebalance", "evaluate"))):
+    for name in ("dvc.lock", "metrics/report.html", *(f"metrics/{stage}.json" for stage in ("verify", "clean", "rebalance", "evaluate"))):
         assert (other.folder / name).read_bytes() == (reproduced.folder / name).read_bytes(), name
 
 
@@ -50,14 +50,14 @@ def sgd(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cl
 
 def test_another_optimiser_runs_train_and_evaluate_alone(sgd: tuple[Clone, str], reproduced: Clone, tmp_path: Path) -> None:
     clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
-    assert executed(output) == ["train", "evaluate"]
+    assert executed(output) == ["train", "evaluate", "report"]
     assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")
     assert executed(clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")) == []
     clone.git("restore", "params.yaml")
     clone.git("switch", "--quiet", "sgd")
     clone.dvc("checkout")
     back = clone.dvc("exp", "run", "-S", "optimizer=adam")
-    assert executed(back) == ["evaluate"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
+    assert executed(back) == ["evaluate", "report"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
 
 
 def test_branches_differ_in_metrics_params_and_plots_in_a_bare_clone_without_a_cache(sgd: tuple[Clone, str], tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_users_own_copy_runs_through_every_stage(reproduced: Clone, tmp_path: 
     before = listing(tmp_path / "own")
     switches = [f"dataset={layout}", f"datasets.{layout}.root={tmp_path / 'own'}", f"datasets.{layout}.expected=null"]
     output = clone.dvc("exp", "run", *(part for switch in switches for part in ("-S", switch)))
-    assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate"]
+    assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report"]
     classes = 7 if layout == "folder" else 8
     assert clone.metrics("clean")["read"] == clone.metrics("clean")["kept"] == classes * 11
     found = clone.metrics("evaluate")

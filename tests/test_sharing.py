@@ -7,7 +7,10 @@ from ruamel.yaml import YAML
 
 from affectnet.licensed import DATA, PICTURE, reason
 
-LICENSED = ("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces")
+LICENSED = (
+    *("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces"),
+    *("data/test_answers.parquet", "data/report.html"),
+)
 """Outputs that hold photographs, or something of one a row; docs/data.md says how to keep them off every remote."""
 
 

@@ -1,3 +1,4 @@
+import copy
 import io
 import json
 import re
@@ -12,9 +13,11 @@ from chain import ROOT, TINY, entry, metrics, run_data_stages, run_stage
 from PIL import Image
 from trees import tree_2017
 
+from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.modelfile import Card
+from affectnet.network import last_linear
 from affectnet.onnxfile import export_network, session
 from affectnet.predictor import Predictor
 
@@ -45,7 +48,7 @@ def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(
     line = run_stage("export")
     found, ask = metrics("export"), session(ONNX)
     assert found["difference"]["largest"] < 0.01 and found["equal_answers"] == 1.0 and found["faces"] == 16
-    assert found["accuracy"]["onnx"] == found["accuracy"]["torch"] and found["bytes"] == ONNX.stat().st_size
+    assert set(found["scores"]["onnx"]) == {"accuracy", "valence_ccc", "arousal_ccc"} and found["bytes"] == ONNX.stat().st_size
     assert "on 16 test faces" in line
     predictor = Predictor.load(MODEL, device="cpu")
     for side in (32, 57, 80):  # none is enlarged or shrunk by the crop policy, so that both see the same
@@ -81,31 +84,46 @@ def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(her
         return original(images, count)
 
     monkeypatch.setattr("stages.export.torch.split", watched)
-    run_stage("export", precision="int8", calibration_faces=20, accuracy_loss=1.0)
+    run_stage("export", precision="int8", calibration_faces=20, most_lost=1.0)
     assert (
         metrics("export")["precision"] == "int8"
         and ONNX.stat().st_size < whole
         and "probabilities" in session(ONNX)(np.zeros((1, 9, 9, 3), np.uint8))
     )
     (calibrated,) = [images for images in seen if images.dtype == torch.uint8 and len(images) == 20]
-    from affectnet.dataset import load_faces  # noqa: PLC0415
-
     train = {bytes(image.numpy().tobytes()) for image in load_faces(Path("data/faces"), "train", 32, 1).images}
     assert {bytes(image.numpy().tobytes()) for image in calibrated} <= train
-    ONNX.unlink()
-    monkeypatch.setattr(
-        "stages.export._compared", lambda *_: {"faces": 1, "difference": {"largest": 0.1}, "accuracy": {"torch": 0.9, "onnx": 0.8}}
-    )
-    with pytest.raises(UserError, match=r"int8 has accuracy 0.800 for 0.900, a loss that export.accuracy_loss 0.05 does not allow"):
-        run_stage("export", precision="int8", calibration_faces=8, accuracy_loss=0.05)
+
+
+def test_a_score_that_int8_lowers_too_much_is_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def reversed_answers(network: torch.nn.Module, card: Card, pixels: Any) -> bytes:
+        other = copy.deepcopy(network)
+        with torch.no_grad():
+            for parameter in last_linear(other)[1].parameters():
+                parameter.neg_()
+        return export_network(other, card, pixels)
+
+    monkeypatch.setattr("stages.export.export_network", reversed_answers)
+    with pytest.raises(UserError, match=r"json: \w+ is -?\d\.\d+ in int8 and -?\d\.\d+ before, more lost than export.most_lost 0 allows"):
+        run_stage("export", precision="int8", calibration_faces=8, most_lost=0.0)
     assert not ONNX.exists()
+
+
+def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(content: bytes) -> Any:
+        ask = session(content)
+        return lambda crops: {name: np.full_like(value, np.nan) for name, value in ask(crops).items()}
+
+    monkeypatch.setattr("stages.export.session", broken)
+    with pytest.raises(UserError, match=r"models/model.safetensors: its answers, or those of its ONNX file, are no finite numbers"):
+        run_stage("export")
 
 
 def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "stages.export.export_network", lambda network, card, pixels: export_network(network, Card(**{**vars(card), "temperature": 9.0}))
     )
-    with pytest.raises(UserError, match=r"answers of the ONNX file differ by 0\.\d+, more than export.tolerance 0.01 allows"):
+    with pytest.raises(UserError, match=r"the ONNX file's answers differ by 0\.\d+, more than export.tolerance 0.01 allows"):
         run_stage("export")
     assert not ONNX.exists() and metrics("export")["difference"]["largest"] > 0.01
 

@@ -14,7 +14,16 @@ from running import STAGES, Running, half_files, state
 from tally import Tally, every
 
 DISK_BYTES = 200 * 2**20
-LEFT_BYTES = {"acquire": 2**16, "verify": 2**12, "clean": 2**12, "crop": 2**14, "rebalance": 2**10, "train": 2**13, "evaluate": 2**10}
+LEFT_BYTES = {
+    "acquire": 2**16,
+    "verify": 2**12,
+    "clean": 2**12,
+    "crop": 2**14,
+    "rebalance": 2**10,
+    "train": 2**13,
+    "evaluate": 2**10,
+    "report": 2**14,
+}
 """Free on the disk when each stage begins: less than it writes."""
 
 

@@ -1,0 +1,220 @@
+import csv
+import json
+import re
+import shutil
+from collections.abc import Callable
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from chain import ROOT, metrics, run_data_stages, run_stage
+from sklearn.metrics import classification_report
+from test_evaluate import write_model
+from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
+
+from affectnet.answer_table import ANSWERS
+from affectnet.contact import Answered, address
+from affectnet.dataset import decode_face
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.modelfile import load_model
+from affectnet.page import shown
+from affectnet.pointer import Pointer
+from stages.report import ReportParams, contact_sheets
+
+VOID = {"meta", "img", "br"}
+PAGES = (Path("metrics/report.html"), Path("data/report.html"))
+HOSTILE = "1/'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}.jpg"
+
+
+class Page(HTMLParser):
+    """A page read: open elements must close in order."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.numbers: list[tuple[str, str, str]] = []
+        self.texts: list[str] = []
+        self._open: list[str] = []
+        self.feed(path.read_text(encoding="utf-8"))
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self._open.pop() == tag, tag
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append(data)
+        if self._open and self._open[-1] == "data":
+            given = self.tags[-1][1]
+            self.numbers.append((str(given["title"]), str(given["value"]), data))
+
+
+def prepare(pointer: Pointer, **card: Any) -> None:
+    shutil.copytree(ROOT / "stages" / "templates", "stages/templates")
+    run_data_stages(pointer)
+    write_model(**card)
+    run_stage("evaluate", bootstrap=100)
+
+
+@pytest.fixture
+def prepared(workspace: Path) -> Path:
+    prepare(tree_2017(workspace / "root", tests=3))
+    return workspace
+
+
+def metric(path: str) -> Any:
+    stage, *names = path.split(".")
+    found: Any = metrics(stage)
+    for name in names:
+        found = found[name]
+    return found
+
+
+def test_every_number_on_the_page_is_the_metrics_and_nothing_is_fetched(prepared: Path) -> None:
+    run_stage("report")
+    for path in PAGES:
+        page = Page(path)
+        assert len(page.numbers) > 100
+        for name, value, text in page.numbers:
+            assert json.loads(value) == metric(name) and text == shown(metric(name)), name
+        for score in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr", "recall.Fear", "f1.Fear", "skew_normalised.alpha"):
+            assert any(name == f"evaluate.expression.{score}" for name, *_ in page.numbers), score
+        given = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href", "srcset", "action"}]
+        assert all(str(value).startswith("data:image/jpeg;base64,") for value in given)
+        assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
+        assert not re.search(r"url\(|@import", path.read_text())
+        assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
+    assert not [tag for tag, _ in Page(PAGES[0]).tags if tag == "img"] and PAGES[0].stat().st_size < 300_000
+    assert [tag for tag, _ in Page(PAGES[1]).tags if tag == "img"]
+
+
+def test_the_same_inputs_give_the_same_bytes(prepared: Path) -> None:
+    written = [*PAGES, Path("models/model_card.md"), Path("metrics/evaluate/classification_report.txt"), Path("data/test_answers.parquet")]
+    run_stage("report")
+    before = [path.read_bytes() for path in written]
+    run_stage("evaluate", bootstrap=100)
+    run_stage("report")
+    assert [path.read_bytes() for path in written] == before
+
+
+def test_a_hostile_file_name_stays_text(workspace: Path) -> None:
+    tree = tree_2017(workspace / "root", tests=2)
+    lines = (workspace / "root" / "Manually_Annotated_file_lists" / "training.csv").read_text().splitlines()
+    noise(images_2017(workspace / "root") / HOSTILE, 999)
+    prepare(write_2017(Path(tree.root), lines[1:], [row(HOSTILE, expression=code) for code in range(1, 4)], HEADER))
+    run_stage("report")
+    page, text = Page(PAGES[1]), PAGES[1].read_text()
+    assert any(HOSTILE in found for found in page.texts)
+    assert "<img src=x" not in text and "49.jpg" not in text
+    assert HOSTILE not in PAGES[0].read_text() and "onerror" not in PAGES[0].read_text()
+
+
+def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -> None:
+    network, card = load_model(Path("models/model.safetensors"))
+    table = ANSWERS.read(Path("data/test_answers.parquet"))
+    sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, card)
+    faces = pq.read_table("data/faces/test-00000-of-00001.parquet").to_pylist()
+    known = {(face["list"], face["row"]): (number, face) for number, face in enumerate(faces)}
+    answered = Answered.of(table)
+    wrong = int((answered.actual != answered.predicted).sum())
+    assert sum(count for _, _, count, _ in sheets["confusions"]) == wrong > 0
+    for actual, predicted, count, found in sheets["confusions"]:
+        assert len(found) == min(3, count)
+        assert [one.confidence for one in found] == sorted((one.confidence for one in found), reverse=True)
+        for one in found:
+            number, face = known[one.list, one.row]
+            assert one.image == face["image"]["path"] and one.picture == address(decode_face(face["image"]["bytes"], 112))
+            assert (one.actual, one.predicted) == (actual, predicted) == (EXPRESSIONS[face["expression"]], one.predicted)
+            assert dict(one.probabilities)[one.predicted] == pytest.approx(one.confidence) == pytest.approx(answered.confidence[number])
+    for name, right, mistaken in sheets["examples"]:
+        assert all(one.actual == one.predicted == name and one.heat for one in right)
+        assert all(one.actual == name != one.predicted and one.heat for one in mistaken)
+
+
+def test_scikit_learns_table_is_of_the_same_faces(prepared: Path) -> None:
+    run_stage("report")
+    with Path("metrics/evaluate/confusion.csv").open() as lines:
+        pairs = [(line["actual"], line["predicted"]) for line in csv.DictReader(lines)]
+    actual, predicted = zip(*pairs, strict=True)
+    expected = classification_report(actual, predicted, labels=EXPRESSIONS, digits=3, zero_division=0.0)
+    assert Path("metrics/evaluate/classification_report.txt").read_text().split() == expected.split()
+
+
+def test_valence_and_arousal_alone_and_beside_the_expressions(prepared: Path) -> None:
+    for labels in (EXPRESSIONS, ()):
+        write_model(labels=labels, affect=True)
+        run_stage("evaluate", bootstrap=100)
+        run_stage("report")
+        page, text = Page(PAGES[1]), Path("models/model_card.md").read_text()
+        assert {"evaluate.valence.ccc", "evaluate.arousal.rmse"} <= {name for name, *_ in page.numbers}
+        assert ("Where the network looks" in "".join(page.texts)) and "| arousal, CCC |" in text
+        assert bool([tag for tag, _ in page.tags if tag == "img"]) == bool(labels)
+        assert "predicted, 24 faces" in PAGES[0].read_text()
+
+
+def test_the_answers_are_those_that_were_scored(prepared: Path) -> None:
+    found = Answered.of(ANSWERS.read(Path("data/test_answers.parquet")))
+    assert np.mean(found.actual == found.predicted) == metric("evaluate.expression.accuracy")
+    assert np.allclose(found.probabilities.sum(1), 1, atol=1e-5) and (found.probabilities.argmax(1) == found.predicted).all()
+
+
+def test_the_card_says_what_the_model_is_and_is_not(prepared: Path) -> None:
+    run_stage("report")
+    text = Path("models/model_card.md").read_text()
+    for said in ("non-commercial research", "not an emotion", "were not measured", "drawn faces", "Neutral, Happy, Sad, Surprise, Fear"):
+        assert said in text, said
+    assert "| accuracy |" not in text and f"| expression, accuracy | {shown(metric('evaluate.expression.accuracy'))} |" in text
+    assert str(prepared) not in text + PAGES[0].read_text()
+
+
+def written(path: str, content: str | None) -> Callable[[], str]:
+    """Breaks an input; returns what the message must begin with."""
+
+    def make() -> str:
+        Path(path).unlink()
+        if content is not None:
+            Path(path).write_text(content)
+        return path
+
+    return make
+
+
+MISTAKES: dict[str, Callable[[], str]] = {
+    "no metrics": written("metrics/evaluate.json", None),
+    "metrics that are none": written("metrics/clean.json", "{"),
+    "metrics of another kind": written("metrics/verify.json", "[]"),
+    "a curve that is none": written("metrics/evaluate/learning.csv", "epoch,loss\n1,much\n"),
+    "no curve": written("metrics/evaluate/calibration.csv", None),
+    "an empty curve": written("metrics/evaluate/calibration.csv", ""),
+    "answers that are none": written("data/test_answers.parquet", "PAR1"),
+    "no template": written("stages/templates/page.html", None),
+    "a template that asks for what is not there": written("stages/templates/page.html", "{{ nothing }}"),
+    "no model": written("models/model.safetensors", None),
+}
+
+
+def test_a_wrong_input_is_one_line(prepared: Path, tmp_path: Path) -> None:
+    shutil.copytree(".", tmp_path / "kept", ignore=shutil.ignore_patterns("kept", "root"))
+    for name, make in MISTAKES.items():
+        place = make()
+        with pytest.raises(UserError) as error:
+            run_stage("report")
+        (problem,) = error.value.problems
+        assert problem.startswith(f"{place}: ") and "\n" not in problem, name
+        shutil.copy(tmp_path / "kept" / place, place)
+    table = pq.read_table("data/test_answers.parquet")
+    for other, said in ((table[1:], "24 test faces, 23 were answered"), (table.take(list(range(23, -1, -1))), "none that was answered")):
+        pq.write_table(other, "data/test_answers.parquet")
+        with pytest.raises(UserError, match=said):
+            run_stage("report")
