@@ -1,4 +1,4 @@
-"""The command line: `affectnet predict` for your own photographs, `affectnet info` for a model file."""
+"""The command line: `affectnet predict` for your own photographs, `affectnet demo` for a page, `affectnet info` for a model file."""
 
 import argparse
 import io
@@ -16,6 +16,8 @@ CLOSED_PIPE = 141
 
 MODEL = "models/model.safetensors"
 PREDICT = "The faces of photographs, folders and videos: one line a face on stdout. Exit code 2 when a file could not be read."
+
+DEMO = "A page on 127.0.0.1 that shows what the model says of a photograph. Nothing is kept. Needs gradio."
 
 
 class Parser(argparse.ArgumentParser):
@@ -78,6 +80,17 @@ def info(given: argparse.Namespace) -> int:
     return 0
 
 
+def demo(given: argparse.Namespace) -> int:
+    """A page on this machine, until Ctrl-C."""
+    from affectnet import webdemo  # noqa: PLC0415
+    from affectnet.detection import haar, yunet  # noqa: PLC0415
+    from affectnet.predictor import Predictor  # noqa: PLC0415
+
+    detector = yunet(given.detector) if given.detector else haar()
+    webdemo.serve(Predictor.load(given.model, detector=detector), given.port, given.open)
+    return 0
+
+
 def _tell(line: str, kind: str = "error: ") -> None:
     """One line on stderr, above a progress bar if there is one."""
     from tqdm import tqdm  # noqa: PLC0415
@@ -87,7 +100,7 @@ def _tell(line: str, kind: str = "error: ") -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="affectnet", description="Facial expressions in your own photographs, by a model file of this pipeline.")
-    commands = parser.add_subparsers(required=True, metavar="predict|info")
+    commands = parser.add_subparsers(required=True, metavar="predict|demo|info")
 
     sub = commands.add_parser("predict", help="the faces of photographs, folders and videos", description=PREDICT)
     sub.set_defaults(command=predict)
@@ -102,11 +115,24 @@ def _parser() -> Parser:
     sub.add_argument("--whole", action="store_true", help="each photograph is one face, already cut")
     sub.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="one frame of a video in so many; 0: all; by default 1")
 
+    sub = commands.add_parser("demo", help="a page for photographs, on this machine alone", description=DEMO)
+    sub.set_defaults(command=demo)
+    sub.add_argument("--model", type=Path, default=Path(MODEL), metavar="FILE", help=f"model file; by default {MODEL}")
+    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help="find faces with YuNet; by default with OpenCV's Haar cascade")
+    sub.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; by default 7860")
+    sub.add_argument("--open", action="store_true", help="open the page in the browser")
+
     sub = commands.add_parser("info", help="what a model file says of itself", description="What a model file says of itself.")
     sub.set_defaults(command=info)
     sub.add_argument("model", type=Path, metavar="MODEL")
     sub.add_argument("--json", action="store_true", help="all of it, as JSON")
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
+    return int(text)
 
 
 def _seconds(text: str) -> float:
