@@ -10,43 +10,18 @@ import webbrowser
 from collections.abc import Callable
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from affectnet import page
 from affectnet.errors import UserError, one_line
+from affectnet.gate import HOST, MOST_BYTES, Gate
 from affectnet.photograph import open_photograph
 from affectnet.predictor import Predictor
 
-if TYPE_CHECKING:
-    import gradio
-
-HOST = "127.0.0.1"
-MOST_BYTES, MOST_PIXELS = 20 * 2**20, 50_000_000
-"""Of a photograph that is answered: of its file, and of its picture."""
-MOST_ASKED = 2**16
-"""Bytes of any other request; they name an upload, and hold no picture."""
+MOST_PIXELS = 50_000_000
+"""Of a photograph that is answered."""
 KEPT_S = 60
 """An upload that nobody asked about any more is removed after so many seconds."""
-
-PATHS = ("/", "/config", "/theme.css", "/favicon.ico", "/manifest.json")
-BELOW = ("/assets/", "/static/", "/gradio_api/heartbeat/")
-ASKED = (
-    "/gradio_api/upload",
-    "/gradio_api/upload_progress",
-    "/gradio_api/queue/join",
-    "/gradio_api/queue/data",
-    "/gradio_api/startup-events",
-)
-FILE = "/gradio_api/file="
-"""What of Gradio's many routes the page uses; no other is answered."""
-
-HEADERS = {
-    "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'self'",
-    "referrer-policy": "no-referrer",
-    "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
-}
-"""The browser asks nobody but this server, whatever the page says, shows it in no other page, and stores nothing."""
 
 Answer = Callable[[Any], tuple[None, str]]
 
@@ -61,8 +36,13 @@ def serve(predictor: Predictor, port: int, browser: bool) -> None:
         import uvicorn  # noqa: PLC0415 (comes with gradio)
 
         address = f"http://{HOST}:{listening.getsockname()[1]}"
-        application = Guarded(_application(predictor, Path(folder).resolve()), listening.getsockname()[1], Path(folder).resolve())
-        server = uvicorn.Server(uvicorn.Config(application, log_level="warning", timeout_graceful_shutdown=2, lifespan="on"))
+        own = Path(folder).resolve()
+        application = Gate(_application(predictor, own), listening.getsockname()[1], own)
+        server = uvicorn.Server(
+            uvicorn.Config(
+                application, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=2, lifespan="on"
+            )
+        )
         print(f"demo: {address}, Ctrl-C ends it", file=sys.stderr, flush=True)
         if browser:
             webbrowser.open(address)
@@ -85,68 +65,26 @@ def answer(predictor: Predictor, content: bytes) -> str:
     return page.result(pixels, found, predictor.answer([found])[0])
 
 
-class Guarded:
-    """An ASGI application that answers this machine's own page alone, by the routes that the page uses."""
-
-    def __init__(self, application: Any, port: int, folder: Path) -> None:
-        self.application, self.folder = application, folder
-        self.hosts = {f"{host}:{port}" for host in (HOST, "localhost")}
-
-    async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
-        if scope["type"] == "lifespan":
-            await self.application(scope, receive, send)
-            return
-        status = self._refused(scope) if scope["type"] == "http" else 404
-
-        async def with_headers(event: Any) -> None:
-            if event["type"] == "http.response.start":
-                kept = [(name, value) for name, value in event["headers"] if name.decode().lower() not in HEADERS]
-                event = {**event, "headers": kept + [(name.encode(), value.encode()) for name, value in HEADERS.items()]}
-            await send(event)
-
-        if not status:
-            await self.application(scope, receive, with_headers)
-        elif scope["type"] == "http":
-            await with_headers({"type": "http.response.start", "status": status, "headers": [(b"content-type", b"text/plain")]})
-            await send({"type": "http.response.body", "body": b"refused\n"})
-
-    def _refused(self, scope: Any) -> int:
-        """The status of a refusal, 0 for none: another site's request, one that is too long, or one for something else."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        own = (
-            headers.get("host") in self.hosts and headers.get("origin", f"http://{headers.get('host')}") == f"http://{headers.get('host')}"
-        )
-        if not own or headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
-            return 403
-        path: str = scope["path"]
-        if scope["method"] == "POST":
-            long = headers.get("content-length", "")
-            most = MOST_BYTES + MOST_ASKED if path == ASKED[0] else MOST_ASKED
-            if not long.isdecimal() or int(long) > most:
-                return 413
-        if path.startswith(FILE):
-            return 0 if Path(path.removeprefix(FILE)).resolve().is_relative_to(self.folder) else 404
-        return 0 if path in {*PATHS, *ASKED} or path.startswith(BELOW) else 404
-
-
 def _application(predictor: Predictor, folder: Path) -> Any:
     import gradio  # noqa: PLC0415 (optional, and takes seconds)
     from fastapi import FastAPI  # noqa: PLC0415 (comes with gradio)
 
     def answered(upload: Any) -> tuple[None, str]:
         """The input empty again, and the answer; the upload is gone."""
-        path = Path(upload["path"]).resolve()
-        if not path.is_relative_to(folder) or not path.is_file():
+        path = Path(upload["path"])
+        if not path.is_file():
             return None, page.message("photograph: not there any more; choose it again")
         try:
             return None, answer(predictor, path.read_bytes())
         finally:
             shutil.rmtree(path.parent if path.parent != folder else path, ignore_errors=True)
 
-    theme = gradio.themes.Base(font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"])
+    theme = gradio.themes.Base(
+        primary_hue="cyan", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
+    )
     return gradio.mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
-        _blocks(gradio, answered, page.about(predictor.card)),
+        _blocks(answered, page.about(predictor.card)),
         path="/",
         server_name=HOST,
         footer_links=[],
@@ -163,20 +101,26 @@ def _application(predictor: Predictor, folder: Path) -> Any:
     )
 
 
-def _blocks(gr: "gradio", answered: Answer, about: str) -> Any:
+def _blocks(answered: Answer, about: str) -> Any:
+    import gradio as gr  # noqa: PLC0415
+
     with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as blocks:
         gr.HTML(page.HEAD)
-        with gr.Row():
-            with gr.Column(scale=2, min_width=280):
+        with gr.Row(elem_id="layout"):
+            with gr.Column(elem_id="given"):
                 photograph = gr.Image(
-                    label="Photograph", sources=["upload", "webcam", "clipboard"], height=300, buttons=[], elem_id="photograph"
+                    label="Photograph",
+                    sources=["upload", "webcam", "clipboard"],
+                    placeholder=page.INVITATION,
+                    height=300,
+                    buttons=[],
+                    elem_id="photograph",
                 )
-            with gr.Column(scale=3, min_width=320):
-                found = gr.HTML(page.WAITING, elem_id="found")
-        with gr.Row(elem_classes="below"):
-            gr.HTML(about)
-            gr.HTML(page.NOT_EMOTION)
-        # Not preprocessed: Gradio would decode whatever it gets, and fetch it when it is an address.
+            found = gr.HTML(page.WAITING, elem_id="found")
+            with gr.Column(elem_id="words"):
+                gr.HTML(page.NOT_EMOTION)
+                gr.HTML(about)
+        # Not preprocessed: Gradio would decode whatever it gets.
         photograph.input(answered, photograph, [photograph, found], preprocess=False, api_visibility="private", show_progress="minimal")
     return blocks
 
@@ -186,6 +130,7 @@ def _listening(port: int) -> socket.socket:
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listening.bind((HOST, port))
+        listening.listen()  # who is early waits
     except OSError as error:
         listening.close()
         raise UserError(f"--port: {port} cannot be had: {error.strerror}; give another, or 0 for any") from None
