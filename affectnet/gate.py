@@ -26,6 +26,9 @@ HEADERS = {
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 """What the browser gets when it wants to show the upload, which may be gone by then: no file is ever served."""
 
+NAMELESS, DONE = (f"{UPLOAD}_progress", b"upload_id="), b'data: {"msg": "done"}\n\n'
+"""Of a picture of the webcam Gradio's page asks for the progress without a name; by Gradio's own answer it would log an error."""
+
 
 class Gate:
     """An ASGI application before another one.
@@ -55,6 +58,8 @@ class Gate:
             await _send(with_headers, status, b"text/plain", b"refused\n")
         elif path.startswith(FILE):
             await _send(with_headers, 200, b"image/svg+xml", BLANK)
+        elif (path, scope["query_string"]) == NAMELESS:
+            await _send(with_headers, 200, b"text/event-stream", DONE)
         elif path != ASK:
             await self.application(scope, receive, with_headers)
         elif (body := self._asked(await _body(receive))) is None:
@@ -98,12 +103,11 @@ class Gate:
         """
         try:
             asked = json.loads(body)
-            path, session = asked["data"][0]["path"], asked["session_hash"]
+            given, session = asked["data"][0], asked["session_hash"]
+            upload = None if given is None else {"path": str(self._own(given["path"]) or "")}
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             return None
-        if not isinstance(path, str) or not isinstance(session, str):
-            return None
-        return json.dumps({"data": [{"path": str(self._own(path) or "")}], "fn_index": 0, "session_hash": session}).encode()
+        return json.dumps({"data": [upload], "fn_index": 0, "session_hash": str(session)}).encode()
 
 
 class _Received:

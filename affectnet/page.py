@@ -17,7 +17,7 @@ from affectnet.outputs import label
 from affectnet.photograph import Pixels
 from affectnet.predictor import Crops, Face
 
-SHOWN_PX = 960
+SHOWN_PX = 640
 """Longest side of the photograph on the page."""
 QUALITY = 90
 VALIDATION = "validation/"
@@ -30,7 +30,8 @@ WAITING = '<div class="empty"><p>Choose a photograph, paste one, or take one wit
 
 NOT_EMOTION = """<section aria-labelledby="not"><h2 id="not">What this is not</h2>
 <p>An expression is not an emotion. The model names what a face shows to people who label photographs; what a person feels, means or is
-cannot be read from it, and it is no ground for any decision about anyone. Two annotators of AffectNet agreed on 60.7 % of its faces.</p>
+cannot be read from it, and it is no ground for any decision about anyone.
+Two annotators of AffectNet agreed on 60.7&nbsp;% of its faces.</p>
 <p>Photographs stay on this machine. Each is removed as soon as it is answered; nothing is logged or sent anywhere.</p></section>"""
 
 CSS = """
@@ -119,21 +120,22 @@ def message(text: str) -> str:
 
 def about(card: Card) -> str:
     """What the model answers, in short: its labels in their order, data and scores."""
-    scores = {
-        name.removeprefix(VALIDATION).replace("macro_f1", "macro-F1"): value
-        for name, value in card.training.items()
-        if name.startswith(VALIDATION)
-    }
+    scores = {name.removeprefix(VALIDATION): value for name, value in card.training.items() if name.startswith(VALIDATION)}
     crop = "aligned by landmarks where they are known" if card.crop["align"] else f"box and a margin of {card.crop['margin']:g}"
     facts = {
         "Expressions": ", ".join(card.labels) or "none: the model was not trained for them",
         "Affect": "valence and arousal" if card.affect else "none: the model was not trained for valence and arousal",
         "Network": f"{_architecture(card.model)}, faces of {card.image_px} × {card.image_px} px; {crop}",
         "Data": f"training faces of SHA-256 {card.data[:12]}…",
-        "Scores": ", ".join(f"{name} {value:.3f}" for name, value in scores.items() if name != "loss") + ", on its validation split",
+        "Scores": ", ".join(f"{_title(name)} {value:.3f}" for name, value in scores.items() if name != "loss")
+        + ", on its validation split",
     }
     rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
     return f'<section aria-labelledby="model"><h2 id="model">What the model answers</h2><dl>{rows}</dl></section>'
+
+
+def _title(score: str) -> str:
+    return score.replace("macro_f1", "macro-F1").replace("_ccc", " CCC")
 
 
 def _architecture(model: Mapping[str, Any]) -> str:

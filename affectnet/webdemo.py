@@ -23,7 +23,7 @@ MOST_PIXELS = 50_000_000
 KEPT_S = 60
 """An upload that nobody asked about any more is removed after so many seconds."""
 
-Answer = Callable[[Any], tuple[None, str]]
+Answer = Callable[[Any], tuple[Any, Any]]
 
 
 def serve(predictor: Predictor, port: int, browser: bool) -> None:
@@ -69,8 +69,10 @@ def _application(predictor: Predictor, folder: Path) -> Any:
     import gradio  # noqa: PLC0415 (optional, and takes seconds)
     from fastapi import FastAPI  # noqa: PLC0415 (comes with gradio)
 
-    def answered(upload: Any) -> tuple[None, str]:
+    def answered(upload: Any) -> tuple[Any, Any]:
         """The input empty again, and the answer; the upload is gone."""
+        if upload is None:  # as when the webcam starts
+            return gradio.skip(), gradio.skip()
         path = Path(upload["path"])
         if not path.is_file():
             return None, page.message("photograph: not there any more; choose it again")
@@ -121,7 +123,15 @@ def _blocks(answered: Answer, about: str) -> Any:
                 gr.HTML(page.NOT_EMOTION)
                 gr.HTML(about)
         # Not preprocessed: Gradio would decode whatever it gets.
-        photograph.input(answered, photograph, [photograph, found], preprocess=False, api_visibility="private", show_progress="minimal")
+        photograph.input(
+            answered,
+            photograph,
+            [photograph, found],
+            preprocess=False,
+            trigger_mode="multiple",
+            api_visibility="private",
+            show_progress="minimal",
+        )
     return blocks
 
 

@@ -154,7 +154,7 @@ def rows(tab: Page, number: int) -> dict[str, float]:
     return {name: float(value) for name, value in lines}
 
 
-def rounded(face: Face) -> dict[str, float]:
+def rounded(face: Face) -> dict[str, Any]:
     return {name: pytest.approx(value, abs=0.0051) for name, value in face.probabilities.items()}
 
 
@@ -225,6 +225,7 @@ def test_the_webcam_and_the_keyboard_work(opened: Page) -> None:
     opened.get_by_role("button", name="Capture from camera").focus()
     opened.keyboard.press("Enter")
     opened.get_by_text("Click to Access Webcam").click()
+    opened.wait_for_function("document.querySelector('video')?.videoWidth > 0")
     opened.get_by_role("button", name="capture photo").click()
     expect(opened.get_by_role("alert").filter(has_text="photograph: no face found")).to_be_visible()
 
