@@ -19,9 +19,8 @@ HEADERS = {
     "content-security-policy": "default-src 'self' 'unsafe-inline' 'unsafe-eval' data: blob:; frame-ancestors 'none'; form-action 'self'",
     "referrer-policy": "no-referrer",
     "x-content-type-options": "nosniff",
-    "cache-control": "no-store",
 }
-"""The browser asks nobody but this server, whatever the page says, shows it in no other page, and stores nothing."""
+"""The browser asks nobody but this server, whatever the page says, and shows it in no other page."""
 
 BLANK = b'<svg xmlns="http://www.w3.org/2000/svg"/>'
 """What the browser gets when it wants to show the upload, which may be gone by then: no file is ever served."""
@@ -48,10 +47,12 @@ class Gate:
             return
         path: str = scope["path"]
 
+        added = HEADERS if path.startswith(BELOW) else {**HEADERS, "cache-control": "no-store"}
+
         async def with_headers(event: Any) -> None:
             if event["type"] == "http.response.start":
-                kept = [(name, value) for name, value in event["headers"] if name.decode().lower() not in HEADERS]
-                event = {**event, "headers": kept + [(name.encode(), value.encode()) for name, value in HEADERS.items()]}
+                kept = [(name, value) for name, value in event["headers"] if name.decode().lower() not in added]
+                event = {**event, "headers": kept + [(name.encode(), value.encode()) for name, value in added.items()]}
             await send(event)
 
         if status := self._refused(scope):

@@ -100,7 +100,7 @@ def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
     height, width = small.shape[:2]
     places = "".join(_place(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
     alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
-    picture = f'<div class="shot"><img alt="{alt}" src="{_data(annotated(small, on_page, numbers), "JPEG")}">{places}</div>'
+    picture = f'<div class="shot"><img alt="{alt}" src="{data(annotated(small, on_page, numbers), "JPEG")}">{places}</div>'
     shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
     chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)
     choice = "".join(
@@ -181,7 +181,7 @@ def _bars(face: Face) -> str:
 
 def _crop(crop: Pixels) -> str:
     return (
-        f'<div class="crop"><img alt="" src="{_data(crop, "PNG")}"><p>What the network saw: {crop.shape[1]} × {crop.shape[0]} px.</p></div>'
+        f'<div class="crop"><img alt="" src="{data(crop, "PNG")}"><p>What the network saw: {crop.shape[1]} × {crop.shape[0]} px.</p></div>'
     )
 
 
@@ -198,7 +198,7 @@ def _circle(valence: float, arousal: float) -> str:
     )
 
 
-def _data(pixels: Pixels, kind: str) -> str:
+def data(pixels: Pixels, kind: str) -> str:
     """The picture within its address, so that the server keeps no file of it."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **({"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {}))
