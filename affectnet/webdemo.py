@@ -20,7 +20,7 @@ from affectnet.predictor import Predictor
 
 MOST_PIXELS = 50_000_000
 """Of a photograph that is answered."""
-KEPT_S = 60
+KEPT_S = 30
 """An upload that nobody asked about any more is removed after so many seconds."""
 
 Answer = Callable[[Any], tuple[Any, Any]]

@@ -95,10 +95,14 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
         patch.chdir(tmp_path_factory.mktemp("demo"))
         write_model()
         found = serve(Path("temporary").absolute())
+    try:
         yield found
         assert found.upload("a.png", b"that nobody asks about")[0] == 200 and len(found.kept()) == 1
         found.process.send_signal(signal.SIGTERM)
         said = found.process.communicate(timeout=30)[1]
+    finally:
+        found.process.kill()
+        found.process.communicate()
     assert (found.process.returncode, said) == (130, "interrupted\n")  # and no traceback, in all tests of this file
     assert list(found.temporary.iterdir()) == []
 
@@ -129,7 +133,8 @@ def opened(browser: BrowserContext, served: Served) -> Iterator[Page]:
     tab.on("console", told)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
     tab.on("request", asked)
-    tab.goto(f"http://127.0.0.1:{served.port}/")
+    answer = tab.goto(f"http://127.0.0.1:{served.port}/")
+    assert answer is not None and answer.headers["content-security-policy"].startswith("default-src 'self'")
     expect(tab.locator(f"{FOUND} .empty")).to_be_visible()
     yield tab
     assert wrong == []
