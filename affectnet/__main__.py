@@ -1,4 +1,4 @@
-"""The command line: `affectnet predict` for your own photographs, `affectnet evaluate` and `affectnet info` for a model file."""
+"""The command line: `affectnet predict`, `evaluate` and `demo` for your own photographs, `info` for a model file."""
 
 import argparse
 import io
@@ -27,6 +27,7 @@ EVALUATE = (
     "test split. The largest face found in each is scored, and a photograph in which none is found as a whole. Exit code 2 when a file "
     "could not be read; it is left out, and counted."
 )
+DEMO = "A page on 127.0.0.1 that shows what the model says of a photograph. Nothing is kept. Needs gradio."
 DEFAULT = f"by default {PRETRAINED} of the repository where it has one, else {TRAINED}"
 DETECTOR = "find faces with YuNet; by default with OpenCV's Haar cascade"
 
@@ -124,6 +125,20 @@ def info(given: argparse.Namespace) -> int:
     return 0
 
 
+def demo(given: argparse.Namespace) -> int:
+    """A page on this machine, until Ctrl-C."""
+    _silence()
+    from affectnet import webdemo  # noqa: PLC0415
+    from affectnet.detection import haar, yunet  # noqa: PLC0415
+    from affectnet.predictor import Predictor  # noqa: PLC0415
+
+    model, detector = given.model or default_model(), yunet(given.detector) if given.detector else haar()
+    if given.model is None:
+        _tell(f"demo: {model} answers; --model names another", "")
+    webdemo.serve(Predictor.load(model, detector=detector), given.port, given.open)
+    return 0
+
+
 def _silence() -> None:
     """A broken file is one line of ours, none of OpenCV's."""
     for name, value in (("OPENCV_LOG_LEVEL", "SILENT"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):
@@ -143,7 +158,7 @@ def _tell(line: str, kind: str = "error: ") -> None:
 
 def _parser() -> Parser:
     parser = Parser(prog="affectnet", description="Facial expressions in your own photographs, by a model file of this pipeline.")
-    commands = parser.add_subparsers(required=True, metavar="predict|evaluate|info")
+    commands = parser.add_subparsers(required=True, metavar="predict|evaluate|demo|info")
 
     sub = commands.add_parser("predict", help="the faces of photographs, folders and videos", description=PREDICT)
     sub.set_defaults(command=predict)
@@ -178,11 +193,24 @@ def _parser() -> Parser:
     sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
     sub.add_argument("--batch", type=_count, default=64, metavar="N", help="faces that the network sees together; by default 64")
 
+    sub = commands.add_parser("demo", help="a page for photographs, on this machine alone", description=DEMO)
+    sub.set_defaults(command=demo)
+    sub.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
+    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    sub.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; by default 7860")
+    sub.add_argument("--open", action="store_true", help="open the page in the browser")
+
     sub = commands.add_parser("info", help="what a model file says of itself", description="What a model file says of itself.")
     sub.set_defaults(command=info)
     sub.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=DEFAULT)
     sub.add_argument("--json", action="store_true", help="all of it, as JSON")
     return parser
+
+
+def _port(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 65536):
+        raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
+    return int(text)
 
 
 def _count(text: str) -> int:

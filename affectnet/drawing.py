@@ -30,19 +30,23 @@ LONGEST_STEM = 200
 """Bytes of a name, so that with number and suffix it is one that file systems take."""
 
 
-def annotated(pixels: Pixels, faces: Sequence[Face]) -> Pixels:
-    """(h, w, 3) RGB uint8: the photograph with a frame around each box, inside of it, and its label above, or below where no room is."""
+def annotated(pixels: Pixels, faces: Sequence[Face], names: Sequence[str] | None = None) -> Pixels:
+    """(h, w, 3) RGB uint8: the photograph with a frame around each box, inside of it, and its label above, or below where no room is.
+
+    names: what stands there instead of the label of each face.
+    """
+    texts = [label(face, " ") for face in faces] if names is None else names
     canvas = np.array(pixels) if pixels.ndim == 3 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
     height, width = canvas.shape[:2]
     line = max(LEAST_LINE_PX, round(LINE_SHARE * min(height, width)))
-    for face in reversed(faces):  # the largest is on top
+    for face, text in reversed([*zip(faces, texts, strict=True)]):  # the largest is on top
         left, top, right, bottom = (
             min(max(0, round(edge)), most) for edge, most in zip(face.box, (width, height, width, height), strict=True)
         )
         inner = canvas[top + line : bottom - line, left + line : right - line].copy()
         canvas[top:bottom, left:right] = FRAME
         canvas[top + line : bottom - line, left + line : right - line] = inner
-        _write(canvas, label(face, " "), left, top, bottom)
+        _write(canvas, text, left, top, bottom)
     return canvas
 
 
