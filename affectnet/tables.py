@@ -67,15 +67,20 @@ class Column:
 
 @dataclass(frozen=True)
 class Contract:
-    """One kind of table: its file, what one row is, and its columns."""
+    """One kind of table: its file, what one row is, and its columns.
+
+    lenient: the file's own schema lets every column be null, as readers expect that know no other; the contract is checked all the same.
+    """
 
     title: str
     row: str
     columns: tuple[Column, ...]
+    lenient: bool = False
 
     @property
     def schema(self) -> pa.Schema:
-        return pa.schema([column.field for column in self.columns])
+        fields = [column.field for column in self.columns]
+        return pa.schema([field.with_nullable(True) for field in fields] if self.lenient else fields)
 
     def check(self, table: pa.Table | pa.RecordBatch) -> None:
         """Errors: ValueError (a bug of ours) that lists every violation of the contract."""
