@@ -50,14 +50,14 @@ def sgd(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cl
 
 def test_another_optimiser_runs_train_and_evaluate_alone(sgd: tuple[Clone, str], reproduced: Clone, tmp_path: Path) -> None:
     clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
-    assert executed(output) == ["train", "evaluate", "report"]
+    assert executed(output) == ["train", "evaluate", "report", "export"]
     assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")
     assert executed(clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")) == []
     clone.git("restore", "params.yaml")
     clone.git("switch", "--quiet", "sgd")
     clone.dvc("checkout")
     back = clone.dvc("exp", "run", "-S", "optimizer=adam")
-    assert executed(back) == ["evaluate", "report"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
+    assert executed(back) == ["evaluate", "report", "export"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
 
 
 def test_branches_differ_in_metrics_params_and_plots_in_a_bare_clone_without_a_cache(sgd: tuple[Clone, str], tmp_path: Path) -> None:
@@ -83,7 +83,7 @@ def test_a_users_own_copy_runs_through_every_stage(reproduced: Clone, tmp_path: 
     before = listing(tmp_path / "own")
     switches = [f"dataset={layout}", f"datasets.{layout}.root={tmp_path / 'own'}", f"datasets.{layout}.expected=null"]
     output = clone.dvc("exp", "run", *(part for switch in switches for part in ("-S", switch)))
-    assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report"]
+    assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export"]
     classes = 7 if layout == "folder" else 8
     assert clone.metrics("clean")["read"] == clone.metrics("clean")["kept"] == classes * 11
     found = clone.metrics("evaluate")

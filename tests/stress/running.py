@@ -14,7 +14,7 @@ from clones import Clone
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
-STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report")
+STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
 LOOK_EVERY_S = 0.02
 LONGEST_S = 180.0
 

@@ -23,6 +23,7 @@ LEFT_BYTES = {
     "train": 2**13,
     "evaluate": 2**10,
     "report": 2**14,
+    "export": 2**14,
 }
 """Free on the disk when each stage begins: less than it writes."""
 
