@@ -6,7 +6,7 @@ import time
 
 import pytest
 from clones import Clone
-from running import STAGES, Running, durations, half_files, state
+from running import STAGES, Running, half_files, state
 from tally import Tally, every
 
 LIVES = 10
@@ -19,20 +19,17 @@ HOW = [
 LIKE_CTRL_C = {130, 1, 252, 255, -signal.SIGTERM, -signal.SIGKILL}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], dict[str, str]]:
-    """How long each stage takes, and the end state."""
-    clone = fresh.copy(tmp_path_factory.mktemp("undisturbed") / "clone")
-    taken = durations(clone)
-    return taken, state(clone)
-
-
 @pytest.mark.parametrize("life", every(range(LIVES), 1))
 def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
-    life: int, fresh: Clone, undisturbed: tuple[dict[str, float], dict[str, str]], tmp_path_factory: pytest.TempPathFactory, tally: Tally
+    life: int,
+    fresh: Clone,
+    reproduced: Clone,
+    seconds: dict[str, float],
+    tmp_path_factory: pytest.TempPathFactory,
+    tally: Tally,
 ) -> None:
     """In each life every stage is struck once, and `dvc repro` at some moment of the whole, and then all is left to end."""
-    taken, expected = undisturbed
+    expected = state(reproduced)
     clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
     draw = random.Random(life)
     struck = []
@@ -40,7 +37,7 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
         number, victim = HOW[(life + position * 2) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(name) if name else None
-        time.sleep(draw.uniform(0, 0.95 * taken[name] if name else sum(taken.values()) / 4))
+        time.sleep(draw.uniform(0, 0.95 * seconds[name] if name else sum(seconds.values()) / 4))
         running.send(number, victim if name else "dvc", stage)
         assert running.end() in LIKE_CTRL_C or running.process.returncode == 0
         assert not half_files(clone)
