@@ -1,5 +1,6 @@
 """One function mapped over chunks of work, in order, with a bounded number under way."""
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -72,10 +73,16 @@ def here(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
     if workers == 1:
         yield Pool(InThisProcess(), 1)
         return
+    others = set(multiprocessing.active_children())
     with _executor(workers, kind) as executor:
         try:
             yield Pool(executor, 2 * workers)
-        except BrokenProcessPool:
+        except (BrokenProcessPool, OSError) as error:
+            if isinstance(error, OSError) and error.errno != errno.EBADF:
+                raise
+            # When one is killed while another starts, Python waits for that one and never ends it, or starts it on closed queues.
+            for worker in set(multiprocessing.active_children()) - others:
+                worker.terminate()
             raise UserError("runtime.workers: a worker process was killed, most often for lack of memory; use fewer workers") from None
         finally:
             executor.shutdown(wait=False, cancel_futures=True)

@@ -1,5 +1,7 @@
 """What every test stands on: no network, DVC's state in a folder of its own, few threads."""
 
+import fcntl
+import json
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,9 +10,29 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and the commands o
 
 import pytest
 from clones import Clone, working_tree
+from running import durations
 from tally import Tally, add_to, table
 
 ROOT = Path(__file__).parent.parent
+
+LONGEST = (
+    "test_pipeline.py",
+    "test_distributed.py",
+    "test_dask.py",
+    "test_train.py",
+    "test_kills.py",
+    "test_search.py",
+    "test_concurrent.py",
+    "test_faults.py",
+    "test_sharing.py",
+)
+"""Files that take longest, the longest first. Between those that want the reproduced clone stand some that leave time to make it."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files begin first, so that no worker is alone with one at the end."""
+    order = {name: number for number, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,12 +61,32 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 
 
 @pytest.fixture(scope="session")
-def reproduced(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """After `dvc repro` and a commit of what it changed; tests copy it before they change anything."""
-    clone = fresh.copy(tmp_path_factory.mktemp("reproduced") / "clone")
-    clone.dvc("repro")
-    clone.git("commit", "--quiet", "--all", "--message", "reproduced")
-    return clone
+def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the reproduced clone and the seconds of its stages; the first worker that asks for it makes it for all."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
+    with folder.with_suffix(".lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not folder.exists():
+            half = tmp_path_factory.mktemp("half")
+            clone = fresh.copy(half / "clone")
+            (half / "seconds.json").write_text(json.dumps(durations(clone)))
+            clone.git("commit", "--quiet", "--all", "--message", "reproduced")
+            half.rename(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def reproduced(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """After `dvc repro` and a commit of what it changed, this worker's own; tests copy it before they change anything."""
+    return Clone(made / "clone").copy(tmp_path_factory.mktemp("reproduced") / "clone")
+
+
+@pytest.fixture(scope="session")
+def seconds(made: Path) -> dict[str, float]:
+    """How long each stage took when nobody disturbed it."""
+    found: dict[str, float] = json.loads((made / "seconds.json").read_text())
+    return found
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ class Cluster:
     def wait_for(self, workers: int) -> None:
         from distributed import Client  # noqa: PLC0415 (slow, and for these tests alone)
 
-        with Client(self.address, timeout=60, set_as_default=False) as client:  # type: ignore[no-untyped-call]
+        with Client(self.address, timeout=180, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             until(lambda: len(client.nthreads()) == workers)
 
     def end(self, *processes: subprocess.Popen[bytes]) -> None:
@@ -64,7 +64,7 @@ def _free_port() -> int:
         return port
 
 
-def until(condition: Callable[[], bool], seconds: float = 60) -> None:
+def until(condition: Callable[[], bool], seconds: float = 180) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end
@@ -158,7 +158,7 @@ def test_the_command_ships_its_own_code_and_a_workers_refusal_comes_back_as_one_
 def command(stage: str) -> subprocess.CompletedProcess[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     return subprocess.run(
-        [sys.executable, "-m", f"stages.{stage}"], env=environment, capture_output=True, text=True, check=False, timeout=120
+        [sys.executable, "-m", f"stages.{stage}"], env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

@@ -81,7 +81,7 @@ def test_what_passes_between_processes_is_what_one_process_has(tmp_path: Path) -
     for process in processes:
         process.start()
     for process in processes:
-        process.join(60)
+        process.join(180)
     weight, whole = nn.Parameter(torch.tensor([[1.0], [2.0]])), targets()
     outputs = rows(7, 2) @ weight
     (gradient,) = torch.autograd.grad(batch_loss(outputs, whole), weight)
@@ -146,13 +146,13 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_as_in_one_process(pr
     environment = {**os.environ, PROGRESS_FILE: str(told)}
     del environment[STARTER]
     process = subprocess.Popen([sys.executable, "-m", "stages.train"], env=environment, stdout=PIPE, stderr=PIPE, text=True)
-    end = time.monotonic() + 60
+    end = time.monotonic() + 180
     while not told.exists():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     started = children(process.pid)
     os.kill(started[1], signal.SIGKILL)
-    output, errors = process.communicate(timeout=30)
+    output, errors = process.communicate(timeout=120)
     assert process.returncode == 2 and output == "" and len(errors.splitlines()) == 1, errors
     assert errors.startswith("error: runtime.processes: process 1 was ended by SIGKILL")
     assert not any(Path(f"/proc/{pid}").exists() for pid in started) and not MODEL.exists()

@@ -66,7 +66,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
         "import os, sys, time\nfrom affectnet.parallel import in_order\n"
-        "def slow(n):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(60)\n"
+        "def slow(n):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(600)\n"
         "if __name__ == '__main__':\n    list(in_order(slow, range(8), 2))\n"
     )
     pids = tmp_path / "pids"
@@ -78,7 +78,7 @@ def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     _until(lambda: not any(Path(f"/proc/{path.name}").exists() for path in pids.iterdir()))
 
 
-def _until(condition: object, seconds: float = 20) -> None:
+def _until(condition: object, seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end

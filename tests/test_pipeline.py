@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from clones import Clone
+from tally import every
 from trees import TREES, tree_folder
 
 
@@ -21,6 +22,7 @@ def test_repro_leaves_a_clean_tree_and_a_second_one_runs_nothing(reproduced: Clo
     assert executed(output) == [] and "up to date" in output
 
 
+@pytest.mark.stress  # in `make test`, tests/stress/test_kills.py holds another clone against this one, all files of it
 def test_two_clones_give_the_same_lock_and_metrics(fresh: Clone, reproduced: Clone, tmp_path: Path) -> None:
     other = fresh.copy(tmp_path / "other")
     other.dvc("repro")
@@ -76,7 +78,7 @@ def test_branches_differ_in_metrics_params_and_plots_in_a_bare_clone_without_a_c
     assert page.count('"rev": "origin/sgd"') > 24 and "validation_macro_f1" in page
 
 
-@pytest.mark.parametrize("layout", ["affectnet2017", "folder"])
+@pytest.mark.parametrize("layout", every(["affectnet2017", "folder"], 1))
 def test_a_users_own_copy_runs_through_every_stage(reproduced: Clone, tmp_path: Path, layout: str) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     TREES[layout](tmp_path / "own", each=8, tests=3)

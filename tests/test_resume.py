@@ -52,7 +52,7 @@ def test_a_second_trainer_of_the_same_training_is_refused_until_the_first_is_dea
     ready, done = context.Event(), context.Event()
     process = context.Process(target=_hold, args=(str(workspace), ready, done))
     process.start()
-    assert ready.wait(60)
+    assert ready.wait(180)
     with pytest.raises(UserError, match="already runs in another process"), training_state("k"):
         pass
     process.kill()

@@ -6,8 +6,12 @@ import time
 
 import pytest
 from clones import Clone
-from running import STAGES, Running, durations, half_files, state
+from dvc.schema import COMPILED_LOCKFILE_SCHEMA
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+from running import STAGES, Running, half_files, state
 from tally import Tally, every
+from voluptuous import Invalid
 
 LIVES = 10
 HOW = [
@@ -19,20 +23,17 @@ HOW = [
 LIKE_CTRL_C = {130, 1, 252, 255, -signal.SIGTERM, -signal.SIGKILL}
 
 
-@pytest.fixture(scope="module")
-def undisturbed(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, float], dict[str, str]]:
-    """How long each stage takes, and the end state."""
-    clone = fresh.copy(tmp_path_factory.mktemp("undisturbed") / "clone")
-    taken = durations(clone)
-    return taken, state(clone)
-
-
 @pytest.mark.parametrize("life", every(range(LIVES), 1))
 def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
-    life: int, fresh: Clone, undisturbed: tuple[dict[str, float], dict[str, str]], tmp_path_factory: pytest.TempPathFactory, tally: Tally
+    life: int,
+    fresh: Clone,
+    reproduced: Clone,
+    seconds: dict[str, float],
+    tmp_path_factory: pytest.TempPathFactory,
+    tally: Tally,
 ) -> None:
     """In each life every stage is struck once, and `dvc repro` at some moment of the whole, and then all is left to end."""
-    taken, expected = undisturbed
+    expected = state(reproduced)
     clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
     draw = random.Random(life)
     struck = []
@@ -40,10 +41,13 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
         number, victim = HOW[(life + position * 2) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(name) if name else None
-        time.sleep(draw.uniform(0, 0.95 * taken[name] if name else sum(taken.values()) / 4))
+        time.sleep(draw.uniform(0, 0.95 * seconds[name] if name else sum(seconds.values()) / 4))
         running.send(number, victim if name else "dvc", stage)
         assert running.end() in LIKE_CTRL_C or running.process.returncode == 0
         assert not half_files(clone)
+        if not whole_lock(clone):
+            clone.git("restore", "dvc.lock")
+            tally("dvc.lock, which DVC writes in place, cut off", "said by DVC, restored from Git")
         struck.append((name or "dvc repro", number.name))
     done = clone.attempt("dvc", "repro")
     same = done.returncode == 0 and state(clone) == expected
@@ -53,3 +57,14 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     assert state(clone) == expected
     assert not list(clone.folder.rglob("*.part"))
     assert not [path for path in (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*") if path.is_dir()]
+
+
+def whole_lock(clone: Clone) -> bool:
+    """Whether DVC can read its dvc.lock; if not, its next command has to say so."""
+    try:
+        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(clone.folder / "dvc.lock"))
+    except (YAMLError, Invalid):
+        done = clone.attempt("dvc", "status")
+        assert done.returncode == 255 and "dvc.lock" in done.stderr, done.stderr
+        return False
+    return True
