@@ -117,7 +117,7 @@ def _blocks(answered: Answer, about: str) -> Any:
                 gr.HTML(webpage.NOT_EMOTION)
                 gr.HTML(about)
         # Not preprocessed: Gradio would decode whatever it gets.
-        photograph.input(
+        photograph.upload(
             answered,
             photograph,
             [photograph, found],
