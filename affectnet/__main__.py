@@ -7,10 +7,14 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
 from affectnet.shipped import PRETRAINED, TRAINED, default_model, params_file
+
+if TYPE_CHECKING:
+    from affectnet.inference import Averaging
+    from affectnet.predictor import Predictor
 
 CLOSED_PIPE = 141
 """What a shell gives for a command that ends because nobody reads it any more."""
@@ -62,19 +66,14 @@ def predict(given: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
     _silence()
     from affectnet import outputs, prediction  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
-    from affectnet.detection import haar, yunet  # noqa: PLC0415
     from affectnet.drawing import Album  # noqa: PLC0415
-    from affectnet.predictor import Predictor  # noqa: PLC0415
 
     album = Album(given.annotate) if given.annotate else None
     if album is not None:
         album.check(given.paths)
     if given.parquet:
         outputs.check_parquet(given.parquet)
-    model = given.model or default_model()
-    predictor = Predictor.load(model, detector=yunet(given.detector) if given.detector else haar())
-    if given.model is None:
-        _tell(f"predict: {model} answers; --model names another", "")
+    predictor = _predictor(given)
     bar = bool(given.parquet) or not sys.stdout.isatty()  # on one terminal, the results are the progress
     options = prediction.Options(given.whole, given.every, bar)
     with outputs.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
@@ -89,9 +88,8 @@ def evaluate(given: argparse.Namespace) -> int:
     import json  # noqa: PLC0415
 
     from affectnet import evaluation, labelled, scoring  # noqa: PLC0415
-    from affectnet.detection import haar, yunet  # noqa: PLC0415
     from affectnet.params import parse, read_document  # noqa: PLC0415
-    from affectnet.predictor import Predictor  # noqa: PLC0415
+    from affectnet.prediction import silent  # noqa: PLC0415
     from affectnet.progress import progress  # noqa: PLC0415
 
     document = read_document(params_file())
@@ -99,10 +97,10 @@ def evaluate(given: argparse.Namespace) -> int:
     params = params.model_copy(update={"averaging": given.averaging or params.averaging})
     classes = labelled.with_labels(labelled.folder_classes(document, params_file()), given.labels)
     folders = labelled.class_folders(given.folder, given.split, classes)
-    predictor = Predictor.load(given.model, "auto", yunet(given.detector) if given.detector else haar(), params.averaging)
+    predictor = _predictor(given, params.averaging)
     if not predictor.card.labels:
         raise UserError(f"{given.model}: gives valence and arousal alone, and a folder names expressions alone; give another model")
-    total = sum(1 for _ in evaluation.Count().photographs(folders, _nothing)) if sys.stderr.isatty() else None
+    total = sum(1 for _ in evaluation.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluation.Count()
     inputs = progress(count.photographs(folders, _tell), "evaluate", total)
     found = evaluation.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
@@ -129,13 +127,8 @@ def demo(given: argparse.Namespace) -> int:
     """A page on this machine, until Ctrl-C."""
     _silence()
     from affectnet import webdemo  # noqa: PLC0415
-    from affectnet.detection import haar, yunet  # noqa: PLC0415
-    from affectnet.predictor import Predictor  # noqa: PLC0415
 
-    model, detector = given.model or default_model(), yunet(given.detector) if given.detector else haar()
-    if given.model is None:
-        _tell(f"demo: {model} answers; --model names another", "")
-    webdemo.serve(Predictor.load(model, detector=detector), given.port, given.open)
+    webdemo.serve(_predictor(given), given.port, given.open)
     return 0
 
 
@@ -145,8 +138,16 @@ def _silence() -> None:
         os.environ.setdefault(name, value)
 
 
-def _nothing(_: str) -> None:
-    """For a walk that only counts."""
+def _predictor(given: argparse.Namespace, averaging: "Averaging" = "none") -> "Predictor":
+    """With the model and the detector that were named, or else those by default; which model answers then is told."""
+    from affectnet.detection import haar, yunet  # noqa: PLC0415
+    from affectnet.predictor import Predictor  # noqa: PLC0415
+
+    model = given.model or default_model()
+    predictor = Predictor.load(model, detector=yunet(given.detector) if given.detector else haar(), averaging=averaging)
+    if given.model is None:
+        _tell(f"{given.command.__name__}: {model} answers; --model names another", "")
+    return predictor
 
 
 def _tell(line: str, kind: str = "error: ") -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from affectnet.affect_scores import DIMENSIONS
 from affectnet.answers import Answers
 from affectnet.expressions import EXPRESSIONS
 from affectnet.tables import Column, Contract
@@ -44,8 +45,8 @@ def write_answers(path: Path, found: Answers) -> None:
             "confidence": pa.array(probabilities.max(1)),
             "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(EXPRESSIONS)),
         }
-    columns |= {name: _known(found.true_affect[:, column]) for column, name in enumerate(("valence", "arousal"))}
-    given = zip(("predicted_valence", "predicted_arousal"), found.affect.T, strict=False)  # none for a model without
+    columns |= {name: _known(found.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
+    given = zip((f"predicted_{name}" for name in DIMENSIONS), found.affect.T, strict=False)  # none for a model without
     columns |= {name: _known(values) for name, values in given}
     ANSWERS.write(path, pa.table(columns))
 

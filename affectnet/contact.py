@@ -1,7 +1,5 @@
 """Contact sheets of test faces: which faces, and each as a small JPEG within a page. What they hold is the data set's: never for Git."""
 
-import base64
-import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,9 +9,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from affectnet import gradcam
+from affectnet.data_address import data_address
 from affectnet.dataset import decode_face
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
@@ -96,11 +94,11 @@ def show(
         answer = EXPRESSIONS[answered.predicted[row]]
         if network is not None and place is not None and answer in card.labels:
             (hot,) = gradcam.maps(network, place, torch.from_numpy(pixels.copy())[None], [card.labels.index(answer)], card.mean, card.std)
-            heat = address(heated(decode_face(content, THUMB_PX), hot.numpy()))
+            heat = data_address(heated(decode_face(content, THUMB_PX), hot.numpy()), "JPEG", quality=QUALITY)
         found[row] = Shown(
             *(image, listed, number, EXPRESSIONS[expression], answer, float(answered.confidence[row])),
             tuple((name, float(answered.probabilities[row, CODES[name]])) for name in EXPRESSIONS),
-            address(decode_face(content, THUMB_PX)),
+            data_address(decode_face(content, THUMB_PX), "JPEG", quality=QUALITY),
             heat,
         )
     return found
@@ -114,13 +112,6 @@ def heated(face: NDArray[np.uint8], hot: NDArray[np.float32]) -> NDArray[np.uint
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[:, :, None]
     mixed: NDArray[np.uint8] = ((1 - share) * grey + share * colour).round().astype(np.uint8)
     return mixed
-
-
-def address(pixels: NDArray[np.uint8]) -> str:
-    """The (h, w, 3) picture as a data: address of a JPEG."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG", quality=QUALITY)
-    return f"data:image/jpeg;base64,{base64.b64encode(buffer.getvalue()).decode()}"
 
 
 def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str, str, int, int]]:

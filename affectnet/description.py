@@ -24,14 +24,13 @@ def text(found: Mapping[str, Any]) -> str:
     training, crop = found["training"], found["crop"]
     params = training.get("params", {})
     plain = {name: value for name, value in params.items() if name not in NAMED}
-    scores = {name.removeprefix(VALIDATION): value for name, value in training.items() if name.startswith(VALIDATION)}
     mean, std = (", ".join(f"{value:g}" for value in found[name]) for name in ("mean", "std"))
     facts = {
         "file": f"{found['file']}, {found['bytes'] / 1e6:.1f} MB, {found['weights']:,} weights, format {found['format']}",
         "network": _listed(found["model"]),
         "expressions": ", ".join(found["labels"]) or "none",
         "affect": "valence, arousal" if found["affect"] else "none",
-        "validation": _listed(scores),
+        "validation": _listed(validation_scores(training)),
         "epoch": f"{training.get('epoch')} of {training.get('epochs')}",
         **{name: _listed(params[name]) for name in NAMED[:3] if name in params},
         "training": _listed(plain),
@@ -42,6 +41,11 @@ def text(found: Mapping[str, Any]) -> str:
         "versions": _listed(found["versions"]),
     }
     return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts.items())
+
+
+def validation_scores(training: Mapping[str, Any]) -> dict[str, float]:
+    """The scores on our validation split that a model file tells of its training, by name."""
+    return {name.removeprefix(VALIDATION): value for name, value in training.items() if name.startswith(VALIDATION)}
 
 
 def _listed(values: Any) -> str:

@@ -22,7 +22,7 @@ from affectnet.inputs import Told
 from affectnet.labelled import ClassFolders, Labelled, photographs
 from affectnet.parallel import cores, in_order
 from affectnet.photograph import open_photograph, read_photograph
-from affectnet.prediction import many, without_warnings
+from affectnet.prediction import many, problem, without_warnings
 from affectnet.predictor import Predictor
 
 
@@ -129,10 +129,8 @@ def _seen(predictor: Predictor, cropped: bool, given: Labelled) -> Seen | UserEr
         found = predictor.crops(Path(given.path))
         (_, pixels), *_ = found or predictor.crops(Path(given.path), "whole")
         return Seen(pixels, given.code, len(found))
-    except UserError as error:
-        return error
     except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
-        return UserError(f"{given.path}: no readable image: {type(error).__name__}: {error}")
+        return problem(given.path, error)
 
 
 def _as_cropped(predictor: Predictor, path: Path) -> NDArray[np.uint8]:

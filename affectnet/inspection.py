@@ -10,7 +10,17 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from affectnet.photograph import MOST_BYTES, MOST_PIXELS, decode_plain, is_sideways, open_image, plain_jpeg, shrink_within, upright
+from affectnet.photograph import (
+    MOST_BYTES,
+    MOST_PIXELS,
+    SIDEWAYS,
+    decode_plain,
+    open_image,
+    orientation,
+    plain_jpeg,
+    shrink_within,
+    upright,
+)
 
 SUFFIX_FORMATS = {
     ".jpg": "JPEG",
@@ -111,7 +121,7 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
         status, dhash = "unreadable", None
         if width * height <= MOST_PIXELS:
             try:
-                if is_sideways(image):
+                if orientation(image) in SIDEWAYS:
                     width, height = height, width
                 image.draft("L", (HASH_PX, HASH_PX))
                 dhash, status = difference_hash(upright(image)), "ok"

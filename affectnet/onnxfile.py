@@ -64,9 +64,8 @@ def export_network(network: nn.Module, card: Card, pixels: Sequence[Pixels] = ()
     for node in whole.graph.node:
         node.ClearField("metadata_props")  # torch writes there where in which file of this machine a layer was made
         node.ClearField("doc_string")
-    for field in ("metadata_props", "value_info"):
-        whole.graph.ClearField(field)
-        whole.ClearField(field) if field in whole.DESCRIPTOR.fields_by_name else None
+    whole.graph.ClearField("metadata_props")
+    whole.graph.ClearField("value_info")
     whole.producer_name, whole.producer_version, whole.doc_string = "affectnet-pipeline", "", " ".join((__doc__ or "").split())
     helper.set_model_props(whole, {METADATA_KEY: json.dumps(asdict(card), sort_keys=True), "labels": json.dumps(card.labels)})
     onnx.checker.check_model(whole, full_check=True)

@@ -15,6 +15,9 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 from affectnet.errors import UserError
 
 EXIF_ORIENTATION = 0x0112
+SIDEWAYS = {5, 6, 7, 8}
+"""Orientations that exchange width and height."""
+
 BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as most viewers show them."""
 
@@ -179,7 +182,7 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     try:
         image = open_image(content)
         _refuse_too_large(*image.size, place)  # before EXIF is asked for, for which a PNG is decoded
-        turn, sideways = image.getexif().get(EXIF_ORIENTATION, 1), is_sideways(image)
+        turn = orientation(image)
     except UserError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the user has made them errors
@@ -190,13 +193,13 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
         raise UserError(f"{place}: no readable image: {error}") from None
     width, height = image.size
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
-    dimensions = (height, width) if sideways else (width, height)
+    dimensions = (height, width) if turn in SIDEWAYS else (width, height)
     return Photograph(content, place, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
 
 
-def is_sideways(image: Image.Image) -> bool:
-    """Whether the EXIF orientation exchanges width and height. Errors: of many kinds, when the EXIF data are broken."""
-    return image.getexif().get(EXIF_ORIENTATION, 1) in {5, 6, 7, 8}
+def orientation(image: Image.Image) -> int:
+    """As EXIF has it, 1 for upright. Errors: of many kinds, when the EXIF data are broken."""
+    return int(image.getexif().get(EXIF_ORIENTATION, 1))
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -69,7 +69,7 @@ def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, 
         count.other += 1
 
     found = partial(files, paths, None if album is None else album.folder)
-    total = sum(1 for _ in found(_silent, _silent)) if options.bar else None
+    total = sum(1 for _ in found(silent, silent)) if options.bar else None
     inputs = found(unreadable, other)
     read = shots(progress(inputs, "predict", total) if options.bar else inputs, options.every, unreadable)
     with without_warnings(), closing(results(predictor, read, "whole" if options.whole else "detect", album)) as answered:
@@ -106,7 +106,7 @@ def _prepared(predictor: Predictor, where: Literal["detect", "whole"], keep: boo
     try:
         crops = predictor.crops(shot.picture, where)
     except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
-        return _problem(shot, error)
+        return problem(shot.path, error)
     return (shot if keep else replace(shot, frame=None)), crops
 
 
@@ -124,14 +124,15 @@ def _drawn(result: Result | UserError) -> Result | UserError:
     try:
         pixels = open_photograph(Path(shot.path).read_bytes(), shot.path).pixels() if shot.frame is None else shot.frame
     except Exception as error:  # it was readable a moment ago
-        return _problem(shot, error)
+        return problem(shot.path, error)
     return Result(replace(shot, frame=None), result.faces, annotated(pixels, result.faces))
 
 
-def _problem(shot: Shot, error: Exception) -> UserError:
+def problem(path: str, error: Exception) -> UserError:
+    """Why the photograph cannot be read, as one line: the error itself when it is one."""
     if isinstance(error, UserError):
         return error
-    return UserError(f"{shot.path}: no readable image: {type(error).__name__}: {error}")
+    return UserError(f"{path}: no readable image: {type(error).__name__}: {error}")
 
 
 def many(count: int, what: str) -> str:
@@ -139,7 +140,7 @@ def many(count: int, what: str) -> str:
     return f"{count:,} {what}" + "s" * (count != 1)
 
 
-def _silent(_: str) -> None:
+def silent(_: str) -> None:
     """For a walk that only counts."""
 
 

@@ -1,7 +1,5 @@
 """The page of `affectnet demo` as HTML: the faces of a photograph, what the model answers, and what that is not."""
 
-import base64
-import io
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from html import escape
@@ -9,8 +7,9 @@ from typing import Any
 
 import cv2
 import numpy as np
-from PIL import Image
 
+from affectnet.data_address import data_address
+from affectnet.description import validation_scores
 from affectnet.drawing import annotated
 from affectnet.modelfile import Card
 from affectnet.outputs import label
@@ -20,7 +19,6 @@ from affectnet.predictor import Crops, Face
 SHOWN_PX = 640
 """Longest side of the photograph on the page."""
 QUALITY = 90
-VALIDATION = "validation/"
 
 HEAD = """<header><h1>Facial expressions</h1>
 <p>Faces are found in a photograph, and a model of this pipeline says of each one which expression it shows.</p></header>"""
@@ -100,7 +98,8 @@ def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
     height, width = small.shape[:2]
     places = "".join(_place(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
     alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
-    picture = f'<div class="shot"><img alt="{alt}" src="{data(annotated(small, on_page, numbers), "JPEG")}">{places}</div>'
+    address = data_address(annotated(small, on_page, numbers), "JPEG", quality=QUALITY, subsampling=0)
+    picture = f'<div class="shot"><img alt="{alt}" src="{address}">{places}</div>'
     shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
     chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)
     choice = "".join(
@@ -120,7 +119,7 @@ def message(text: str) -> str:
 
 def about(card: Card) -> str:
     """What the model answers, in short: its labels in their order, data and scores."""
-    scores = {name.removeprefix(VALIDATION): value for name, value in card.training.items() if name.startswith(VALIDATION)}
+    scores = validation_scores(card.training)
     crop = "aligned by landmarks where they are known" if card.crop["align"] else f"box and a margin of {card.crop['margin']:g}"
     facts = {
         "Expressions": ", ".join(card.labels) or "none: the model was not trained for them",
@@ -180,9 +179,8 @@ def _bars(face: Face) -> str:
 
 
 def _crop(crop: Pixels) -> str:
-    return (
-        f'<div class="crop"><img alt="" src="{data(crop, "PNG")}"><p>What the network saw: {crop.shape[1]} × {crop.shape[0]} px.</p></div>'
-    )
+    said = f"What the network saw: {crop.shape[1]} × {crop.shape[0]} px."
+    return f'<div class="crop"><img alt="" src="{data_address(crop, "PNG")}"><p>{said}</p></div>'
 
 
 def _circle(valence: float, arousal: float) -> str:
@@ -196,10 +194,3 @@ def _circle(valence: float, arousal: float) -> str:
         f'<circle cx="{100 * valence:.1f}" cy="{-100 * arousal:.1f}" r="7" fill="var(--dot)" stroke="var(--background-fill-primary)" '
         f'stroke-width="2"/></svg><figcaption>{said}</figcaption></figure>'
     )
-
-
-def data(pixels: Pixels, kind: str) -> str:
-    """The picture within its address, so that the server keeps no file of it."""
-    buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, kind, **({"quality": QUALITY, "subsampling": 0} if kind == "JPEG" else {}))
-    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

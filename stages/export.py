@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from pydantic import Field
 
-from affectnet.affect_scores import affect_scores
+from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.atomic import replacing, write_json
 from affectnet.calibration import probabilities
 from affectnet.dataset import Faces, load_faces
@@ -118,7 +118,7 @@ def _scores(answers: dict[str, Answers], test: Faces, card: Card) -> dict[str, f
     if card.labels:
         codes = np.array([CODES[label] for label in card.labels])
         found["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == test.expression.numpy()).mean())
-    for column, (name, true) in enumerate((("valence", test.valence), ("arousal", test.arousal)) if card.affect else ()):
+    for column, (name, true) in enumerate(zip(DIMENSIONS, (test.valence, test.arousal), strict=True) if card.affect else ()):
         known = true.isfinite().numpy()
         if known.sum() > 1:
             found[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)

@@ -18,6 +18,7 @@ from pydantic import Field
 from sklearn.metrics import classification_report as scores_in_text
 
 from affectnet import gradcam
+from affectnet.affect_scores import DIMENSIONS
 from affectnet.answer_table import ANSWERS
 from affectnet.atomic import replacing
 from affectnet.contact import Answered, show
@@ -162,8 +163,7 @@ def provenance(model: Path, network: torch.nn.Module, card: Card) -> dict[str, A
 def affect(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) annotated and (n, 2) predicted valence and arousal, NaN where unknown."""
     true, predicted = (
-        np.stack([table[f"{prefix}{name}"].to_numpy().astype(np.float64) for name in ("valence", "arousal")], 1)
-        for prefix in ("", "predicted_")
+        np.stack([table[f"{prefix}{name}"].to_numpy().astype(np.float64) for name in DIMENSIONS], 1) for prefix in ("", "predicted_")
     )
     return true, predicted
 

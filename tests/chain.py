@@ -28,6 +28,12 @@ TINY: dict[str, Any] = {
 CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks"}
 
 
+def place_pipeline(folder: Path) -> None:
+    """Puts the project's params.yaml and dvc.yaml into the folder, where stages look for them."""
+    for name in ("params.yaml", "dvc.yaml"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+
+
 def entry(switch: str, name: str, **changes: Any) -> dict[str, Any]:
     """An entry of a shipped catalogue, changed: `entry("optimizer", "sgd", lr=1e-2)`."""
     return {**read_document(ROOT / "params.yaml")[CATALOGUES[switch]][name], **changes}

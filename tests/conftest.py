@@ -9,11 +9,10 @@ from pathlib import Path
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and the commands of the tests: threads of several processes wait by spinning
 
 import pytest
+from chain import place_pipeline
 from clones import Clone, working_tree
 from running import durations
 from tally import Tally, add_to, table
-
-ROOT = Path(__file__).parent.parent
 
 LONGEST = (
     "test_pipeline.py",
@@ -48,8 +47,7 @@ def _dvc_state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     """An empty folder as the working folder, with the project's params.yaml and dvc.yaml in it."""
-    for name in ("params.yaml", "dvc.yaml"):
-        (tmp_path / name).write_bytes((ROOT / name).read_bytes())
+    place_pipeline(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
 

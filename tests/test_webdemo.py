@@ -24,6 +24,7 @@ from portraits import MODEL, drawn, write_model
 
 from affectnet import gate, webdemo, webpage
 from affectnet.__main__ import main
+from affectnet.data_address import data_address
 from affectnet.expressions import EXPRESSIONS
 from affectnet.predictor import Face, Predictor
 
@@ -263,7 +264,7 @@ COPY = """async address => {
 
 @needs_chromium
 def test_a_photograph_is_pasted(opened: Page) -> None:
-    opened.evaluate(COPY, webpage.data(np.asarray(drawn()), "PNG"))
+    opened.evaluate(COPY, data_address(np.asarray(drawn()), "PNG"))
     opened.get_by_role("button", name="Paste from clipboard").click()
     expect(opened.get_by_role("img", name="1 face framed and numbered")).to_be_visible()
 

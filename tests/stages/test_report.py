@@ -16,7 +16,8 @@ from test_evaluate import write_model
 from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 
 from affectnet.answer_table import ANSWERS
-from affectnet.contact import Answered, address
+from affectnet.contact import QUALITY, Answered
+from affectnet.data_address import data_address
 from affectnet.dataset import decode_face
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
@@ -134,7 +135,8 @@ def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -
         assert [one.confidence for one in found] == sorted((one.confidence for one in found), reverse=True)
         for one in found:
             number, face = known[one.list, one.row]
-            assert one.image == face["image"]["path"] and one.picture == address(decode_face(face["image"]["bytes"], 112))
+            picture = data_address(decode_face(face["image"]["bytes"], 112), "JPEG", quality=QUALITY)
+            assert one.image == face["image"]["path"] and one.picture == picture
             assert (one.actual, one.predicted) == (actual, predicted) == (EXPRESSIONS[face["expression"]], one.predicted)
             assert dict(one.probabilities)[one.predicted] == pytest.approx(one.confidence) == pytest.approx(answered.confidence[number])
     for name, right, mistaken in sheets["examples"]:

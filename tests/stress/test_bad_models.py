@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import ROOT, TINY, metrics, run_data_stages, run_stage
+from chain import TINY, metrics, place_pipeline, run_data_stages, run_stage
 from poison import POISONS
 from safetensors.torch import save, save_file
 from tally import Tally, every
@@ -31,8 +31,7 @@ FIRST, LAST, VARIANCE, COUNT = "features.0.weight", "classifier.1.bias", "featur
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with cropped faces, and a good model of them."""
     folder = tmp_path_factory.mktemp("prepared")
-    for name in ("params.yaml", "dvc.yaml"):
-        (folder / name).write_bytes((ROOT / name).read_bytes())
+    place_pipeline(folder)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         run_data_stages(tree_2017(folder / "root"))

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import ROOT, TINY, run_data_stages, run_stage
+from chain import TINY, place_pipeline, run_data_stages, run_stage
 from tally import Tally, every
 from trees import tree_2017
 
@@ -30,8 +30,7 @@ class Training:
     """A training that was interrupted in its last epoch: what it left, and the model that it should end with."""
 
     def __init__(self, folder: Path) -> None:
-        for name in ("params.yaml", "dvc.yaml"):
-            (folder / name).write_bytes((ROOT / name).read_bytes())
+        place_pipeline(folder)
         self.folder = folder
         with pytest.MonkeyPatch.context() as patch:
             patch.chdir(folder)

@@ -1,0 +1,16 @@
+"""A picture as the address of itself, so that a page holds it and no file is kept."""
+
+import base64
+import io
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+
+def data_address(pixels: NDArray[np.uint8], kind: Literal["JPEG", "PNG"], **options: Any) -> str:
+    """The (h, w, 3) picture as a data: address. options: of Pillow's encoder."""
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, kind, **options)
+    return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
