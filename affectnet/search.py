@@ -1,7 +1,8 @@
 """A search over params.yaml in which every trial is a DVC experiment: `python -m affectnet.search --trials 12 -S train.epochs=8`.
 
 Optuna proposes values of `search.space`; each trial is one `dvc exp run --temp`, so that the working tree stays as it is and
-`dvc exp show` lists the trial. Trials are judged by the score on our validation split, never by test.
+`dvc exp show` lists the trial. Trials are judged by the score on our validation split, never by test. A trial ends with
+`evaluate`; the report and the ONNX file of the one that is taken are made by the next `dvc repro`.
 
 A trial whose score falls behind is interrupted and recorded as what it is: the same experiment with `train.stop_after` at the
 epoch that it reached, which goes on from the interrupted training's state and ends at once. Nothing that a search records
@@ -34,6 +35,7 @@ from affectnet.scratch import scratch
 from affectnet.watch import PROGRESS_FILE, told
 
 METRICS = "metrics/evaluate.json"
+LAST_STAGE = "evaluate"
 POLL_SECONDS = 0.3
 FAILURES_IN_A_ROW = 3
 Values = dict[str, Any]
@@ -87,7 +89,7 @@ class Experiment:
     def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
         self.progress, self.log, self.known = progress, log, 0
         settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
-        command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting))]
+        command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting)), LAST_STAGE]
         environment = {**os.environ, PROGRESS_FILE: str(progress)}
         with log.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
@@ -159,7 +161,7 @@ class Search:
         return (
             f"search: {self.params.study}: {len(complete)} trials ended, {pruned} pruned; best is {self.name(best.number)} with "
             f"{best.value:.3f} on our validation split: {_shown(best.user_attrs['values'])}\n"
-            f"dvc exp show lists them; dvc exp apply {self.name(best.number)} takes the best into the working tree"
+            f"dvc exp show lists them; dvc exp apply {self.name(best.number)} takes the best, dvc repro makes its report"
         )
 
     def name(self, number: int) -> str:

@@ -15,12 +15,14 @@ from running import durations
 from tally import Tally, add_to, table
 
 LONGEST = (
-    "test_pipeline.py",
+    "test_experiments.py",
     "test_distributed.py",
     "test_dask.py",
     "test_train.py",
-    "test_kills.py",
+    "test_own_copy.py",
     "test_search.py",
+    "test_kills.py",
+    "test_pipeline.py",
     "test_concurrent.py",
     "test_faults.py",
     "test_sharing.py",

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import signal
 import subprocess
 import time
@@ -65,6 +66,11 @@ def is_stage(process: psutil.Process, name: str) -> bool:
     except psutil.Error:
         return False
     return command[1:3] == ["-m", f"stages.{name}"]
+
+
+def executed(output: str) -> list[str]:
+    """The stages that `dvc repro` or `dvc exp run` ran, by what it said."""
+    return re.findall(r"Running stage '(\w+)'", output)
 
 
 def durations(clone: Clone) -> dict[str, float]:

@@ -233,6 +233,7 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
     started = Cluster(tmp_path)
     try:
         runtime = started.runtime()
+        started.wait_for(0)  # till the scheduler answers
         assert "has no worker; start some" in refusal(runtime, ROOT)
         for code, words in ((tmp_path / "older", "affectnet is "), (absent.parent, "No module named")):
             worker = started.worker(code)

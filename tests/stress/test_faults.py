@@ -63,7 +63,7 @@ def fill(folder: Path, left: int) -> Path:
     return ballast
 
 
-@pytest.mark.parametrize("stage", every(STAGES, 2))
+@pytest.mark.parametrize("stage", every(STAGES, 1))
 def test_a_full_disk_is_one_line_and_what_was_there_stays_whole(stage: str, disk: Clone, reproduced: Clone, tally: Tally) -> None:
     _forget(disk)
     ballast = fill(disk.folder.parent, LEFT_BYTES[stage])

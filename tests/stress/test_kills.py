@@ -13,7 +13,8 @@ from running import STAGES, Running, half_files, state
 from tally import Tally, every
 from voluptuous import Invalid
 
-LIVES = 10
+LIVES = [("verify", "train", "export", None), *[(*STAGES, None)] * 10]
+"""The stages that are struck in each life, and None for some moment of the whole."""
 HOW = [
     *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 2,
     (signal.SIGINT, "both"),  # as Ctrl-C on a terminal
@@ -23,7 +24,7 @@ HOW = [
 LIKE_CTRL_C = {130, 1, 252, 255, -signal.SIGTERM, -signal.SIGKILL}
 
 
-@pytest.mark.parametrize("life", every(range(LIVES), 1))
+@pytest.mark.parametrize("life", every(range(len(LIVES)), 1))
 def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     life: int,
     fresh: Clone,
@@ -32,12 +33,12 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     tmp_path_factory: pytest.TempPathFactory,
     tally: Tally,
 ) -> None:
-    """In each life every stage is struck once, and `dvc repro` at some moment of the whole, and then all is left to end."""
+    """In each life its stages are struck once each, and `dvc repro` at some moment of the whole, and then all is left to end."""
     expected = state(reproduced)
     clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
     draw = random.Random(life)
     struck = []
-    for position, name in enumerate([*STAGES, None]):
+    for position, name in enumerate(LIVES[life]):
         number, victim = HOW[(life + position * 2) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(name) if name else None

@@ -1,0 +1,49 @@
+"""Experiments as a user makes them in a clone whose demo is small: dvc exp run, dvc metrics diff between branches, …"""
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from clones import Clone
+from running import executed
+
+
+@pytest.fixture(scope="module")
+def sgd(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
+    """A copy whose branch `sgd` holds the experiment of that name, and what DVC said as it ran."""
+    clone = reproduced.copy(tmp_path_factory.mktemp("sgd") / "clone")
+    output = clone.dvc("exp", "run", "-S", "optimizer=sgd")
+    clone.git("switch", "--quiet", "--create", "sgd")
+    clone.git("commit", "--quiet", "--all", "--message", "sgd")
+    clone.git("switch", "--quiet", "main")
+    return clone, output
+
+
+def test_another_optimiser_runs_train_and_evaluate_alone(sgd: tuple[Clone, str], reproduced: Clone, tmp_path: Path) -> None:
+    clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
+    assert executed(output) == ["train", "evaluate", "report", "export"]
+    assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")
+    assert executed(clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")) == []
+    clone.git("restore", "params.yaml")
+    clone.git("switch", "--quiet", "sgd")
+    clone.dvc("checkout")
+    back = clone.dvc("exp", "run", "-S", "optimizer=adam")
+    assert re.findall(r"Stage '(\w+)' is cached", back) == ["train", "export"]  # restored from the run cache
+    assert executed(back) == ["evaluate", "report"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
+
+
+def test_branches_differ_in_metrics_params_and_plots_in_a_bare_clone_without_a_cache(sgd: tuple[Clone, str], tmp_path: Path) -> None:
+    author = sgd[0]
+    author.git("clone", "--quiet", "--bare", ".", str(tmp_path / "bare"))
+    Clone(tmp_path).git("clone", "--quiet", str(tmp_path / "bare"), str(tmp_path / "reader"))
+    reader = Clone(tmp_path / "reader")
+    assert not (reader.folder / ".dvc" / "cache").exists()
+    branches = ("main", "origin/sgd")
+    difference = json.loads(reader.dvc("metrics", "diff", *branches, "--json"))["metrics/evaluate.json"]
+    assert set(difference["selection.validation_loss"]) == {"old", "new", "diff"}
+    assert "selection.validation_loss" in reader.dvc("metrics", "diff", *branches)
+    assert json.loads(reader.dvc("params", "diff", *branches, "--json"))["params.yaml"]["optimizer"] == {"old": "adam", "new": "sgd"}
+    reader.dvc("plots", "diff", *branches)
+    page = (reader.folder / "dvc_plots" / "index.html").read_text()
+    assert page.count('"rev": "origin/sgd"') > 24 and "validation_macro_f1" in page
