@@ -42,13 +42,13 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 	python -m benchmarks $(BENCH)
 
 # Twice as many processes as cores, since many of them wait for others that they start.
-SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8))) --dist loadfile --no-loadscope-reorder
+SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 
 test: check repro ## everything: check, repro, then pytest
-	pytest $(SIDE_BY_SIDE)
+	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
-	pytest $(SIDE_BY_SIDE) -m 'stress or not stress' tests/stress tests/test_pipeline.py tests/test_own_copy.py
+	pytest $(SIDE_BY_SIDE) --dist worksteal -m 'stress or not stress' tests/stress tests/test_pipeline.py tests/test_own_copy.py
 
 format: install ## let ruff format and sort
 	ruff format .
