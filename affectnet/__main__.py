@@ -146,7 +146,8 @@ def _predictor(given: argparse.Namespace, averaging: "Averaging" = "none") -> "P
     model = given.model or default_model()
     predictor = Predictor.load(model, detector=yunet(given.detector) if given.detector else haar(), averaging=averaging)
     if given.model is None:
-        _tell(f"{given.command.__name__}: {model} answers; --model names another", "")
+        shown = min(str(model), os.path.relpath(model), key=len)
+        _tell(f"{given.command.__name__}: {shown} answers; --model names another", "")
     return predictor
 
 

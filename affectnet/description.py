@@ -25,6 +25,7 @@ def text(found: Mapping[str, Any]) -> str:
     params = training.get("params", {})
     plain = {name: value for name, value in params.items() if name not in NAMED}
     mean, std = (", ".join(f"{value:g}" for value in found[name]) for name in ("mean", "std"))
+    colour = "RGB, its colour taken away," if found["grey"] else "RGB"
     facts = {
         "file": f"{found['file']}, {found['bytes'] / 1e6:.1f} MB, {found['weights']:,} weights, format {found['format']}",
         "network": _listed(found["model"]),
@@ -36,7 +37,7 @@ def text(found: Mapping[str, Any]) -> str:
         "training": _listed(plain),
         "data": f"SHA-256 {found['data']}",
         "crop": _listed(crop),
-        "input": f"{found['image_px']} × {found['image_px']} px, RGB in 0–1, less {mean}, by {std}",
+        "input": f"{found['image_px']} × {found['image_px']} px, {colour} in 0–1, less {mean}, by {std}",
         "temperature": f"{found['temperature']:.4g}",
         "versions": _listed(found["versions"]),
     }

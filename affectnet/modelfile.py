@@ -16,8 +16,9 @@ from affectnet.atomic import replacing
 from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
 from affectnet.network import ModelParams, State, build
+from affectnet.preprocessing import Grey
 
-FORMAT: Final = 2
+FORMAT: Final = 3
 METADATA_KEY = "affectnet"
 """One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
 
@@ -42,7 +43,8 @@ class Card:
 
     labels: expression names in the order of the outputs, which are the logits; affect: whether valence and arousal follow
     them; temperature: what the logits are divided by before softmax, fitted on our validation split; image_px, mean, std:
-    input is RGB in 0–1, resized to image_px × image_px, minus mean, by std, per channel; crop: the policy that cut the
+    input is RGB in 0–1, resized to image_px × image_px, minus mean, by std, per channel; grey: whether no training face had
+    colour, so that colour, which the weights have never seen, is taken from each face before they see it; crop: the policy that cut the
     training crops; data: SHA-256 of the training shards; training: params and scores on the validation split; versions:
     library versions.
     """
@@ -56,11 +58,12 @@ class Card:
     image_px: int
     mean: tuple[Mean, Mean, Mean]
     std: tuple[Deviation, Deviation, Deviation]
+    grey: bool
     crop: dict[str, Any]
     data: str
     training: Annotated[dict[str, Any], AfterValidator(_with_scores)]
     versions: dict[str, str]
-    format: Literal[2]
+    format: Literal[3]
 
     @property
     def outputs(self) -> int:
@@ -87,7 +90,7 @@ def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["f
 
 
 def load_model(path: Path) -> tuple[nn.Module, Card]:
-    """The network in evaluation mode on the CPU, and its card.
+    """The network in evaluation mode on the CPU, behind `Grey` where its card says so, and its card.
 
     Nothing is unpickled. Errors: UserError when the file is missing, not ours, of a later format, of foreign labels, or
     its weights do not fit its description or are not finite.
@@ -102,7 +105,7 @@ def load_model(path: Path) -> tuple[nn.Module, Card]:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
     card = _card(path, metadata.get(METADATA_KEY))
     network = _network(path, card, weights)
-    return network.eval(), card
+    return (nn.Sequential(Grey(card.mean, card.std), network) if card.grey else network).eval(), card
 
 
 def _card(path: Path, text: str | None) -> Card:

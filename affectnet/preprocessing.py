@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import torch
+from torch import nn
 from torch.nn import functional
 from torchvision.transforms import v2
 
@@ -14,6 +15,11 @@ Augmentation = Literal["none", "flip", "standard", "wide", "strong"]
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 """Per-channel mean and deviation of ImageNet in 0–1, as torchvision's weights were trained with."""
+
+LUMA = (0.299, 0.587, 0.114)
+"""Shares of red, green and blue in grey: ITU-R BT.601, as in Pillow's."""
+AT_ONCE = 1024
+"""Images that are looked at together for their colour."""
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,24 @@ def normalised(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence
     channels = images.permute(0, 3, 1, 2).float()
     deviation = 255 * channels.new_tensor(std).view(1, 3, 1, 1)
     return channels.sub_(255 * channels.new_tensor(mean).view(1, 3, 1, 1)).div_(deviation)
+
+
+def without_colour(images: torch.Tensor) -> bool:
+    """Whether every one of (n, h, w, 3) uint8 images is grey; the first that is not ends the search."""
+    return all(bool((part[..., :1] == part[..., 1:]).all()) for part in torch.split(images, AT_ONCE))
+
+
+class Grey(nn.Module):
+    """(n, 3, h, w) float, normalised → the same images without their colour, normalised as before."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std), ("luma", LUMA)):
+            self.register_buffer(name, torch.tensor(values).view(1, 3, 1, 1), persistent=False)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        grey = (self.luma * (images * self.std + self.mean)).sum(1, keepdim=True)  # type: ignore[operator]
+        return (grey - self.mean) / self.std  # type: ignore[operator]
 
 
 @dataclass(frozen=True)

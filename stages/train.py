@@ -29,6 +29,7 @@ from affectnet.launch import launch
 from affectnet.modelfile import FORMAT, Card, save_model
 from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
+from affectnet.preprocessing import without_colour
 from affectnet.processes import start
 from affectnet.resume import TrainingState, finite, followed_state, resume_key, training_state
 from affectnet.trainer import Metrics, Trainer, TrainerParams, learned
@@ -178,7 +179,8 @@ def _train(
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
-        card = _card(params, trainer, faces, reached)
+        grey = all(without_colour(of_one.images) for of_one in (train, validation))
+        card = _card(params, trainer, faces, reached, grey)
         if group.first:
             save_model(model, trainer.scored, card, params.stored_precision)
             environment = {**card.versions, "device": device.type, "threads": torch.get_num_threads(), **spread}
@@ -205,7 +207,7 @@ def check_curves(folder: Path, history: list[Metrics]) -> None:
             )
 
 
-def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress) -> Card:
+def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress, grey: bool) -> Card:
     return Card(
         model={**params.model.model_dump(), "weights": "none", "freeze_epochs": 0},
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
@@ -214,6 +216,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress)
         image_px=params.model.image_px,
         mean=trainer.mean,
         std=trainer.std,
+        grey=grey,
         crop=read_policy(faces, "train"),
         data=fingerprint(shard_paths(faces, "train")),
         training={

@@ -24,7 +24,8 @@ def write_model(**changes: Any) -> None:
     torch.manual_seed(3)
     section = read_document(ROOT / "params.yaml")["crop"]
     content: dict[str, Any] = {
-        "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3,
+        "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32,
+        "mean": (0.5,) * 3, "std": (0.2,) * 3, "grey": False,
         "crop": {name: section[name] for name in CropPolicy.model_fields}, "data": "0",
         "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
     }  # fmt: skip

@@ -11,6 +11,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.modelfile import FORMAT, METADATA_KEY, Card, load_model, save_model
 from affectnet.network import ModelParams, build
+from affectnet.preprocessing import LUMA
 
 MODEL = {**TINY, "dropout": 0.0}
 
@@ -24,6 +25,7 @@ def card(**changes: Any) -> Card:
         "image_px": 32,
         "mean": (0.5, 0.5, 0.5),
         "std": (0.2, 0.2, 0.2),
+        "grey": False,
         "crop": {"image_px": 224},
         "data": "00",
         "training": {"epoch": 1, "score": 0.5},
@@ -52,6 +54,19 @@ def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(t
     for name, tensor in network.state_dict().items():
         wanted = tensor.half().float() if name in parameters else tensor
         assert loaded.state_dict()[name].dtype == tensor.dtype and torch.equal(loaded.state_dict()[name], wanted)
+
+
+def test_a_model_of_grey_faces_sees_no_colour_and_saves_as_it_was(tmp_path: Path) -> None:
+    network = build(ModelParams.model_validate(MODEL), 8).eval()
+    save_model(tmp_path / "grey.safetensors", network, card(grey=True))
+    loaded, read = load_model(tmp_path / "grey.safetensors")
+    pixels = torch.rand(2, 3, 32, 32)
+    shades = pixels * 0.2 + 0.5  # by the card's mean and deviation
+    grey = ((shades * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).repeat(1, 3, 1, 1) - 0.5) / 0.2
+    assert read.grey and sum(tensor.numel() for tensor in loaded.parameters()) == sum(tensor.numel() for tensor in network.parameters())
+    with torch.no_grad():
+        torch.testing.assert_close(loaded(pixels), network(grey), atol=1e-4, rtol=1e-4)
+        assert not torch.allclose(loaded(pixels), network(pixels), atol=1e-3)
 
 
 def test_weights_that_half_the_precision_cannot_hold_are_one_line_and_no_file(tmp_path: Path) -> None:

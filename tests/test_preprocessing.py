@@ -1,11 +1,13 @@
 import math
 from typing import get_args
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch.nn import functional
 
-from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, Strength, normalised
+from affectnet.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, Grey, Strength, normalised, without_colour
 
 
 def faces(count: int = 6) -> torch.Tensor:
@@ -26,6 +28,21 @@ def test_normalised_pixels_follow_the_formula_and_lie_channels_last() -> None:
     assert found.is_contiguous(memory_format=torch.channels_last)
     expected = (images[2, 3, 4].double() / 255 - torch.tensor(MEAN).double()) / torch.tensor(STD).double()
     torch.testing.assert_close(found[2, :, 3, 4].double(), expected, atol=1e-6, rtol=1e-6)
+
+
+def test_grey_is_pillows_to_a_rounding_and_leaves_grey_as_it_is() -> None:
+    images = faces()
+    wanted = np.stack([np.asarray(Image.fromarray(image.numpy()).convert("L").convert("RGB")) for image in images])
+    grey = Grey(MEAN, STD)
+    torch.testing.assert_close(grey(normalised(images)), normalised(torch.from_numpy(wanted)), atol=0.51 / 255 / min(STD), rtol=0)
+    torch.testing.assert_close(grey(normalised(torch.from_numpy(wanted))), normalised(torch.from_numpy(wanted)), atol=1e-5, rtol=0)
+
+
+def test_one_pixel_of_one_image_is_colour() -> None:
+    images = faces()[..., :1].repeat(300, 1, 1, 3)
+    assert without_colour(images) and without_colour(images[:0])
+    images[-1, 5, 6, 2] ^= 1
+    assert not without_colour(images)
 
 
 def test_none_changes_nothing() -> None:

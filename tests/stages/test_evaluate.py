@@ -25,7 +25,7 @@ def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     policy = read_policy(Path("data/faces"), "test")
     content: dict[str, Any] = {
         "model": TINY, "labels": labels, "affect": False, "temperature": 2.0,
-        "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "crop": policy, "data": "0",
+        "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "grey": False, "crop": policy, "data": "0",
         "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
     }  # fmt: skip
     card = Card(**{**content, **changes})

@@ -8,6 +8,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from chain import TINY, curves, entry, run_data_stages, run_stage
+from drawn import tree_drawn
+from PIL import Image
 from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
@@ -16,6 +18,7 @@ from affectnet.errors import UserError
 from affectnet.modelfile import load_model
 from affectnet.objective import ExpressionTask
 from affectnet.plan import CLASS_WEIGHTS
+from affectnet.preprocessing import normalised
 from affectnet.scratch import scratch
 from affectnet.trainer import Trainer, learned, targets_of
 from affectnet.watch import PROGRESS_FILE
@@ -62,11 +65,25 @@ def test_the_model_file_says_all_that_is_needed_to_use_it(prepared: Path) -> Non
     line = fit()
     _, card = load_model(MODEL)
     assert (card.labels[0], card.labels[-1], card.image_px) == ("Neutral", "Contempt", 32)
-    assert card.crop["image_px"] == 224 and len(card.data) == 64 and card.training["params"]["epochs"] == 3
+    assert not card.grey and card.crop["image_px"] == 224 and len(card.data) == 64 and card.training["params"]["epochs"] == 3
     best = int(np.argmax(curves()["validation/macro_f1"]))
     assert card.training["epoch"] == best + 1 and card.training["validation/macro_f1"] == curves()["validation/macro_f1"][best]
     assert f"best is epoch {best + 1}" in line
     assert json.loads(Path("metrics/train/environment.json").read_text())["torch"] == torch.__version__
+
+
+def test_a_training_on_faces_without_colour_takes_it_from_others(workspace: Path) -> None:
+    given = tree_drawn(workspace / "root", each=6, tests=2)
+    for path in Path(given.root).rglob("*.png"):
+        Image.open(path).convert("L").save(path)
+    run_data_stages(given)
+    fit()
+    network, card = load_model(MODEL)
+    colour = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
+    grey = torch.from_numpy(np.stack([np.asarray(Image.fromarray(image.numpy()).convert("L").convert("RGB")) for image in colour]))
+    with torch.no_grad():
+        found, wanted = (network(normalised(images, card.mean, card.std)) for images in (colour, grey))
+    assert card.grey and torch.allclose(found, wanted, atol=0.05) and found.std(0).min() > 0
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from affectnet.compare import main
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy
-from affectnet.modelfile import METADATA_KEY, load_model
+from affectnet.modelfile import FORMAT, METADATA_KEY, load_model
 from affectnet.network import ModelParams, build, start
 
 Weights = dict[str, torch.Tensor]
@@ -49,8 +49,8 @@ def good() -> tuple[Card, Weights]:
     weights = {name: tensor.clone() for name, tensor in build(ModelParams.model_validate(TINY), 8).state_dict().items()}
     card = {
         "model": dict(TINY), "labels": list(EXPRESSIONS), "affect": False, "temperature": 2.0, "image_px": 32,
-        "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "crop": read_policy(Path("data/faces"), "test"), "data": "00",
-        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {"torch": "x"}, "format": 2,
+        "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "grey": False, "crop": read_policy(Path("data/faces"), "test"), "data": "00",
+        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {"torch": "x"}, "format": FORMAT,
     }  # fmt: skip
     return card, weights
 
@@ -146,7 +146,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "dtype unknown": header(lambda told: told[LAST].update(dtype="F99")),
     "dtype of other bytes": header(lambda told: told[LAST].update(dtype="F64")),
     "dtype of half": header(lambda told: told[LAST].update(dtype="F16", shape=[16])),
-    "metadata that is no text": header(lambda told: told["__metadata__"].update({METADATA_KEY: {"format": 2}})),
+    "metadata that is no text": header(lambda told: told["__metadata__"].update({METADATA_KEY: {"format": FORMAT}})),
     "no metadata": header(lambda told: told.pop("__metadata__")),
     "other metadata": header(lambda told: told.update(__metadata__={"format": "pt"})),
     "tensor missing": tensors(lambda weights: weights.pop(LAST)),
@@ -177,10 +177,11 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "null": text("null"),
     "nested deep": text("[" * 100_000),
     "mappings nested deep": text('{"model":' * 100_000),
-    "nested deep in training": text('{"format": 2, "training": ' + "[" * 100_000 + "]" * 100_000 + "}"),
+    "nested deep in training": text(f'{{"format": {FORMAT}, "training": ' + "[" * 100_000 + "]" * 100_000 + "}"),
     "no format": of(format=None),
     "later format": of(format=99),
-    "format of text": of(format="2"),
+    "earlier format": of(format=FORMAT - 1),
+    "format of text": of(format=str(FORMAT)),
     "foreign label": of(labels=["Joy", *EXPRESSIONS[1:]]),
     "label twice": of(labels=["Happy", *EXPRESSIONS[1:]]),
     "too many labels": of(labels=[*EXPRESSIONS, "None"]),
@@ -206,6 +207,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "std below 0": of(std=[-0.2, 0.2, 0.2]),
     "std of next to nothing": of(std=[1e-300] * 3),
     "std of two": of(std=[0.2, 0.2]),
+    "grey as a number": of(grey=1),
     "mean NaN": of(mean=[NAN, 0.5, 0.5]),
     "mean as text": of(mean="abc"),
     "mean of four": of(mean=[0.5] * 4),
@@ -237,7 +239,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "freeze_epochs below 0": network_of(freeze_epochs=-1),
     "key of nobody": of(evil=1),
     "key of nobody in the network": network_of(evil=1),
-    **{f"without {key}": text(json.dumps({"format": 2, key: None})) for key in ("model", "labels", "crop")},
+    **{f"without {key}": text(json.dumps({"format": FORMAT, key: None})) for key in ("model", "labels", "crop")},
 }  # fmt: skip
 
 
@@ -268,7 +270,7 @@ def test_the_good_file_of_the_same_making_is_taken(prepared: Path, monkeypatch: 
 FOUL: tuple[Any, ...] = (None, True, -1, 0, 3, -0.5, 1e400, NAN, "", "x", [], {}, [None], {"x": None}, [0.5, 0.5, 0.5], 10**30)
 HARMLESS = {"data", "versions"}
 """What evaluate does not use."""
-KEYS = ("model", "labels", "affect", "temperature", "image_px", "mean", "std", "crop", "data", "training", "versions", "format")
+KEYS = ("model", "labels", "affect", "temperature", "image_px", "mean", "std", "grey", "crop", "data", "training", "versions", "format")
 
 
 @pytest.mark.parametrize("key", every(KEYS, 3))

@@ -1,0 +1,49 @@
+"""The model that comes with the repository: what it is, that its card is about it, and the shape and range of its answers.
+
+Its real score is one command over FER2013, which cannot be here (docs/experiments.md).
+"""
+
+import hashlib
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from drawn import NAMES, face
+from safetensors import safe_open
+
+from affectnet.predictor import Predictor
+from affectnet.shipped import default_model
+
+ROOT = Path(__file__).parent.parent
+MODEL, CARD = ROOT / "pretrained" / "fer2013.safetensors", ROOT / "pretrained" / "fer2013.md"
+MOST_BYTES = 12_000_000
+
+
+def test_it_answers_by_default_from_any_folder_and_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert default_model() == MODEL and MODEL.stat().st_size <= MOST_BYTES
+    with safe_open(MODEL, "np") as file:
+        kinds = {file.get_tensor(name).dtype for name in file.keys() if name.endswith((".weight", ".bias"))}  # noqa: SIM118 (no mapping)
+    assert kinds == {np.dtype(np.float16)}
+
+
+def test_its_answers_are_seven_probabilities_a_face_and_never_contempt() -> None:
+    predictor = Predictor.load()
+    found = predictor.predict_many([face(name, number, side=side) for number, name in enumerate(NAMES) for side in (48, 200)], "whole")
+    names = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger")
+    assert predictor.card.labels == names and not predictor.card.affect and len(found) == 2 * len(NAMES)
+    for (answer,) in found:
+        values = list(answer.probabilities.values())
+        assert tuple(answer.probabilities) == names and sum(values) == pytest.approx(1, abs=1e-5) and min(values) >= 0
+        assert answer.expression == max(answer.probabilities, key=lambda name: answer.probabilities[name])
+        assert answer.valence is None and answer.arousal is None
+    assert len({tuple(np.round(list(answer.probabilities.values()), 3)) for (answer,) in found}) > len(NAMES)
+
+
+def test_its_card_is_about_this_file_and_the_readme_has_its_scores() -> None:
+    card, readme = CARD.read_text(), (ROOT / "README.md").read_text()
+    assert hashlib.sha256(MODEL.read_bytes()).hexdigest() in card
+    for label, name in (("accuracy", "accuracy"), ("macro-F1", "macro-F1")):
+        row = re.search(rf"^\| expression, {label} \| (.*) \|$", card, re.MULTILINE)
+        assert row is not None and f"| {name} | {row[1]} |" in readme
