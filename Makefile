@@ -48,7 +48,7 @@ test: check repro ## everything: check, repro, then pytest
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
-	pytest $(SIDE_BY_SIDE) --dist worksteal -m 'stress or not stress' tests/stress tests/test_pipeline.py tests/test_own_copy.py
+	pytest $(SIDE_BY_SIDE) --dist worksteal -m 'stress or not stress' tests/stress tests/test_own_copy.py
 
 format: install ## let ruff format and sort
 	ruff format .

@@ -15,6 +15,7 @@ from running import durations
 from tally import Tally, add_to, table
 
 LONGEST = (
+    "test_tutorial.py",
     "test_experiments.py",
     "test_distributed.py",
     "test_dask.py",

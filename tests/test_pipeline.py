@@ -18,14 +18,6 @@ def test_repro_leaves_a_clean_tree_and_a_second_one_runs_nothing(reproduced: Clo
     assert executed(output) == [] and "up to date" in output
 
 
-@pytest.mark.stress  # in `make test`, tests/stress/test_kills.py holds another clone against this one, all files of it
-def test_two_clones_give_the_same_lock_and_metrics(fresh: Clone, reproduced: Clone, tmp_path: Path) -> None:
-    other = fresh.copy(tmp_path / "other")
-    other.dvc("repro")
-    for name in ("dvc.lock", "metrics/report.html", *(f"metrics/{stage}.json" for stage in ("verify", "clean", "rebalance", "evaluate"))):
-        assert (other.folder / name).read_bytes() == (reproduced.folder / name).read_bytes(), name
-
-
 def test_every_row_of_the_demo_is_accounted_for_through_all_stages(reproduced: Clone) -> None:
     found = reproduced.metrics("clean")
     kept = {split: sum(by.values()) for split, by in found["by_split"].items()}

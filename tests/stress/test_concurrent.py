@@ -194,12 +194,13 @@ def test_a_training_that_ends_while_another_command_has_the_lock_loses_nothing(
     until(lambda: trained(clone), running)
     lock = zc.lockfile.LockFile(str(clone.folder / ".dvc" / "tmp" / "lock"))
     until(lambda: not trained(clone), running)
-    time.sleep(8)  # DVC gives up after three seconds
-    lock.close()
-    done = ended(running)
     if waits:
-        assert done.returncode == 0
+        time.sleep(8)  # without waiting DVC gives up after three
+        lock.close()
+        assert ended(running).returncode == 0
     else:
+        done = ended(running)
+        lock.close()
         assert done.returncode != 0 and "Unable to acquire lock" in done.stderr
         clone.dvc("commit", "--force", "train")
     assert results(clone) == results(reproduced) and "up to date" in clone.dvc("status")
