@@ -1,5 +1,6 @@
 """The workers of a Dask cluster in place of this machine's processes: `verify` and `crop` map their chunks over either."""
 
+import gc
 import hashlib
 import logging
 import os
@@ -130,6 +131,7 @@ def _connected(distributed: Any, address: str | None) -> Any:
     """The client. Errors: UserError when no scheduler answers at the address."""
     if not address:
         raise UserError(f"{PLACE}: dask wants the address of a scheduler, as tcp://host:8786")
+    gc.collect()  # a client that failed before would be collected in the thread that the next one starts, and wait there for itself
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of versions, which are compared here

@@ -297,7 +297,9 @@ def test_a_card_with_any_value_at_any_place_is_one_line_or_as_good(
 
 
 def sound(value: Any, was: Any) -> bool:
-    """Whether a value that was taken may be: a number within its range, or a part of a mapping that says nothing of the result."""
+    """Whether a value that was taken may be: the right one, a number in its range, a part of a mapping that says nothing of the result."""
+    if type(value) is type(was) and value == was:
+        return True
     if isinstance(was, dict):
         return isinstance(value, dict)
     return isinstance(was, float | list) and bool(np.isfinite(np.asarray(value, float)).all())
