@@ -298,7 +298,7 @@ def test_a_card_with_any_value_at_any_place_is_one_line_or_as_good(
 
 def sound(value: Any, was: Any) -> bool:
     """Whether a value that was taken may be: the right one, a number in its range, a part of a mapping that says nothing of the result."""
-    if type(value) is type(was) and value == was:
+    if type(value) is type(was) and (isinstance(was, bool) or value == was):
         return True
     if isinstance(was, dict):
         return isinstance(value, dict)

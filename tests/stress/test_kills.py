@@ -14,10 +14,10 @@ from running import STAGES, Running, half_files, state
 from tally import Tally, every
 from voluptuous import Invalid
 
-LIVES = [("verify", "train", "export", None), *[(*STAGES, None)] * 8]
+LIVES = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
 """The stages that are struck in each life, and None for some moment of the whole."""
 HOW = [
-    *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 2,
+    *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 3,
     (signal.SIGINT, "both"),  # as Ctrl-C on a terminal
     (signal.SIGTERM, "dvc"),
     (signal.SIGTERM, "stage"),
@@ -41,7 +41,7 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     draw = random.Random(life)
     struck = []
     for position, name in enumerate(LIVES[life]):
-        number, victim = HOW[(life + position * 2) % len(HOW)]
+        number, victim = HOW[(life + position * 5) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(name) if name else None
         time.sleep(draw.uniform(0, 0.95 * seconds[name] if name else sum(seconds.values()) / 4))
