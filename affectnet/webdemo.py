@@ -12,6 +12,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from PIL import Image
+
 from affectnet import webpage
 from affectnet.errors import UserError, one_line
 from affectnet.gate import HOST, MOST_BYTES, Gate
@@ -56,7 +59,10 @@ def answer(predictor: Predictor, content: bytes) -> str:
         return webpage.message(one_line(str(error)))
     if not found:
         return webpage.message("photograph: no face found; give one with a face seen from the front, well lit, not too small")
-    return webpage.result(pixels, found, predictor.answer([found])[0])
+    faces = predictor.answer([found])[0]
+    if predictor.card.grey:  # as the network saw them
+        found = [(box, np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))) for box, crop in found]
+    return webpage.result(pixels, found, faces)
 
 
 def _application(predictor: Predictor, folder: Path) -> Any:

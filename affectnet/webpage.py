@@ -124,7 +124,7 @@ def about(card: Card) -> str:
     facts = {
         "Expressions": ", ".join(card.labels) or "none: the model was not trained for them",
         "Affect": "valence and arousal" if card.affect else "none: the model was not trained for valence and arousal",
-        "Network": f"{_architecture(card.model)}, faces of {card.image_px} × {card.image_px} px; {crop}",
+        "Network": f"{_architecture(card.model)}, {'grey ' if card.grey else ''}faces of {card.image_px} × {card.image_px} px; {crop}",
         "Data": f"training faces of SHA-256 {card.data[:12]}…",
         "Scores": ", ".join(f"{_title(name)} {value:.3f}" for name, value in scores.items() if name != "loss")
         + ", on its validation split",

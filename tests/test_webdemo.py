@@ -1,6 +1,8 @@
 """`affectnet demo` in a real browser and by bare requests: what the page says, what it refuses, and that nothing is kept."""
 
+import base64
 import http.client
+import io
 import json
 import os
 import re
@@ -16,6 +18,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from chain import ROOT
 from clones import ENVIRONMENT
 from PIL import Image
@@ -27,6 +30,7 @@ from affectnet.__main__ import main
 from affectnet.data_address import data_address
 from affectnet.expressions import EXPRESSIONS
 from affectnet.predictor import Face, Predictor
+from affectnet.preprocessing import without_colour
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-dev-shm-usage"]
@@ -374,6 +378,14 @@ def test_a_grey_photograph_larger_than_the_page_is_answered_at_its_own_size(work
     html = webdemo.answer(predictor, Path("large.png").read_bytes())
     (face,) = predictor.predict("large.png")
     assert f"left:{face.box[0] / 900:.2%}" in html and f"{face.probabilities['Happy']:.2f}" in html
+
+
+@pytest.mark.parametrize("grey", [False, True])
+def test_the_face_is_shown_as_the_network_saw_it(workspace: Path, grey: bool) -> None:
+    html = with_faces(grey=grey)
+    (data,) = re.findall(r'class="crop"><img alt="" src="data:image/png;base64,([^"]+)"', html)
+    assert without_colour(torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")))[None]) == grey
+    assert ("grey faces of 32 × 32 px" in html) == grey
 
 
 def test_text_of_a_message_is_no_html() -> None:
