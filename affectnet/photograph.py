@@ -197,9 +197,9 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     return Photograph(content, place, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
 
 
-def orientation(image: Image.Image) -> int:
-    """As EXIF has it, 1 for upright. Errors: of many kinds, when the EXIF data are broken."""
-    return int(image.getexif().get(EXIF_ORIENTATION, 1))
+def orientation(image: Image.Image) -> object:
+    """As EXIF has it, 1 for upright; foul data may hold no number. Errors: of many kinds, when the EXIF data are broken."""
+    return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
 def upright(image: Image.Image) -> Image.Image:

@@ -91,7 +91,7 @@ class Predictor:
         return [[Face(box, *next(answered)) for box, _ in of_one] for of_one in found]
 
     def crops(self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None) -> Crops:
-        """Each face's box, and its crop as the network sees it.
+        """Each face's box, and its crop as the network is given it.
 
         landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
         """

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.demo.actions import draw_actions
@@ -21,6 +22,11 @@ def face(name: str, *seed: int, side: int = 48) -> Image.Image:
     shot = photograph(draw_actions(name, generator, 1.0), generator, scene)
     left, top, length = shot.box
     return shot.image.crop((left, top, left + length, top + length)).resize((side, side))
+
+
+def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """(n, h, w, 3) images without their colour, as Pillow takes it."""
+    return np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
 
 
 def tree_drawn(root: Path, each: int, tests: int, side: int = 48) -> Pointer:

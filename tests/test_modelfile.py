@@ -56,7 +56,7 @@ def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(t
         assert loaded.state_dict()[name].dtype == tensor.dtype and torch.equal(loaded.state_dict()[name], wanted)
 
 
-def test_a_model_of_grey_faces_sees_no_colour_and_saves_as_it_was(tmp_path: Path) -> None:
+def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_path: Path) -> None:
     network = build(ModelParams.model_validate(MODEL), 8).eval()
     save_model(tmp_path / "grey.safetensors", network, card(grey=True))
     loaded, read = load_model(tmp_path / "grey.safetensors")

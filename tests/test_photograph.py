@@ -20,6 +20,13 @@ def stored(image: Image.Image, kind: str = "PNG", **options: object) -> Photogra
     return open_photograph(buffer.getvalue(), "test")
 
 
+def test_an_orientation_that_is_text_turns_nothing() -> None:
+    pixels = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
+    text = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 2, b"6\0", 0)  # one entry, of the type ASCII
+    found = stored(Image.fromarray(pixels), exif=text)
+    assert found.dimensions == (6, 4) and np.array_equal(found.pixels(), pixels)
+
+
 def test_each_exif_orientation_is_turned_upright_without_loss() -> None:
     pixels = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     # What a viewer does to the stored pixels, by the EXIF standard.

@@ -4,6 +4,8 @@ import json
 import random
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from clones import Clone
@@ -22,7 +24,6 @@ HOW = [
     (signal.SIGTERM, "dvc"),
     (signal.SIGTERM, "stage"),
 ]
-RWLOCK = ".dvc/tmp/rwlock"
 LIKE_CTRL_C = {130, 1, 252, 255, -signal.SIGTERM, -signal.SIGKILL}
 
 
@@ -40,21 +41,19 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
     draw = random.Random(life)
     struck = []
-    for position, name in enumerate(LIVES[life]):
+    for position, victim_stage in enumerate(LIVES[life]):
         number, victim = HOW[(life + position * 5) % len(HOW)]
         running = Running(clone, "dvc", "repro")
-        stage = running.stage(name) if name else None
-        time.sleep(draw.uniform(0, 0.95 * seconds[name] if name else sum(seconds.values()) / 4))
-        running.send(number, victim if name else "dvc", stage)
+        stage = running.stage(victim_stage) if victim_stage else None
+        time.sleep(draw.uniform(0, 0.95 * seconds[victim_stage] if victim_stage else sum(seconds.values()) / 4))
+        running.send(number, victim if victim_stage else "dvc", stage)
         assert running.end() in LIKE_CTRL_C or running.process.returncode == 0
-        if not whole_lock(clone):
-            clone.git("restore", "dvc.lock")
-            tally("dvc.lock, which DVC writes in place, cut off", "said by DVC, restored from Git")
-        if not whole_list_of_users(clone):
-            (clone.folder / RWLOCK).unlink()
-            tally(f"{RWLOCK}, which DVC writes in place, cut off", "said by DVC, removed")
+        for name, (read, asked, mend) in WRITTEN_IN_PLACE.items():
+            if is_cut_off(clone, name, read, asked):
+                clone.run(*mend, name)
+                tally(f"{name}, which DVC writes in place, cut off", f"said by DVC; {' '.join(mend)}")
         assert not half_files(clone)
-        struck.append((name or "dvc repro", number.name))
+        struck.append((victim_stage or "dvc repro", number.name))
     done = clone.attempt("dvc", "repro")
     same = done.returncode == 0 and state(clone) == expected
     for name, signal_name in struck:
@@ -65,26 +64,26 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     assert not [path for path in (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*") if path.is_dir()]
 
 
-def whole_list_of_users(clone: Clone) -> bool:
-    """Whether DVC can read its list of who uses which file; if not, its next command that asks has to say so."""
-    path = clone.folder / RWLOCK
-    if not path.exists():
-        return True
-    try:
+def read_lock(path: Path) -> None:
+    COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(path))
+
+
+def read_users(path: Path) -> None:
+    """Of DVC's list of who uses which file, which is there once something did."""
+    if path.exists():
         json.loads(path.read_bytes())
-    except ValueError:
-        done = clone.attempt("dvc", "repro")
-        assert done.returncode == 255 and RWLOCK in done.stderr, done.stderr
-        return False
-    return True
 
 
-def whole_lock(clone: Clone) -> bool:
-    """Whether DVC can read its dvc.lock; if not, its next command has to say so."""
+WRITTEN_IN_PLACE = {"dvc.lock": (read_lock, "status", ("git", "restore")), ".dvc/tmp/rwlock": (read_users, "repro", ("rm",))}
+"""How each is read, which command of DVC asks for it, and what mends it, as docs/reliability.md says."""
+
+
+def is_cut_off(clone: Clone, name: str, read: Callable[[Path], None], asked: str) -> bool:
+    """Whether DVC cannot read this file of its own; if so, its next command that asks for it has to say so."""
     try:
-        COMPILED_LOCKFILE_SCHEMA(YAML(typ="safe").load(clone.folder / "dvc.lock"))
-    except (YAMLError, Invalid):
-        done = clone.attempt("dvc", "status")
-        assert done.returncode == 255 and "dvc.lock" in done.stderr, done.stderr
-        return False
-    return True
+        read(clone.folder / name)
+    except (ValueError, YAMLError, Invalid):
+        done = clone.attempt("dvc", asked)
+        assert done.returncode == 255 and name in done.stderr, done.stderr
+        return True
+    return False

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from chain import TINY
-from PIL import Image
+from drawn import grey
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.modelfile import FORMAT, Card
@@ -15,8 +15,8 @@ from affectnet.onnxfile import export_network, session
 from affectnet.preprocessing import Grey, normalised
 
 
-def card(params: dict[str, Any], labels: tuple[str, ...] = EXPRESSIONS, affect: bool = False, grey: bool = False) -> Card:
-    pixels: dict[str, Any] = {"image_px": params["image_px"], "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "grey": grey}
+def card(params: dict[str, Any], labels: tuple[str, ...] = EXPRESSIONS, affect: bool = False, colourless: bool = False) -> Card:
+    pixels: dict[str, Any] = {"image_px": params["image_px"], "mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25), "grey": colourless}
     told: dict[str, Any] = {"crop": {}, "data": "00", "training": {}, "versions": {}, "format": FORMAT}
     return Card(model=params, labels=labels, affect=affect, temperature=1.7, **pixels, **told)
 
@@ -63,12 +63,11 @@ def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple
 
 
 def test_a_model_of_grey_faces_is_exported_with_what_takes_colour_away() -> None:
-    told = card(TINY, grey=True)
+    told = card(TINY, colourless=True)
     network = torch.nn.Sequential(Grey(told.mean, told.std), build(ModelParams.model_validate(TINY), told.outputs)).eval()
     colour = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     answers = session(export_network(network, told))
     (found,) = answers(colour).values()
     with torch.no_grad():
         wanted = torch.softmax(network(normalised(torch.from_numpy(colour), told.mean, told.std)) / told.temperature, 1).numpy()
-    grey = np.stack([np.asarray(Image.fromarray(face).convert("L").convert("RGB")) for face in colour])
-    assert found == pytest.approx(wanted, abs=1e-4) and found == pytest.approx(answers(grey)["probabilities"], abs=2e-3)
+    assert found == pytest.approx(wanted, abs=1e-4) and found == pytest.approx(answers(grey(colour))["probabilities"], abs=2e-3)
