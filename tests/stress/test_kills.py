@@ -48,8 +48,8 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
         time.sleep(draw.uniform(0, 0.95 * seconds[victim_stage] if victim_stage else sum(seconds.values()) / 4))
         running.send(number, victim if victim_stage else "dvc", stage)
         assert running.end() in LIKE_CTRL_C or running.process.returncode == 0
-        for name, (read, asked, mend) in WRITTEN_IN_PLACE.items():
-            if is_cut_off(clone, name, read, asked):
+        for name, (read, mend) in WRITTEN_IN_PLACE.items():
+            if is_cut_off(clone, name, read):
                 clone.run(*mend, name)
                 tally(f"{name}, which DVC writes in place, cut off", f"said by DVC; {' '.join(mend)}")
         assert not half_files(clone)
@@ -74,16 +74,16 @@ def read_users(path: Path) -> None:
         json.loads(path.read_bytes())
 
 
-WRITTEN_IN_PLACE = {"dvc.lock": (read_lock, "status", ("git", "restore")), ".dvc/tmp/rwlock": (read_users, "repro", ("rm",))}
-"""How each is read, which command of DVC asks for it, and what mends it, as docs/reliability.md says."""
+WRITTEN_IN_PLACE = {"dvc.lock": (read_lock, ("git", "restore")), ".dvc/tmp/rwlock": (read_users, ("rm",))}
+"""How each is read, and what mends it, as docs/reliability.md says."""
 
 
-def is_cut_off(clone: Clone, name: str, read: Callable[[Path], None], asked: str) -> bool:
-    """Whether DVC cannot read this file of its own; if so, its next command that asks for it has to say so."""
+def is_cut_off(clone: Clone, name: str, read: Callable[[Path], None]) -> bool:
+    """Whether DVC cannot read this file of its own; if so, the next `dvc repro` has to say so."""
     try:
         read(clone.folder / name)
     except (ValueError, YAMLError, Invalid):
-        done = clone.attempt("dvc", asked)
+        done = clone.attempt("dvc", "repro")
         assert done.returncode == 255 and name in done.stderr, done.stderr
         return True
     return False
