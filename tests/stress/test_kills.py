@@ -19,7 +19,7 @@ from voluptuous import Invalid
 LIVES = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
 """The stages that are struck in each life, and None for some moment of the whole."""
 HOW = [
-    *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 3,
+    *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 4,
     (signal.SIGINT, "both"),  # as Ctrl-C on a terminal
     (signal.SIGTERM, "dvc"),
     (signal.SIGTERM, "stage"),
@@ -42,7 +42,7 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     draw = random.Random(life)
     struck = []
     for position, victim_stage in enumerate(LIVES[life]):
-        number, victim = HOW[(life + position * 5) % len(HOW)]
+        number, victim = HOW[(life + position * 11) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(victim_stage) if victim_stage else None
         time.sleep(draw.uniform(0, 0.95 * seconds[victim_stage] if victim_stage else sum(seconds.values()) / 4))
