@@ -37,8 +37,13 @@ def _alive(process: str) -> bool:
     return True
 
 
+def write_text(path: Path, text: str) -> None:
+    """Writes the text in UTF-8."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Writes the mapping, keys in their given order, with a final newline; NaN and infinity are refused (ValueError)."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    with replacing(path) as temporary:
-        temporary.write_text(f"{text}\n", encoding="utf-8")
+    write_text(path, f"{text}\n")

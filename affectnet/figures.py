@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.atomic import replacing
+from affectnet.atomic import write_text
 from affectnet.errors import UserError, exit_code
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.scores import Counts, confusion_matrix
@@ -178,8 +178,7 @@ def main() -> None:
     if len(sys.argv) != 3:
         raise UserError("python -m affectnet.figures: wants two arguments, the confusion table and the SVG to write")
     svg = confusion_svg(*read_confusion(Path(sys.argv[1])))
-    with replacing(Path(sys.argv[2])) as temporary:
-        temporary.write_text(svg, encoding="utf-8")
+    write_text(Path(sys.argv[2]), svg)
 
 
 if __name__ == "__main__":

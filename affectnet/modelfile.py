@@ -83,7 +83,8 @@ def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["f
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
     weights |= {name: weights[name].to(getattr(torch, precision)) for name, _ in network.named_parameters()}
     if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; choose float32")
+        remedy = "choose float32" if precision == "float16" else "training went astray, choose a lower learning rate"
+        raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; {remedy}")
     content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(card), sort_keys=True)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)

@@ -5,7 +5,7 @@ from pathlib import Path
 from affectnet import curves
 from affectnet.answer_table import write_answers
 from affectnet.answers import answers
-from affectnet.atomic import replacing, write_json
+from affectnet.atomic import write_json, write_text
 from affectnet.calibration import reliability
 from affectnet.figures import circumplex_svg
 from affectnet.launch import launch
@@ -42,8 +42,7 @@ def run(
     curves.write_confusion(confusion, confusion_matrix(found.true, found.predicted, len(found.names)), found.names)
     curves.write_reliability(calibration, reliability(sure, right, params.bins))
     curves.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
-    with replacing(circumplex) as temporary:
-        temporary.write_text(circumplex_svg(found.true_affect, found.affect), encoding="utf-8")
+    write_text(circumplex, circumplex_svg(found.true_affect, found.affect))
     curves.write_learning(learning, loss_weights, curves.read_learning(train))
     write_answers(test_answers, found)
     return summary(report)

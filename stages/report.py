@@ -20,7 +20,7 @@ from sklearn.metrics import classification_report as scores_in_text
 from affectnet import gradcam
 from affectnet.affect_scores import DIMENSIONS
 from affectnet.answer_table import ANSWERS
-from affectnet.atomic import replacing
+from affectnet.atomic import write_text
 from affectnet.contact import Answered, show
 from affectnet.device import prepare
 from affectnet.errors import UserError
@@ -95,17 +95,12 @@ def run(
     charts = drawn(confusion, calibration, precision_recall, learning, loss_weights)
     charts["circumplex"] = Markup(circumplex_svg(*affect(table))) if about.affect else None
     given["charts"] = charts
-    write(metrics, fill(page, given))
+    write_text(metrics, fill(page, given))
     sheets = contact_sheets(params, faces, table, network, about)
-    write(report, fill(page, {**given, "sheets": sheets}))
-    write(model_card, fill(card, given))
-    write(classification_report, in_text(table))
+    write_text(report, fill(page, {**given, "sheets": sheets}))
+    write_text(model_card, fill(card, given))
+    write_text(classification_report, in_text(table))
     return f"report: {len(table):,} test faces, {sheets['shown']:,} of them shown in {report}; {metrics}; {model_card}"
-
-
-def write(path: Path, text: str) -> None:
-    with replacing(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
 
 
 def read_json(path: Path) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 import json
+import math
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import torch
@@ -69,12 +70,18 @@ def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_pat
         assert not torch.allclose(loaded(pixels), network(pixels), atol=1e-3)
 
 
-def test_weights_that_half_the_precision_cannot_hold_are_one_line_and_no_file(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("value", "precision", "remedy"),
+    [(1e5, "float16", "choose float32"), (math.nan, "float32", "training went astray, choose a lower learning rate")],
+)
+def test_weights_that_the_precision_cannot_hold_are_one_line_and_no_file(
+    tmp_path: Path, value: float, precision: Literal["float32", "float16"], remedy: str
+) -> None:
     network = build(ModelParams.model_validate(MODEL), 8)
     with torch.no_grad():
-        next(network.parameters()).view(-1)[0] = 1e5
-    with pytest.raises(UserError, match=r"train.stored_precision: float16 cannot hold .* 1: features.0.weight"):
-        save_model(tmp_path / "half.safetensors", network, card(), "float16")
+        next(network.parameters()).view(-1)[0] = value
+    with pytest.raises(UserError, match=rf"train.stored_precision: {precision} cannot hold .* 1: features.0.weight; {remedy}"):
+        save_model(tmp_path / "model.safetensors", network, card(), precision)
     assert not list(tmp_path.iterdir())
 
 
