@@ -25,6 +25,7 @@ class Running:
 
     def __init__(self, clone: Clone, *command: str) -> None:
         self.clone, self.log = clone, clone.folder.parent / f"{clone.folder.name}.log"
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # in the background of a shell it is ignored, which children inherit
         with self.log.open("w") as log:
             self.process = subprocess.Popen(
                 command, cwd=clone.folder, env=clone.environment, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
