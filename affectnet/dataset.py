@@ -127,9 +127,14 @@ def _decode_group(array: Path, image_px: int, chunk: tuple[Path, int, int]) -> i
     return len(images)
 
 
+def open_crop(content: bytes) -> Image.Image:
+    """One crop as it is stored: in its own size and mode, not yet decoded."""
+    return Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
+
+
 def decode_face(content: bytes, image_px: int) -> NDArray[np.uint8]:
     """One crop as the network sees it: (image_px, image_px, 3) uint8 RGB."""
-    return resize_face(Image.open(io.BytesIO(content), formats=("JPEG", "PNG")), image_px)
+    return resize_face(open_crop(content), image_px)
 
 
 def resize_face(image: Image.Image, image_px: int) -> NDArray[np.uint8]:

@@ -78,16 +78,21 @@ def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["f
     """Writes the file whole or not at all; the same weights and card give the same bytes.
 
     precision: of the parameters; the statistics of batch normalisation, which spread too far, stay as they are. Errors: UserError when
-    a parameter is too large for it.
+    a weight is no finite number, or a parameter is too large for the precision.
     """
     weights = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(network.state_dict().items())}
+    if broken := _not_finite(weights):
+        raise UserError(f"training went astray: no finite numbers in tensors, {first_few(broken)}; choose a lower learning rate")
     weights |= {name: weights[name].to(getattr(torch, precision)) for name, _ in network.named_parameters()}
-    if broken := [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]:
-        remedy = "choose float32" if precision == "float16" else "training went astray, choose a lower learning rate"
-        raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; {remedy}")
+    if broken := _not_finite(weights):
+        raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; choose float32")
     content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(card), sort_keys=True)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
+
+
+def _not_finite(weights: State) -> list[str]:
+    return [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
 
 
 def load_model(path: Path) -> tuple[nn.Module, Card]:
@@ -145,8 +150,7 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
     differing = sorted(name for name in {*wanted, *found} if found.get(name) not in allowed.get(name, ()))
     if differing:
         raise UserError(f"{path}: weights and description disagree in tensors, {first_few(differing)}")
-    broken = [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
-    if broken:
+    if broken := _not_finite(weights):
         raise UserError(f"{path}: weights are not finite in tensors, {first_few(broken)}")
     network = build(params, card.outputs)
     network.load_state_dict(weights)  # which makes float32 of float16

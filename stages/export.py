@@ -1,6 +1,5 @@
 """Writes the model as an ONNX file, which needs neither this project nor torch, and holds its answers against the model's own."""
 
-import io
 from collections.abc import Iterator
 from itertools import groupby
 from pathlib import Path
@@ -9,13 +8,12 @@ from typing import Any, Literal
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from pydantic import Field
 
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.atomic import replacing, write_json
 from affectnet.calibration import probabilities
-from affectnet.dataset import Faces, load_faces
+from affectnet.dataset import Faces, load_faces, open_crop
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.faces import AGAIN, open_shard, shard_paths
@@ -95,7 +93,7 @@ def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
         with open_shard(shard) as file, readable_parquet(shard, AGAIN):
             for batch in file.iter_batches(BATCH, columns=["image.bytes"]):
                 for image in batch["image"].field("bytes"):
-                    yield np.asarray(Image.open(io.BytesIO(image.as_py()), formats=("JPEG", "PNG")).convert("RGB"))
+                    yield np.asarray(open_crop(image.as_py()).convert("RGB"))
 
 
 def _compared(own: dict[str, Answers], exported: dict[str, Answers], test: Faces, card: Card) -> dict[str, Any]:
