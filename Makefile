@@ -47,8 +47,9 @@ SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores <
 test: check repro ## everything: check, repro, then pytest
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
+# One test at a time to whoever is free, the longest files first: stolen by halves, the long ones would wait for one another.
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
-	pytest $(SIDE_BY_SIDE) --dist worksteal -m 'stress or not stress' tests/stress tests/test_own_copy.py
+	pytest $(SIDE_BY_SIDE) --dist load --maxschedchunk 1 -m 'stress or not stress' tests/stress tests/test_own_copy.py
 
 format: install ## let ruff format and sort
 	ruff format .

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 from safetensors import safe_open
 
 STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
-LOOK_EVERY_S = 0.02
+LOOK_EVERY_S = 0.05
+ASK_EVERY_S = 10.0  # a `dvc queue status` costs two seconds of a core
 LONGEST_S = 180.0
 
 
@@ -59,6 +60,14 @@ class Running:
             assert time.monotonic() < until, [process.info for process in left]
             time.sleep(LOOK_EVERY_S)
         return code
+
+
+def queue_once_idle(clone: Clone, longest_s: float) -> str:
+    """What `dvc queue status` says once nothing waits or runs any more, or after that many seconds."""
+    until = time.monotonic() + longest_s
+    while re.search(r"Queued|Running", said := clone.dvc("queue", "status")) and time.monotonic() < until:
+        time.sleep(ASK_EVERY_S)
+    return said
 
 
 def is_stage(process: psutil.Process, name: str) -> bool:

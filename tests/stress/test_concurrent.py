@@ -12,6 +12,7 @@ import psutil
 import pytest
 import zc.lockfile
 from clones import Clone, files_of
+from running import queue_once_idle
 from tally import Tally, every
 
 WHAT = "concurrent use"
@@ -113,10 +114,7 @@ def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(
         queued.dvc("exp", "run", "--queue", "--name", name, "-S", change)
         alone.dvc("exp", "run", "--temp", "--name", name, "-S", change)
     queued.dvc("queue", "start", "-j", "2")
-    deadline = time.monotonic() + 240
-    while re.search(r"Queued|Running", queued.dvc("queue", "status")) and time.monotonic() < deadline:
-        time.sleep(2)
-    states = dict(re.findall(r"^\w+ +(\w+) +.*?(Success|Failed|Queued|Running) *$", queued.dvc("queue", "status"), re.MULTILINE))
+    states = dict(re.findall(r"^\w+ +(\w+) +.*?(Success|Failed|Queued|Running) *$", queue_once_idle(queued, 240), re.MULTILINE))
     queued.dvc("queue", "stop")
     wanted, found = listed(alone), listed(queued)
     assert set(wanted) == set(states) == set(CHANGES)
@@ -126,20 +124,28 @@ def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(
     assert results(queued) == results(reproduced)
 
 
+EXPERIMENT = ("dvc", "exp", "run", "--temp", "--name", "e")
+
+
 @pytest.mark.stress
-@pytest.mark.parametrize("change", ["optimizer=sgd", "train.batch=64"])
-def test_an_experiment_in_a_folder_of_its_own_beside_a_repro(reproduced: Clone, tmp_path: Path, tally: Tally, change: str) -> None:
+def test_an_experiment_in_a_folder_of_its_own_beside_a_repro(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
     clone, alone = (reproduced.copy(tmp_path / name) for name in ("clone", "alone"))
-    alone.dvc("exp", "run", "--temp", "--force", "--name", "e", "-S", change)
-    repro, experiment = during_training(clone, "dvc", "exp", "run", "--temp", "--force", "--name", "e", "-S", change)
+    alone.run(*EXPERIMENT, "-S", "optimizer=sgd")
+    repro, experiment = during_training(clone, *EXPERIMENT, "-S", "optimizer=sgd")
     assert repro.returncode == 0 and results(clone) == results(reproduced)
+    assert experiment.returncode == 0 and listed(clone) == listed(alone)
+    tally(WHAT, "right", cases=2)
+
+
+@pytest.mark.stress
+def test_an_experiment_that_is_the_training_that_runs_is_refused(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    repro, experiment = during_training(clone, *EXPERIMENT, "--force", "-S", "train.batch=64")  # as params.yaml has it
+    assert repro.returncode == 0 and results(clone) == results(reproduced)
+    assert experiment.returncode != 0 and "the same training already runs in another process" in experiment.stderr
+    assert listed(clone) == {}
     tally(WHAT, "right")
-    if experiment.returncode:  # the same training, which one process alone may do
-        assert "the same training already runs in another process" in experiment.stderr and listed(clone) == {}
-        tally(WHAT, "refused")
-    else:
-        assert listed(clone) == listed(alone)
-        tally(WHAT, "right")
+    tally(WHAT, "refused")
 
 
 COMMANDS = [

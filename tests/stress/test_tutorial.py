@@ -2,7 +2,6 @@
 
 import re
 import shlex
-import time
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ from dvc.cli import parse_args
 from dvc.utils.hydra import apply_overrides
 from portraits import drawn
 from ruamel.yaml import YAML
+from running import queue_once_idle
 from trees import tree_2017
 
 from affectnet.__main__ import main
@@ -57,18 +57,10 @@ def test_every_command_runs_from_top_to_bottom(fresh: Clone, tmp_path: Path) -> 
     told = {}
     for command in COMMANDS:
         words = shlex.split(command.replace("/srv/lab/affectnet", str(tmp_path / "lab")))
-        if command == "dvc queue status":
-            until_idle(clone)
-        told[command] = clone.run(*words)
+        told[command] = queue_once_idle(clone, 400) if command == "dvc queue status" else clone.run(*words)
     assert re.search(r"plain +\S+ +\S+ +Success", told["dvc queue status"]) and "Failed" not in told["dvc queue status"]
     assert "optimizer" in told["dvc params diff adam sgd"] and "accuracy" in told["dvc metrics diff adam sgd"]
     assert "accuracy" in told["python -m affectnet.compare adam sgd"]
     assert "better" in clone.git("branch") and "optimizer: sgd" in (clone.folder / "params.yaml").read_text()
     assert sum(path.is_file() for path in (tmp_path / "lab").rglob("*")) == 2
     assert "photos/one.jpg" in told["affectnet predict photos/ --model models/model.safetensors --csv"]
-
-
-def until_idle(clone: Clone) -> None:
-    deadline = time.monotonic() + 400
-    while re.search(r"Queued|Running", clone.dvc("queue", "status")) and time.monotonic() < deadline:
-        time.sleep(2)
