@@ -98,7 +98,7 @@ def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) ->
     with replacing(path) as unfinished:
         np.lib.format.open_memmap(unfinished, mode="w+", dtype=np.uint8, shape=(count, image_px, image_px, 3)).flush()
         _reserve(unfinished)
-        done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers)
+        done = in_order(partial(_decode_group, unfinished, image_px), chunks, workers, "thread")
         for _ in progress(done, "decode", len(chunks), "group"):
             pass
     _forget_old(path.parent.parent)
