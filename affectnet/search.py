@@ -8,7 +8,8 @@ A trial whose score falls behind is interrupted and recorded as what it is: the 
 epoch that it reached, which goes on from the interrupted training's state and ends at once. Nothing that a search records
 differs from what its params give when they are run again.
 
-Ctrl-C interrupts the running trial; the next call takes up the study, and that trial, where they stopped.
+Ctrl-C interrupts the running trial, and so does the search's death; the next call takes up the study, and that trial, where they
+stopped.
 """
 
 import argparse
@@ -20,8 +21,10 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import dvc.api
@@ -29,13 +32,13 @@ import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 from pydantic import Field
 
-from affectnet.errors import UserError, exit_code, one_line
+from affectnet.errors import UserError, exit_code
+from affectnet.experiment import Experiment
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, parse, read_document
+from affectnet.parent import is_alive
 from affectnet.scratch import scratch
-from affectnet.watch import PROGRESS_FILE, told
 
 METRICS = "metrics/evaluate.json"
-LAST_STAGE = "evaluate"
 POLL_SECONDS = 0.3
 FAILURES_IN_A_ROW = 3
 Values = dict[str, Any]
@@ -83,42 +86,11 @@ def propose(trial: Trial, space: Mapping[str, list[Any] | Range], document: Mapp
     return found
 
 
-class Experiment:
-    """One `dvc exp run --temp` in a process group of its own, and what its training tells."""
-
-    def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
-        self.progress, self.log, self.known = progress, log, 0
-        settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
-        command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting)), LAST_STAGE]
-        environment = {**os.environ, PROGRESS_FILE: str(progress)}
-        with log.open("w", encoding="utf-8") as output:
-            self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
-
-    def scores(self) -> list[float]:
-        """Of the epochs that ended since the last call."""
-        ended = told(self.progress, self.known)
-        self.known += len(ended)
-        return [values["score"] for values in ended]
-
-    def wait(self) -> None:
-        """Until it ends. Errors: subprocess.CalledProcessError, whose output is the last error line, when it fails."""
-        if code := self.process.wait():
-            lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            told = [line for line in lines if line.lower().startswith("error:")] or lines or [f"exit code {code}"]
-            raise subprocess.CalledProcessError(code, "dvc exp run", output=one_line(told[0]))
-
-    def interrupt(self) -> None:
-        """Ctrl-C for dvc and its trainer, which keeps its last epoch; then waits for both."""
-        if self.process.poll() is None:
-            os.killpg(self.process.pid, signal.SIGINT)
-        self.process.wait()
-
-
 class Search:
     """A study and what one trial of it does."""
 
     def __init__(self, params: SearchParams, changes: list[str]) -> None:
-        self.params, self.changes, self.document = params, changes, read_document()
+        self.params, self.changes, self.document, self.interrupted = params, changes, read_document(), False
         self.fixed = dict(change.partition("=")[::2] for change in changes)
         storage = params.storage or f"sqlite:///{scratch('search') / 'studies.db'}"
         optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -137,19 +109,19 @@ class Search:
 
     def run(self) -> None:
         """Trials until the study holds as many as wanted, whoever made them."""
-        # A search in the background of a shell ignores SIGINT, and its trainings, which it must interrupt, would inherit that.
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        self._take_up_the_dead()
-        failures = 0
-        while self._done() < self.params.trials:
-            trial = self.study.ask()
-            try:
-                failures = 0 if self._trial(trial) else failures + 1
-            except KeyboardInterrupt:
-                self._put_back(self.study.trials[trial.number])
-                raise
-            if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
-                raise UserError(f"search: {failures} trials failed in a row, the last is said above; mend it and search again")
+        with self._ctrl_c_between_writes():
+            self._take_up_the_dead()
+            failures = 0
+            while self._done() < self.params.trials:
+                trial = self.study.ask()
+                try:
+                    failures = 0 if self._trial(trial) else failures + 1
+                except KeyboardInterrupt:
+                    self._put_back(self.study.trials[trial.number])
+                    raise
+                self._heed_ctrl_c()
+                if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
+                    raise UserError(f"search: {failures} trials failed in a row, the last is said above; mend it and search again")
 
     def summary(self) -> str:
         """The best trial and how to use it."""
@@ -167,6 +139,32 @@ class Search:
     def name(self, number: int) -> str:
         """Of a trial's experiment."""
         return f"{self.params.study}-{number:03d}"
+
+    @contextmanager
+    def _ctrl_c_between_writes(self) -> Iterator[None]:
+        """Ctrl-C is noted when it comes and heeded in the next pause: in the midst of a write it leaves Optuna's storage unusable.
+
+        A second one interrupts at once. A search in the background of a shell ignores SIGINT, and its trainings, which it
+        must interrupt, would inherit that; a handler ends it.
+        """
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _heed_ctrl_c(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def _pause(self) -> None:
+        self._heed_ctrl_c()
+        time.sleep(POLL_SECONDS)
 
     def _done(self) -> int:
         return sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in self.study.trials)
@@ -199,7 +197,7 @@ class Search:
         running = Experiment(name, values, self.changes, folder / "progress", folder / "log")
         try:
             while running.process.poll() is None:
-                time.sleep(POLL_SECONDS)
+                self._pause()
                 for score in running.scores():
                     epoch += 1
                     trial.report(score, epoch)
@@ -208,13 +206,13 @@ class Search:
                     epoch += len(running.scores())  # it may have ended one more in the meantime
                     break
             else:
-                running.wait()
+                running.wait(self._pause)
                 return 0
             if running.process.returncode == 0:  # it ended by itself while it was being judged
                 return 0
             stopped = [*self.changes, f"train.stop_after={epoch}"]
             running = Experiment(name, values, stopped, folder / "progress2", folder / "log2")
-            running.wait()
+            running.wait(self._pause)
         except KeyboardInterrupt:
             running.interrupt()
             raise
@@ -230,7 +228,7 @@ class Search:
         here = socket.gethostname()
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
             host, _, process = trial.user_attrs.get("process", ":").rpartition(":")
-            if host == here and not Path("/proc", process).exists():
+            if host == here and not is_alive(int(process)):
                 self._put_back(trial)
 
 

@@ -74,6 +74,41 @@ def test_a_mistake_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch,
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
 
 
+class Watched:
+    """Stands for a trial's experiment: it runs until it is interrupted, and ends an epoch whenever it is asked."""
+
+    def __init__(self, *given: Any) -> None:
+        self.process = subprocess.Popen(["sleep", "600"])
+
+    def scores(self) -> list[float]:
+        return [0.5]
+
+    def interrupt(self) -> None:
+        self.process.terminate()
+        self.process.wait()
+
+
+def test_ctrl_c_is_heeded_when_nothing_is_being_written(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In the midst of a commit it would leave Optuna's session unusable, and the trial could not be put back."""
+    document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{workspace}/studies.db"}}
+    search = Search(parse(document, "search", SearchParams), [])
+    monkeypatch.setattr("affectnet.search.Experiment", Watched)
+    written = []
+
+    def report(*_: object) -> None:
+        os.kill(os.getpid(), signal.SIGINT)
+        written.append(search.interrupted)
+
+    monkeypatch.setattr(optuna.trial.Trial, "report", report)
+    handler = signal.getsignal(signal.SIGINT)
+    with pytest.raises(KeyboardInterrupt):
+        search.run()
+    assert written == [True] and signal.getsignal(signal.SIGINT) is handler
+    stopped, waiting = search.study.trials
+    assert (stopped.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
+    assert waiting.system_attrs["fixed_params"] == stopped.params != {}
+
+
 def experiments(clone: Clone) -> dict[str, Any]:
     """Name → params and metrics, as `dvc exp show` lists them."""
     ((entry, *_), *_) = [json.loads(clone.dvc("exp", "show", "--json"))[1:]]

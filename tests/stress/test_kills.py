@@ -3,6 +3,7 @@
 import json
 import random
 import signal
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ from clones import Clone
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from running import STAGES, Running, half_files, state
+from running import LOOK_EVERY_S, STAGES, Running, half_files, state
 from tally import Tally, every
 from voluptuous import Invalid
 
@@ -66,6 +67,23 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
     assert state(clone) == expected
     assert not list(clone.folder.rglob("*.part"))
     assert not [path for path in (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*") if path.is_dir()]
+
+
+@pytest.mark.stress
+def test_a_killed_search_trains_no_further_and_its_trial_is_taken_up(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
+    clone = reproduced.copy(tmp_path / "clone")
+    command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=60"]
+    running = Running(clone, *command)
+    assert running.stage("train") is not None, running.log.read_text()[-2000:]
+    resume = clone.folder / ".dvc" / "tmp" / "affectnet" / "resume"
+    while not list(resume.glob("*/last.pt")) and running.process.poll() is None:
+        time.sleep(LOOK_EVERY_S)
+    running.send(signal.SIGKILL, "dvc", None)
+    assert running.end() == -signal.SIGKILL
+    said = clone.run(*command)
+    assert "search-001: 0." in said and "1 trials ended" in said
+    assert clone.dvc("exp", "list", "--name-only").split() == ["search-001"]
+    tally("a search, by SIGKILL", "its training ended with it, its trial was taken up")
 
 
 def read_lock(path: Path) -> None:
