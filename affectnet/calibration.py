@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
 Values = NDArray[np.float64]
@@ -16,6 +15,8 @@ def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.integer]) -> 
     logits: (n, k); true: (n,) columns. One number, so no answer changes (Guo et al. 2017, section 4.2). Searched in
     0.05 … 20.
     """
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 (who only answers does not wait for it)
+
     z = np.asarray(logits, np.float64)
 
     def loss(log_t: float) -> float:

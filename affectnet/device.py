@@ -27,7 +27,7 @@ def prepare(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         return
-    torch.use_deterministic_algorithms(True)
+    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports torch's compiler
     # Filling shows reads of memory that nobody wrote, at an eighth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     allocator = ctypes.CDLL(None)

@@ -6,10 +6,9 @@ from typing import Final, Literal
 
 import torch
 from torch import nn
-from torchvision.transforms import InterpolationMode
-from torchvision.transforms.v2 import functional
 
 from affectnet.preprocessing import normalised
+from affectnet.vision import InterpolationMode, functional
 
 BATCH = 256
 

@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Final, Literal
@@ -11,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
+from torch.overrides import TorchFunctionMode
 
 from affectnet.atomic import replacing
 from affectnet.errors import UserError, first_few, one_line
@@ -160,10 +162,19 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
 def _without_memory(params: ModelParams, outputs: int) -> nn.Module:
     """The network without its weights: a small file that claims to be a giant shall not cost the giant's memory."""
     try:
-        with torch.device("meta"):
+        with torch.device("meta"), _Undrawn():
             return build(params, outputs)
     except NotImplementedError:  # RegNet looks at numbers while it is built
         return build(params, outputs)
+
+
+class _Undrawn(TorchFunctionMode):
+    """Draws no normal numbers: of weights without memory there are none, and torch would import its compiler, for seconds."""
+
+    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
+        given = kwargs or {}
+        drawing = getattr(func, "__name__", "") == "normal_"  # a tensor's, or torch.nn.init's
+        return (args or [given["tensor"]])[0] if drawing else func(*args, **given)
 
 
 def _forms(weights: State) -> dict[str, tuple[torch.dtype, torch.Size]]:

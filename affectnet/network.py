@@ -11,12 +11,11 @@ from pydantic import Field
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
-from torchvision import models
-from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
 from affectnet.params import Section
 from affectnet.preprocessing import MEAN, STD
+from affectnet.vision import StochasticDepth, models
 
 Pixel = tuple[float, float, float]
 State = Mapping[str, torch.Tensor]

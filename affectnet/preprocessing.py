@@ -8,7 +8,8 @@ from typing import Literal
 import torch
 from torch import nn
 from torch.nn import functional
-from torchvision.transforms import v2
+
+from affectnet.vision import v2
 
 Augmentation = Literal["none", "flip", "standard", "wide", "strong"]
 

@@ -14,10 +14,10 @@ from typing import ClassVar, Literal
 
 import numpy as np
 import torch
-import torchvision
 from dvclive.live import Live
 from pydantic import ConfigDict, Field, TypeAdapter
 
+from affectnet import vision
 from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
 from affectnet.device import choose, prepare
@@ -229,7 +229,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress,
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision.__version__,
+            "torchvision": vision.__version__,
             "numpy": np.__version__,
         },
         format=FORMAT,

@@ -5,14 +5,14 @@ from typing import Any
 
 import numpy as np
 import torch
+from cards import card
 from chain import ROOT, TINY
 from PIL import Image
 
 from affectnet.demo.actions import draw_actions
 from affectnet.demo.photograph import draw_scene, photograph
-from affectnet.expressions import EXPRESSIONS
 from affectnet.framing import CropPolicy
-from affectnet.modelfile import FORMAT, Card, save_model
+from affectnet.modelfile import save_model
 from affectnet.network import ModelParams, build
 from affectnet.params import read_document
 
@@ -23,14 +23,8 @@ def write_model(**changes: Any) -> None:
     """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its card."""
     torch.manual_seed(3)
     section = read_document(ROOT / "params.yaml")["crop"]
-    content: dict[str, Any] = {
-        "model": TINY, "labels": EXPRESSIONS, "affect": True, "temperature": 1.5, "image_px": 32,
-        "mean": (0.5,) * 3, "std": (0.2,) * 3, "grey": False,
-        "crop": {name: section[name] for name in CropPolicy.model_fields}, "data": "0",
-        "training": {"epoch": 1, "epochs": 1, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
-    }  # fmt: skip
-    card = Card(**{**content, **changes})
-    save_model(MODEL, build(ModelParams.model_validate(TINY), card.outputs), card)
+    told = card(**{"affect": True, "crop": {name: section[name] for name in CropPolicy.model_fields}, **changes})
+    save_model(MODEL, build(ModelParams.model_validate(TINY), told.outputs), told)
 
 
 def drawn(side: int = 320) -> Image.Image:

@@ -1,43 +1,22 @@
 import json
 import math
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import pytest
 import torch
+from cards import card
 from chain import TINY
 from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import FORMAT, METADATA_KEY, Card, load_model, save_model
+from affectnet.modelfile import METADATA_KEY, load_model, save_model
 from affectnet.network import ModelParams, build
 from affectnet.preprocessing import LUMA
 
-MODEL = {**TINY, "dropout": 0.0}
-
-
-def card(**changes: Any) -> Card:
-    content: dict[str, Any] = {
-        "model": MODEL,
-        "labels": EXPRESSIONS,
-        "affect": False,
-        "temperature": 1.5,
-        "image_px": 32,
-        "mean": (0.5, 0.5, 0.5),
-        "std": (0.2, 0.2, 0.2),
-        "grey": False,
-        "crop": {"image_px": 224},
-        "data": "00",
-        "training": {"epoch": 1, "score": 0.5},
-        "versions": {"torch": "x"},
-        "format": FORMAT,
-    }
-    return Card(**{**content, **changes})
-
 
 def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> None:
-    network = build(ModelParams.model_validate(MODEL), 8)
+    network = build(ModelParams.model_validate(TINY), 8)
     for name in ("a.safetensors", "b.safetensors"):
         save_model(tmp_path / name, network, card())
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
@@ -47,7 +26,7 @@ def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> N
 
 
 def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(tmp_path: Path) -> None:
-    network = build(ModelParams.model_validate(MODEL), 8)
+    network = build(ModelParams.model_validate(TINY), 8)
     save_model(tmp_path / "half.safetensors", network, card(), "float16")
     stored, parameters = load_file(tmp_path / "half.safetensors"), dict(network.named_parameters())
     assert {name for name, tensor in stored.items() if tensor.dtype == torch.float16} == set(parameters)
@@ -58,7 +37,7 @@ def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(t
 
 
 def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_path: Path) -> None:
-    network = build(ModelParams.model_validate(MODEL), 8).eval()
+    network = build(ModelParams.model_validate(TINY), 8).eval()
     save_model(tmp_path / "grey.safetensors", network, card(grey=True))
     loaded, read = load_model(tmp_path / "grey.safetensors")
     pixels = torch.rand(2, 3, 32, 32)
@@ -81,7 +60,7 @@ def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_pat
 def test_weights_that_no_file_shall_hold_are_one_line_and_no_file(
     tmp_path: Path, value: float, precision: Literal["float32", "float16"], said: str
 ) -> None:
-    network = build(ModelParams.model_validate(MODEL), 8)
+    network = build(ModelParams.model_validate(TINY), 8)
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] = value
     with pytest.raises(UserError, match=said):
@@ -90,7 +69,7 @@ def test_weights_that_no_file_shall_hold_are_one_line_and_no_file(
 
 
 def test_a_half_precise_buffer_and_a_missing_one_are_refused(tmp_path: Path) -> None:
-    network, path, name = build(ModelParams.model_validate(MODEL), 8), tmp_path / "model.safetensors", "features.1.running_var"
+    network, path, name = build(ModelParams.model_validate(TINY), 8), tmp_path / "model.safetensors", "features.1.running_var"
     for kept in (True, False):
         save_model(path, network, card())
         weights = load_file(path)
@@ -106,7 +85,7 @@ def broken(tmp_path: Path, case: str) -> Path:
     path = tmp_path / f"{case}.safetensors"
     if case == "missing":
         return path
-    save_model(path, build(ModelParams.model_validate(MODEL), 8), card())
+    save_model(path, build(ModelParams.model_validate(TINY), 8), card())
     content, weights = json.loads(json.dumps(vars(card()))), load_file(path)
     if case == "no_safetensors":
         path.write_bytes(b"\x80\x04K\x01.")

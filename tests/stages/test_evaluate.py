@@ -5,6 +5,7 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
+from cards import card
 from chain import TINY, local, metrics, run_data_stages, run_stage
 from trees import tree_2017, tree_folder
 
@@ -14,7 +15,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy
 from affectnet.inference import Averaging, Outputs
-from affectnet.modelfile import FORMAT, Card, save_model
+from affectnet.modelfile import save_model
 from affectnet.network import ModelParams, build
 
 AVERAGINGS = get_args(Averaging)
@@ -22,14 +23,8 @@ AVERAGINGS = get_args(Averaging)
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    policy = read_policy(Path("data/faces"), "test")
-    content: dict[str, Any] = {
-        "model": TINY, "labels": labels, "affect": False, "temperature": 2.0,
-        "image_px": 32, "mean": (0.5,) * 3, "std": (0.2,) * 3, "grey": False, "crop": policy, "data": "0",
-        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {}, "format": FORMAT,
-    }  # fmt: skip
-    card = Card(**{**content, **changes})
-    save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), card.outputs), card)
+    told = card(**{"labels": labels, "crop": read_policy(Path("data/faces"), "test"), **changes})
+    save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), told.outputs), told)
     curve = Path("metrics/train/plots/metrics/train/loss.tsv")
     curve.parent.mkdir(parents=True, exist_ok=True)
     curve.write_text("step\ttrain/loss\n0\t2.0\n1\t1.5\n")

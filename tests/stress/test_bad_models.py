@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import cards
 import numpy as np
 import pytest
 import torch
@@ -47,12 +48,8 @@ def good() -> tuple[Card, Weights]:
     """What a sound model file holds."""
     torch.manual_seed(0)
     weights = {name: tensor.clone() for name, tensor in build(ModelParams.model_validate(TINY), 8).state_dict().items()}
-    card = {
-        "model": dict(TINY), "labels": list(EXPRESSIONS), "affect": False, "temperature": 2.0, "image_px": 32,
-        "mean": [0.5, 0.5, 0.5], "std": [0.2, 0.2, 0.2], "grey": False, "crop": read_policy(Path("data/faces"), "test"), "data": "00",
-        "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5}, "versions": {"torch": "x"}, "format": FORMAT,
-    }  # fmt: skip
-    return card, weights
+    told: Card = json.loads(json.dumps(vars(cards.card(crop=read_policy(Path("data/faces"), "test")))))
+    return told, weights
 
 
 def whole(card: Card | str, weights: Weights) -> bytes:
