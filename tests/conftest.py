@@ -8,11 +8,16 @@ from pathlib import Path
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and the commands of the tests: threads of several processes wait by spinning
 
+import hypothesis
 import pytest
 from chain import place_pipeline
 from clones import Clone, working_tree
 from running import durations
 from tally import Tally, add_to, table
+
+# The same cases in every run, and no time that a slow machine could miss.
+hypothesis.settings.register_profile("repeated", derandomize=True, deadline=None, database=None)
+hypothesis.settings.load_profile("repeated")
 
 LONGEST = (
     "test_tutorial.py",

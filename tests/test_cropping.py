@@ -145,7 +145,7 @@ def test_without_landmarks_alignment_falls_back_to_the_box() -> None:
 BOXES = st.tuples(*[st.floats(-100, 300)] * 2, *[st.floats(2, 300)] * 2).map(lambda b: (b[0], b[1], b[0] + b[2], b[1] + b[3]))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     box=BOXES.filter(lambda b: b[2] >= 1 and b[3] >= 1 and b[0] <= 199 and b[1] <= 159),
     margin=st.floats(-0.3, 1),

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
@@ -66,7 +66,6 @@ def test_sam_with_radius_0_is_the_base_optimiser(algorithm: str) -> None:
 
 
 @given(st.floats(0.01, 2), st.integers(0, 50))
-@settings(deadline=None)
 def test_sam_steps_by_the_gradient_at_the_worst_point_of_the_ball(rho: float, seed: int) -> None:
     """On f(x) = ½ xᵀAx the gradient at x + ρ g/‖g‖ is A (x + ρ g/‖g‖) with g = Ax."""
     generator = torch.Generator().manual_seed(seed)

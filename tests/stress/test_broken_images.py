@@ -205,7 +205,7 @@ def test_any_bytes_have_a_status_and_what_is_ok_has_its_crop(workspace: Path, ta
     )
     box = st.none() | st.tuples(*[st.floats(-1e9, 40, width=32)] * 2, *[st.floats(41, 1e9, width=32)] * 2)
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(st.sampled_from(pictures), edits, st.sampled_from(policies), box, st.binary(max_size=80))
     def holds(picture: bytes, edits: list[tuple[float, int, bytes]], policy: CropPolicy, box: Any, other: bytes) -> None:
         content = bytearray(picture)

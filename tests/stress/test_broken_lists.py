@@ -331,7 +331,7 @@ def test_any_bytes_in_a_list_are_rows_each_once_or_one_line(sound: list[str], ta
     )
     edits = st.lists(st.tuples(st.floats(0, 1), st.integers(0, 20), pieces), min_size=1, max_size=5)
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(edits, st.binary(max_size=80))
     def holds(edits: list[tuple[float, int, bytes]], other: bytes) -> None:
         changed = bytearray(whole)
@@ -387,7 +387,7 @@ def test_any_bytes_in_an_annotation_file_are_one_row_and_no_other_changes(
     first = {entry["image"]: str(entry) for part in source.rows() for entry in part.to_pylist()}
     kept_content = {file: file.read_bytes() for file in files}
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(st.sampled_from(files), made | st.binary(max_size=60))
     def holds(file: Path, content: bytes) -> None:
         file.write_bytes(content)

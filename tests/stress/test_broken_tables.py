@@ -202,7 +202,7 @@ def test_any_text_is_params_or_one_line(workspace: Path, tally: Tally, examples:
     marks = st.sampled_from([*"[]{}:-?!&*|>'\"%@#\n\t, ", "<<: ", "!!timestamp ", "!!binary ", "---\n", "\x00", "\u2028", "verify: "])
     edits = st.lists(st.tuples(st.integers(start - 300, start + 500), marks | st.text(max_size=4)), min_size=1, max_size=4)
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(edits, VALUES, st.binary(max_size=40))
     def holds(edits: list[tuple[int, str]], value: Any, other: bytes) -> None:
         edited = shipped[start - 300 : start + 500]
@@ -231,7 +231,7 @@ def test_any_bytes_are_a_pointer_or_one_line(workspace: Path, tally: Tally, exam
         optional=dict.fromkeys(("classes", "splits", "lists", "expected", "checksums", "other"), VALUES),
     )
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(
         fields.map(lambda value: json.dumps(value).encode()) | VALUES.map(lambda value: json.dumps(value).encode()) | st.binary(max_size=60)
     )
@@ -255,7 +255,7 @@ def test_any_bytes_are_a_checksum_list_or_one_line_and_any_name_comes_through(wo
     letters = st.characters(exclude_characters="\0/", exclude_categories=["Cs"])
     names = st.text(letters | st.sampled_from("\\\n\rn"), min_size=1, max_size=8).filter(lambda name: name not in {".", ".."})
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(names, st.binary(max_size=90))
     def holds(name: str, content: bytes) -> None:
         path = workspace / "sums.txt"
@@ -288,7 +288,7 @@ def test_any_damage_to_a_table_is_one_line_or_leaves_a_table_of_the_contract(
     flips = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.integers(1, 255)), min_size=1, max_size=4)
     sound = {contract: pq.read_table(pa.BufferReader(content)) for contract, content in tables.items()}
 
-    @settings(max_examples=examples, deadline=None, derandomize=True, database=None)
+    @settings(max_examples=examples)
     @given(st.sampled_from(list(tables)), flips, st.booleans())
     def holds(contract: Any, flips: list[tuple[float, int]], footer: bool) -> None:
         content = bytearray(tables[contract])
