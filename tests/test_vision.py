@@ -3,51 +3,39 @@
 import subprocess
 import sys
 
-import pytest
 from clones import ROOT
 
+COMPILER = "[name for name in ('torch._dynamo', 'torch._dynamo.utils') if name in sys.modules]"
+PROGRAM = f"""
+import importlib, sys
+import numpy as np
+from affectnet import Predictor, evaluation, vision
 
-def ask(code: str) -> str:
-    done = subprocess.run([sys.executable, "-c", f"import sys\n{code}"], check=False, capture_output=True, text=True, cwd=ROOT)
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
+Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
+print("after an answer", {COMPILER})
 
+with vision._compiler_later():  # as a later torchvision might want it
+    found = sys.modules["torch._dynamo"].reset
+import torch, torch._dynamo.utils as utils
+print("what else is wanted", found is torch._dynamo.reset, type(utils).__name__)
 
-def test_what_answers_starts_without_the_compiler_and_can_have_it_later() -> None:
-    said = ask(
-        "import affectnet.evaluation\n"
-        "import numpy as np\n"
-        "from affectnet import Predictor\n"
-        "Predictor.load('pretrained/fer2013.safetensors').predict(np.zeros((48, 48), np.uint8), 'whole')\n"
-        "print([name for name in sys.modules if name.startswith('torch._dynamo')])\n"
-        "from torchvision.ops import roi_align\n"
-        "later = sys.modules['torchvision.ops.roi_align'].is_compile_supported\n"
-        "answers = [later(device) for device in ('cpu', 'meta')]\n"
-        "import torch, torch._dynamo.utils as real\n"
-        "assert torch._dynamo.utils is real and answers == [real.is_compile_supported(d) for d in ('cpu', 'meta')]\n"
-        "print(answers)\n"
-        "boxes = torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]])\n"
-        "print(float(roi_align(torch.ones(1, 1, 8, 8), boxes, 2).sum()))\n"
-    )
-    assert said.splitlines() == ["[]", "[True, False]", "4.0"]
+from torchvision.ops import roi_align
+pooling = sys.modules["torchvision.ops.roi_align"]
+print("asked", [pooling.is_compile_supported(device) == utils.is_compile_supported(device) for device in ("cpu", "meta")])
+print("pooled", float(roi_align(torch.ones(1, 1, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]]), 2).sum()))
 
-
-@pytest.mark.parametrize(
-    "wanted",
-    ["sys.modules['torch._dynamo'].reset", "sys.modules['torch._dynamo.utils'].counters"],
-)
-def test_what_else_is_wanted_of_the_compiler_is_the_real_one(wanted: str) -> None:
-    """As a later torchvision might want it."""
-    said = ask(
-        "import affectnet.vision as vision\n"
-        "with vision._compiler_later():\n"
-        f"    found = {wanted}\n"
-        "import torch._dynamo.utils\n"
-        "print(found is torch._dynamo.reset or found is torch._dynamo.utils.counters)\n"
-        "print([name for name in ('torch._dynamo', 'torch._dynamo.utils') if isinstance(sys.modules[name], vision._Later)])\n"
-    )
-    assert said.splitlines() == ["True", "[]"]
+there = torch._dynamo
+importlib.reload(vision)
+print("stays", sys.modules["torch._dynamo"] is there)
+"""
 
 
-def test_a_compiler_that_is_there_stays() -> None:
-    assert ask("import torch._dynamo as there\nimport affectnet.vision\nprint(sys.modules['torch._dynamo'] is there)") == "True"
+def test_who_answers_does_without_the_compiler_and_can_have_it_later() -> None:
+    done = subprocess.run([sys.executable, "-c", PROGRAM], check=False, capture_output=True, text=True, cwd=ROOT)
+    assert done.stdout.splitlines() == [
+        "after an answer []",
+        "what else is wanted True module",
+        "asked [True, True]",
+        "pooled 4.0",
+        "stays True",
+    ], done.stderr
