@@ -15,7 +15,7 @@ from clones import Clone, working_tree
 from running import durations
 from tally import Tally, add_to, table
 
-# The same cases in every run, and no time that a slow machine could miss.
+# The same cases in every run, but for constants that Hypothesis takes from whatever modules are loaded; and no time to be missed.
 hypothesis.settings.register_profile("repeated", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeated")
 
