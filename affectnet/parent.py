@@ -26,7 +26,7 @@ def is_alive(process: int) -> bool:
     except ProcessLookupError:
         return False
     except PermissionError:  # it is another user's
-        return True
+        pass
     return True
 
 

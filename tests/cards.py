@@ -19,7 +19,7 @@ def card(**changes: Any) -> Card:
         "mean": (0.5, 0.5, 0.5),
         "std": (0.2, 0.2, 0.2),
         "grey": False,
-        "crop": {},
+        "crop": {"image_px": 224},
         "data": "00",
         "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5},
         "versions": {"torch": "x"},

@@ -70,6 +70,11 @@ def queue_once_idle(clone: Clone, longest_s: float) -> str:
     return said
 
 
+def trained(clone: Clone) -> list[Path]:
+    """The state of a training that runs, once its first epoch is over; gone when the training has ended."""
+    return list((clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*/last.pt"))
+
+
 def is_stage(process: psutil.Process, name: str) -> bool:
     try:
         command = process.cmdline()

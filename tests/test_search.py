@@ -13,6 +13,7 @@ import optuna
 import pytest
 from clones import ENVIRONMENT, Clone
 from optuna.trial import TrialState
+from running import trained
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
@@ -125,8 +126,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=40"]
     environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
     running = subprocess.Popen(command, cwd=clone.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    resume = clone.folder / ".dvc" / "tmp" / "affectnet" / "resume"
-    while not list(resume.glob("*/last.pt")) and running.poll() is None:  # until the trial's first epoch is kept
+    while not trained(clone) and running.poll() is None:  # until the trial's first epoch is kept
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=120)

@@ -5,14 +5,13 @@ import sys
 
 from clones import ROOT
 
-COMPILER = "[name for name in ('torch._dynamo', 'torch._dynamo.utils') if name in sys.modules]"
-PROGRAM = f"""
+PROGRAM = """
 import importlib, sys
 import numpy as np
 from affectnet import Predictor, evaluation, vision
 
 Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
-print("after an answer", {COMPILER})
+print("after an answer", [name for name in ("torch._dynamo", "torch._dynamo.utils") if name in sys.modules])
 
 with vision._compiler_later():  # as a later torchvision might want it
     found = sys.modules["torch._dynamo"].reset

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import zc.lockfile
 from clones import Clone, files_of
-from running import queue_once_idle
+from running import queue_once_idle, trained
 from tally import Tally, every
 
 WHAT = "concurrent use"
@@ -45,11 +45,6 @@ def stage_process(running: subprocess.Popen[str], stage: str) -> psutil.Process 
             if process.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
                 return process
     return None
-
-
-def trained(clone: Clone) -> list[Path]:
-    """The state of a training that runs, once its first epoch is over; gone when the training has ended."""
-    return list((clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*/last.pt"))
 
 
 def ended(running: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:

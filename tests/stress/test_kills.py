@@ -13,7 +13,7 @@ from clones import Clone
 from dvc.schema import COMPILED_LOCKFILE_SCHEMA
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
-from running import LOOK_EVERY_S, STAGES, Running, half_files, state
+from running import LOOK_EVERY_S, STAGES, Running, half_files, state, trained
 from tally import Tally, every
 from voluptuous import Invalid
 
@@ -75,8 +75,7 @@ def test_a_killed_search_trains_no_further_and_its_trial_is_taken_up(reproduced:
     command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=60"]
     running = Running(clone, *command)
     assert running.stage("train") is not None, running.log.read_text()[-2000:]
-    resume = clone.folder / ".dvc" / "tmp" / "affectnet" / "resume"
-    while not list(resume.glob("*/last.pt")) and running.process.poll() is None:
+    while not trained(clone) and running.process.poll() is None:
         time.sleep(LOOK_EVERY_S)
     running.send(signal.SIGKILL, "dvc", None)
     assert running.end() == -signal.SIGKILL
