@@ -13,12 +13,13 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv with every pinned, hash-checked requirement, and the command affectnet
 
-# uv installs in seconds what pip installs in minutes; pip fetches it, by the same hash-checked list.
+# uv installs in seconds what pip installs in minutes; pip fetches it, by the same hash-checked list. As pip does, it compiles the bytecode:
+# where PYTHONDONTWRITEBYTECODE is set, as in many containers, every command would else compile torch anew.
 $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	awk '/^[a-zA-Z]/ {wanted = /^uv==/} wanted' requirements.txt > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.txt
+	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.txt
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
