@@ -5,8 +5,12 @@ import sys
 import venv
 import zipfile
 from pathlib import Path
+from types import ModuleType
 
+import dvc
+import pandas
 import pytest
+import torch
 from chain import ROOT
 
 BUILD = "import setuptools.build_meta, sys; setuptools.build_meta.build_editable(sys.argv[1])"
@@ -55,3 +59,9 @@ def test_a_stage_of_another_checkout_imports_that_ones_code(installed: tuple[Pat
     other = checkout(tmp_path / "clone")
     found = lines(other, installed[1], "-m", "stages.train")
     assert found == [str(other / "stages" / "train.py"), str(other / "affectnet" / "__main__.py")]
+
+
+@pytest.mark.parametrize("module", [torch, pandas, dvc], ids=lambda module: module.__name__)
+def test_no_command_compiles_what_is_installed(module: ModuleType) -> None:
+    """Whether or not PYTHONDONTWRITEBYTECODE is set."""
+    assert module.__cached__ and Path(module.__cached__).is_file()
