@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,11 @@ TINY: dict[str, Any] = {
 """The smallest network that the tests train, as an entry of `models`."""
 
 CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks"}
+
+
+def committed(path: str) -> bytes:
+    """A file of the repository as it was committed, whatever `dvc repro` has made of it on this machine since."""
+    return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, check=True, capture_output=True).stdout
 
 
 def place_pipeline(folder: Path) -> None:

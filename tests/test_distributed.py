@@ -135,7 +135,8 @@ def assert_as_in_one_process() -> None:
     found = curves()
     assert set(found) == set(logged) and len(found["train/loss"]) == len(logged["train/loss"])
     for name, values in found.items():
-        np.testing.assert_allclose(logged[name], values, rtol=1e-4, atol=1e-5, err_msg=name)
+        atol = 1e-3 if name.endswith("_ccc") else 1e-5  # near 0 a quotient of what is left when rounded sums have cancelled
+        np.testing.assert_allclose(logged[name], values, rtol=1e-4, atol=atol, err_msg=name)
     for name, tensor in load_file(MODEL).items():
         torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4)
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from chain import ROOT, committed
 
 from affectnet.errors import UserError
 from affectnet.figures import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
 
-ROOT = Path(__file__).parent.parent
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = "actual,predicted\nHappy,Happy\nHappy,Sad\nSad,Sad\nSad,Sad\n"
 
@@ -48,7 +48,8 @@ def test_another_file_is_one_line(tmp_path: Path, content: str | None) -> None:
 
 
 def test_the_picture_in_the_readme_is_of_the_committed_metrics(tmp_path: Path) -> None:
-    table, made = ROOT / "metrics" / "evaluate" / "confusion.csv", tmp_path / "made.svg"
+    table, made = tmp_path / "confusion.csv", tmp_path / "made.svg"
+    table.write_bytes(committed("metrics/evaluate/confusion.csv"))
     subprocess.run([sys.executable, "-m", "affectnet.figures", str(table), str(made)], cwd=ROOT, check=True)
     assert made.read_text() == (ROOT / "docs" / "demo_confusion.svg").read_text()
 
