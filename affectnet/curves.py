@@ -72,7 +72,7 @@ def write_precision_recall(path: Path, true: NDArray[np.integer], probabilities:
 def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
     """(41,) highest precision at each of `RECALLS` or above (Manning et al. 2008, eq. 8.7); 0 without positives."""
     hits, misses = (mass.cumsum() for mass in by_falling_score(positive, score, np.ones(len(score))))
-    recall = hits / max(positive.sum(), 1)
+    recall = hits / max(int(positive.sum()), 1)
     best = np.maximum.accumulate((hits / (hits + misses))[::-1])[::-1]
     at = np.searchsorted(recall, RECALLS - 1e-12)
     return np.where(at < len(best), best[np.minimum(at, len(best) - 1)], 0.0)
