@@ -45,9 +45,10 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
         if path.stat().st_size > LARGEST:
             raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST:,}; is this the right file?")
         text = path.read_text(encoding="utf-8")
-        if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in YAML(typ="safe").parse(text)) > MOST_ALIASES:
+        yaml = YAML(typ="safe", pure=True)  # what is nested deep would end libyaml, and with it the process
+        if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
             raise UserError(f"{path}: more than {MOST_ALIASES} aliases (*name); write the values out")
-        document = YAML(typ="safe").load(text)
+        document = yaml.load(text)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run from the folder that holds it") from None
     except UserError:
