@@ -45,7 +45,8 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 # Twice as many processes as cores, since many of them wait for others that they start.
 SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 
-test: check repro ## everything: check, repro, then pytest
+test: install ## everything: check beside repro, then pytest
+	$(MAKE) --no-print-directory -j 2 check repro
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
 # One test at a time to whoever is free, the longest files first: stolen by halves, the long ones would wait for one another.
