@@ -4,6 +4,8 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
+# As pip does, uv compiles what it installs: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every command would else compile torch anew.
+export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
 .PHONY: help install repro table search bench test stress check format lock clean
@@ -13,13 +15,12 @@ help: ## list the targets
 
 install: $(INSTALLED) ## make .venv with every pinned, hash-checked requirement, and the command affectnet
 
-# uv installs in seconds what pip installs in minutes; pip fetches it, by the same hash-checked list. As pip does, it compiles the bytecode:
-# where PYTHONDONTWRITEBYTECODE is set, as in many containers, every command would else compile torch anew.
+# uv installs in seconds what pip installs in minutes; pip fetches it, by the same hash-checked list.
 $(INSTALLED): requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
 	awk '/^[a-zA-Z]/ {wanted = /^uv==/} wanted' requirements.txt > $(VENV)/uv.txt
 	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r $(VENV)/uv.txt
-	$(VENV)/bin/uv pip sync --quiet --compile-bytecode --require-hashes requirements.txt
+	$(VENV)/bin/uv pip sync --quiet --require-hashes requirements.txt
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
