@@ -41,24 +41,27 @@ class ExportParams(Section):
 def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onnx: Path, metrics: Path) -> str:
     """Writes the file and how far its answers differ; returns the summary line.
 
-    Both are asked about the test faces: torch as evaluate asks it, the file with the crops as they are stored. Errors: UserError, and no
-    file, when they differ by more than `tolerance`, or with int8 when a score is lower by more than `most_lost`.
+    Both answer for our validation split, since int8 or not is a choice, and test chooses nothing: torch as evaluate asks it, the file with
+    the crops as they are stored. Errors: UserError, and no file, when they differ by more than `tolerance`, or with int8 when a score is
+    lower by more than `most_lost`.
     """
     network, card = load_model(model)
     content = export_network(network, card, _calibration(params, runtime, faces, card))
-    test = load_faces(faces, "test", card.image_px, runtime.workers)
-    own = _own(predict(network, test.images, torch.device("cpu"), len(card.labels), card.mean, card.std), card)
+    validation = load_faces(faces, "validation", card.image_px, runtime.workers)
+    own = _own(predict(network, validation.images, torch.device("cpu"), len(card.labels), card.mean, card.std), card)
     exported = _exported(content, faces)
     if not all(np.isfinite(answers).all() for answers in (*own.values(), *exported.values())):
-        raise UserError(f"{model}: its answers, or those of its ONNX file, are no finite numbers for some test faces; train another")
-    found = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, test, card)}
-    write_json(metrics, found)
-    _judge(params, found, metrics)
+        raise UserError(f"{model}: its answers, or those of its ONNX file, are no finite numbers for some validation faces; train another")
+    comparison = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, validation, card)}
+    write_json(metrics, comparison)
+    _judge(params, comparison, metrics)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
+    largest = comparison["difference"]["largest"]
+    same = f", {comparison['equal_answers']:.1%} name the same expression" if card.labels else ""
     return (
-        f"export: {len(content) / 1e6:.1f} MB, {params.precision}; on {len(test):,} test faces its answers differ from torch's by at most "
-        f"{found['difference']['largest']:.2g}" + (f", {found['equal_answers']:.1%} name the same expression" if card.labels else "")
+        f"export: {len(content) / 1e6:.1f} MB, {params.precision}; "
+        f"on {len(validation):,} validation faces its answers differ from torch's by at most {largest:.2g}{same}"
     )
 
 
@@ -79,7 +82,7 @@ def _own(outputs: Outputs, card: Card) -> dict[str, Answers]:
 
 
 def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
-    """The file's answers about the test faces, whose crops it resizes itself; neighbours of one shape are asked about together."""
+    """The file's answers about the validation faces, whose crops it resizes itself; neighbours of one shape are asked about together."""
     ask, parts = session(content), []
     for _, alike in groupby(_crops(faces), key=lambda crop: crop.shape):
         waiting = list(alike)
@@ -88,39 +91,39 @@ def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
 
 
 def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
-    """(h, w, 3) RGB of each test face, in the order of the shards."""
-    for shard in shard_paths(faces, "test"):
+    """(h, w, 3) RGB of each validation face, in the order of the shards."""
+    for shard in shard_paths(faces, "validation"):
         with open_shard(shard) as file, readable_parquet(shard, AGAIN):
             for batch in file.iter_batches(BATCH, columns=["image.bytes"]):
                 for image in batch["image"].field("bytes"):
                     yield np.asarray(open_crop(image.as_py()).convert("RGB"))
 
 
-def _compared(own: dict[str, Answers], exported: dict[str, Answers], test: Faces, card: Card) -> dict[str, Any]:
+def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: Faces, card: Card) -> dict[str, Any]:
     """metrics/export.json: differences, and the scores of both."""
     differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
-    found: dict[str, Any] = {
-        "faces": len(test),
+    comparison: dict[str, Any] = {
+        "faces": len(validation),
         "difference": {"largest": _short(differences.max()), "median": _short(np.median(differences))},
-        "scores": {name: _scores(given, test, card) for name, given in (("torch", own), ("onnx", exported))},
+        "scores": {name: _scores(answers, validation, card) for name, answers in (("torch", own), ("onnx", exported))},
     }
     if card.labels:
         same = own["probabilities"].argmax(1) == exported["probabilities"].argmax(1)
-        found["equal_answers"] = float(same.mean())
-    return found
+        comparison["equal_answers"] = float(same.mean())
+    return comparison
 
 
-def _scores(answers: dict[str, Answers], test: Faces, card: Card) -> dict[str, float]:
+def _scores(answers: dict[str, Answers], validation: Faces, card: Card) -> dict[str, float]:
     """Accuracy, and the CCC of valence and of arousal over the annotated faces: those that the model has."""
-    found = {}
+    scores = {}
     if card.labels:
         codes = np.array([CODES[label] for label in card.labels])
-        found["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == test.expression.numpy()).mean())
-    for column, (name, true) in enumerate(zip(DIMENSIONS, (test.valence, test.arousal), strict=True) if card.affect else ()):
+        scores["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
+    for column, (name, true) in enumerate(zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if card.affect else ()):
         known = true.isfinite().numpy()
         if known.sum() > 1:
-            found[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)
-    return found
+            scores[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)
+    return scores
 
 
 def _short(value: Any) -> float:
@@ -128,15 +131,15 @@ def _short(value: Any) -> float:
     return float(f"{value:.1e}")
 
 
-def _judge(params: ExportParams, found: dict[str, Any], metrics: Path) -> None:
+def _judge(params: ExportParams, comparison: dict[str, Any], metrics: Path) -> None:
     if params.precision == "float32":
-        if (largest := found["difference"]["largest"]) > params.tolerance:
+        if (largest := comparison["difference"]["largest"]) > params.tolerance:
             raise UserError(
                 f"{metrics}: the ONNX file's answers differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
             )
         return
-    for name, whole in found["scores"]["torch"].items():
-        if whole - (left := found["scores"]["onnx"][name]) > params.most_lost:
+    for name, whole in comparison["scores"]["torch"].items():
+        if whole - (left := comparison["scores"]["onnx"][name]) > params.most_lost:
             raise UserError(
                 f"{metrics}: {name} is {left:.3f} in int8 and {whole:.3f} before, more lost than export.most_lost {params.most_lost:g} "
                 "allows; raise export.calibration_faces, or choose export.precision float32"

@@ -1,25 +1,30 @@
-"""What stands in one split stands in no other, and test is read by evaluate alone."""
+"""What stands in one split stands in no other, and test chooses nothing."""
 
+import ast
 import ctypes
 import hashlib
 import os
+import re
 import shutil
 import struct
 from collections import defaultdict
 from collections.abc import Callable, Hashable, Iterable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from itertools import combinations
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from chain import TINY, entry, metrics, run_data_stages, run_stage
+from chain import ROOT, TINY, entry, metrics, run_data_stages, run_stage
 from drawn import NAMES, pointer, tree_drawn
 from PIL import Image, ImageEnhance
+from ruamel.yaml import YAML
 from tally import Tally
 from trees import tree_2017
 
+from affectnet import compare
 from affectnet.annotations import ANNOTATIONS
 from affectnet.demo.faults import Faults
 from affectnet.demo.plan import DemoParams, plan_download
@@ -204,7 +209,7 @@ def prepared(workspace: Path) -> Path:
     return workspace
 
 
-def test_after_crop_nothing_but_evaluate_needs_the_test_faces_or_opens_them(prepared: Path) -> None:
+def test_training_neither_needs_the_test_faces_nor_opens_them(prepared: Path) -> None:
     faces = Path("data/faces")
     with opened(faces) as names:
         learn()
@@ -223,11 +228,48 @@ def test_after_crop_nothing_but_evaluate_needs_the_test_faces_or_opens_them(prep
         run_stage("evaluate")
 
 
-def test_the_record_of_opened_files_sees_evaluate_open_the_test_faces(prepared: Path) -> None:
-    learn()
+def splits_opened(run: Callable[[], object]) -> set[str]:
     with opened(Path("data/faces")) as names:
-        run_stage("evaluate")
-    assert {name.split("-")[0] for name in names if name} == {"test"}
+        run()
+    return {name.split("-")[0] for name in names if name}
+
+
+def readers(program: str) -> list[set[str]]:
+    """The splits that the table in docs/data.md names for a program, row by row."""
+    rows = re.findall(rf"^\| `{re.escape(program)}`[^|]*\| ([a-z, ]+) \|", (ROOT / "docs" / "data.md").read_text(), re.MULTILINE)
+    return [set(row.split(", ")) for row in rows]
+
+
+def test_each_program_opens_the_splits_that_the_document_names(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    shutil.copytree(ROOT / "stages" / "templates", "stages/templates")
+    run_stage("rebalance")
+    stages = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]
+    readers_of_faces = [name for name, stage in stages.items() if "data/faces" in stage["deps"]]
+    small: dict[str, dict[str, Any]] = {"train": {"model": TINY, "epochs": 1, "batch": 16}, "evaluate": {"bootstrap": 100}}
+    for name in readers_of_faces:
+        assert [splits_opened(partial(run_stage, name, **small.get(name, {})))] == readers(name)[:1], name
+    monkeypatch.setattr("sys.argv", ["compare", *["models/model.safetensors"] * 2, "--draws", "10"])
+    assert [splits_opened(compare.main)] == readers("affectnet.compare")
+    chosen: dict[str, dict[str, Any]] = {
+        "evaluate": {"bootstrap": 100, "averaging": "flip"},
+        "export": {"precision": "int8", "most_lost": 1.0},
+    }
+    for name, changes in chosen.items():
+        assert [splits_opened(partial(run_stage, name, **changes))] == readers(name)[1:], name
+
+
+def test_no_other_module_can_open_the_test_faces() -> None:
+    """Whatever opens shards of `data/faces` takes the split's name as an argument."""
+    able = set()
+    for path in (path for folder in ("affectnet", "stages", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
+        nodes = list(ast.walk(ast.parse(path.read_text())))
+        called = {ast.unparse(node.func) for node in nodes if isinstance(node, ast.Call)}
+        constants = {node.value for node in nodes if isinstance(node, ast.Constant)}
+        names = {node.id for node in nodes if isinstance(node, ast.Name)}
+        if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
+            able.add(path.relative_to(ROOT).as_posix())
+    assert able == {"affectnet/answers.py", "affectnet/contact.py", "benchmarks/pixels_baseline.py"}
+    assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
 
 
 def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> None:
