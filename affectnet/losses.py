@@ -71,9 +71,23 @@ LossParams = Annotated[
 ]
 
 
+def takes_class_weights(params: LossParams) -> bool:
+    """Whether the class weights of rebalance count in the loss, in some epochs at least."""
+    match params:
+        case UnadjustedParams():
+            return params.function == "weighted"
+        case FocalParams():
+            return params.weighted
+        case LdamParams():
+            return params.reweight_from < 1
+        case DynamicParams() | DynamicLearnedParams():
+            return params.start == "weights"
+    return False
+
+
 @dataclass(frozen=True)
 class Classes:
-    """The k expressions that the network learns: codes in the order of its outputs, weights of rebalance, faces an epoch shows."""
+    """The k expressions that the network learns: codes in the order of its outputs, weights of rebalance, faces of the plan."""
 
     codes: torch.Tensor
     weights: torch.Tensor
@@ -106,8 +120,8 @@ class ExpressionLoss(nn.Module):
     def modulation(self, log_p: torch.Tensor) -> torch.Tensor | float:
         return 1.0
 
-    def start_epoch(self, epoch: int, epochs: int) -> None:
-        """Called before each epoch, counted from 0."""
+    def start_epoch(self, epoch: int, epochs: int, shares: torch.Tensor) -> None:
+        """Called before each epoch, counted from 0, with the (k,) shares of the faces that it is expected to show."""
 
     def end_epoch(self, recall: torch.Tensor) -> None:
         """Called after each epoch with the (k,) recalls on the validation split."""
@@ -125,7 +139,7 @@ class FocalLoss(ExpressionLoss):
 
 
 class LogitAdjustedLoss(ExpressionLoss):
-    """Plain on z + τ log π, π the shares of an epoch (Menon et al. 2021, eq. 10); equal shares, or τ = 0, are plain.
+    """Plain on z + τ log π, π the shares that the sampler shows (Menon et al. 2021, eq. 10); equal shares, or τ = 0, are plain.
 
     τ = 1 is balanced softmax (Ren et al. 2020): log n and log π differ by a constant, which softmax ignores.
     """
@@ -134,7 +148,14 @@ class LogitAdjustedLoss(ExpressionLoss):
 
     def __init__(self, shown: torch.Tensor, tau: float, smoothing: float) -> None:
         super().__init__(torch.ones(len(shown)), smoothing)
-        self.register_buffer("shift", tau * torch.log(shown.float() / shown.sum()))
+        self.tau = tau
+        self.register_buffer("shift", self._shift(shown))
+
+    def _shift(self, shown: torch.Tensor) -> torch.Tensor:
+        return self.tau * torch.log(shown.float() / shown.sum())
+
+    def start_epoch(self, epoch: int, epochs: int, shares: torch.Tensor) -> None:
+        self.shift.copy_(self._shift(shares))
 
     def adjusted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return logits + self.shift
@@ -143,24 +164,28 @@ class LogitAdjustedLoss(ExpressionLoss):
 class LdamLoss(ExpressionLoss):
     """The target's logit less a margin ∝ n_c^(−1/4), largest for the rarest; deferred reweighting (Cao et al. 2019).
 
-    `margin` is the rarest expression's. The paper multiplies cosine logits by 30; here the logits are the network's own, so
-    that the model file needs no other head. The class weights of rebalance hold from the share `reweight_from` of the
-    epochs on; before, all are 1.
+    n_c: faces that the sampler shows, of which the shares are enough. `margin` is the rarest expression's. The paper
+    multiplies cosine logits by 30; here the logits are the network's own, so that the model file needs no other head. The
+    class weights of rebalance hold from the share `reweight_from` of the epochs on; before, all are 1.
     """
 
     margins: torch.Tensor
 
     def __init__(self, classes: Classes, params: LdamParams) -> None:
         super().__init__(torch.ones(len(classes)), params.label_smoothing)
-        quarter = classes.shown.float() ** -0.25
-        self.register_buffer("margins", params.margin * quarter / quarter.max())
+        self.margin, self.reweight_from = params.margin, params.reweight_from
+        self.register_buffer("margins", self._margins(classes.shown))
         self.register_buffer("deferred", classes.weights.float())
-        self.reweight_from = params.reweight_from
+
+    def _margins(self, shown: torch.Tensor) -> torch.Tensor:
+        quarter = shown.float() ** -0.25
+        return self.margin * quarter / quarter.max()
 
     def adjusted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return logits - targets * self.margins
 
-    def start_epoch(self, epoch: int, epochs: int) -> None:
+    def start_epoch(self, epoch: int, epochs: int, shares: torch.Tensor) -> None:
+        self.margins.copy_(self._margins(shares))
         if epoch >= self.reweight_from * epochs:
             self.weight.copy_(self.get_buffer("deferred"))
 

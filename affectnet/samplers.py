@@ -12,12 +12,21 @@ Rows = NDArray[np.int64]
 Shares = NDArray[np.float64]
 SamplerName = Literal["plan", "balanced", "square_root", "progressive"]
 
-SHARES: dict[str, Callable[[Shares, float], Shares]] = {
+SHARES: dict[SamplerName, Callable[[Shares, float], Shares]] = {
+    "plan": lambda natural, done: natural,
     "balanced": lambda natural, done: _normalised(natural**0.0),
     "square_root": lambda natural, done: _normalised(natural**0.5),
     "progressive": lambda natural, done: (1 - done) * natural + done * _normalised(natural**0.0),
 }
 """Share of each class in an epoch, from its share of the plan and the share of the training done, 0–1 (Kang et al. 2020, section 3)."""
+
+
+def expected_shares(sampler: SamplerName, counts: NDArray[np.integer], done: float) -> Shares:
+    """(k,) share of each class among the faces that the epoch is expected to show; counts: (k,) faces of the plan.
+
+    The draws and the losses that correct for the shares both take them from here.
+    """
+    return SHARES[sampler](counts / counts.sum(), done)
 
 
 def epoch_order(sampler: SamplerName, rows: Rows, labels: NDArray[np.integer], done: float, generator: np.random.Generator) -> Rows:
@@ -29,8 +38,8 @@ def epoch_order(sampler: SamplerName, rows: Rows, labels: NDArray[np.integer], d
     if sampler == "plan":
         return generator.permutation(rows)
     _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    wanted = SHARES[sampler](counts / len(rows), done)
-    return generator.choice(rows, len(rows), p=_normalised((wanted / counts)[inverse]))
+    per_face = expected_shares(sampler, counts, done) / counts
+    return generator.choice(rows, len(rows), p=_normalised(per_face[inverse]))
 
 
 def batches(order: Rows, batch: int) -> list[torch.Tensor]:

@@ -9,7 +9,8 @@ from typing import Any, Literal
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -23,7 +24,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.feed import Feed, Part
 from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
-from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss
+from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss, takes_class_weights
 from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
 from affectnet.objective import Targets, TaskParams, build_objective
 from affectnet.optimizers import (
@@ -37,7 +38,7 @@ from affectnet.optimizers import (
 from affectnet.params import Section
 from affectnet.preprocessing import Augment, Augmentation, normalised
 from affectnet.progress import progress
-from affectnet.samplers import SamplerName, batches, epoch_order
+from affectnet.samplers import SamplerName, batches, epoch_order, expected_shares
 from affectnet.scores import confusion_matrix, scores
 
 Metrics = dict[str, float]
@@ -60,6 +61,17 @@ class TrainerParams(Section):
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     schedule: ScheduleParams
+
+    @field_validator("sampler")
+    @classmethod
+    def _counts_rare_expressions_once(cls, sampler: str, others: ValidationInfo) -> str:
+        """Errors: ValueError when the sampler and the class weights would both make the rare expressions count more."""
+        task, loss = others.data.get("task"), others.data.get("loss")
+        if task and loss and task.expressions and takes_class_weights(loss) and sampler != "plan":
+            raise PydanticCustomError(
+                "counts_twice", "with the class weights of the loss the rare expressions count twice; choose plan, or loss plain"
+            )
+        return sampler
 
 
 def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
@@ -217,12 +229,12 @@ class Trainer:
         params = self.params
         torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]) + self.group.rank)
         self._freeze(epoch < params.model.freeze_epochs)
-        self.objective.expression.start_epoch(epoch, params.epochs)
+        done = epoch / max(params.epochs - 1, 1)
+        shares = expected_shares(params.sampler, self.classes.shown.numpy(), done)
+        self.objective.expression.start_epoch(epoch, params.epochs, torch.from_numpy(shares))
         if self.look_ahead is not None:
             self.look_ahead.start_epoch(params.seed * 1_000_003 + epoch)
-        order = epoch_order(
-            params.sampler, self.rows, self.labels, epoch / max(params.epochs - 1, 1), np.random.default_rng([params.seed, epoch])
-        )
+        order = epoch_order(params.sampler, self.rows, self.labels, done, np.random.default_rng([params.seed, epoch]))
         return batches(order, params.batch), torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
 
     def _averaged(self) -> AveragedModel:

@@ -109,9 +109,9 @@ def test_ldam_takes_the_margin_from_the_truths_logit_alone_and_reweights_late() 
     logits = torch.zeros(1, 2)
     assert found.adjusted(logits, torch.tensor([[0.0, 1.0]])).tolist() == [[0, -2]]
     assert found.adjusted(logits, torch.tensor([[1.0, 0.0]])).tolist() == [[-1, 0]]  # 16^(−1/4) = 1/2
-    found.start_epoch(4, 10)
+    found.start_epoch(4, 10, torch.tensor([0.5, 0.5]))
     assert found.weight.tolist() == [1, 1]
-    found.start_epoch(5, 10)
+    found.start_epoch(5, 10, torch.tensor([0.5, 0.5]))
     assert found.weight.tolist() == [1, 9]
 
 

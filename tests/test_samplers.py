@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.samplers import SHARES, SamplerName, batches, epoch_order
+from affectnet.samplers import SHARES, SamplerName, batches, epoch_order, expected_shares
 
 LABELS = np.repeat([0, 1, 2], [900, 90, 10])
 ROWS = np.arange(1000)
@@ -29,6 +29,7 @@ def shares(sampler: SamplerName, done: float = 0.5) -> np.ndarray:
 )
 def test_each_class_gets_its_share_of_an_epoch(sampler: SamplerName, done: float, expected: list[float]) -> None:
     assert shares(sampler, done) == pytest.approx(np.array(expected), abs=0.012)
+    assert expected_shares(sampler, np.array([900, 90, 10]), done) == pytest.approx(np.array(expected))
 
 
 def test_the_plan_is_shown_once_and_the_others_draw_with_replacement() -> None:
