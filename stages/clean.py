@@ -26,7 +26,7 @@ from affectnet.pointer import Pointer
 from affectnet.progress import progress
 from affectnet.sources import open_source
 from affectnet.sources.source import ROWS, Source
-from affectnet.splits import validation_faces
+from affectnet.splits import lacking, stratified_cut
 from affectnet.tables import take_rows
 from affectnet.walk import readable
 
@@ -102,12 +102,13 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     _write(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
+    warnings = filter(None, [warning, lacking(counts["by_split"])])
     splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())
     return (
         f"clean: {counts['read']:,} rows read, {counts['kept']:,} kept ({splits}), {counts['rejected']:,} rejected"
         + (f" ({reasons})" if reasons else "")
-        + (f"; WARNING: {warning}" if warning else "")
+        + "".join(f"; WARNING: {text}" for text in warnings)
     )
 
 
@@ -195,7 +196,7 @@ def _cut_validation(rows: Rows, groups: NDArray[np.int32], params: CleanParams) 
         rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
         return
     train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
-    chosen = validation_faces(rows.expression[train], groups[train], params.validation_share, params.seed)
+    chosen = stratified_cut(rows.expression[train], groups[train], params.validation_share, params.seed)
     rows.split[train[chosen]] = VALIDATION
 
 

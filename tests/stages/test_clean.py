@@ -21,6 +21,13 @@ def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:
     return run_stage("clean", **changes), metrics("clean")
 
 
+def others(root: Path) -> list[str]:
+    """Two sound rows of photographs of their own: without them a list of one face leaves none for validation."""
+    for name in ("x", "y"):
+        noise(images_2017(root) / "3" / f"{name}.jpg", ord(name), 200)
+    return [row(f"3/{name}.jpg", expression=7) for name in ("x", "y")]
+
+
 def kept() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
     return found
@@ -96,8 +103,8 @@ def test_a_box_partly_outside_is_kept_as_annotated(workspace: Path) -> None:
     root = workspace / "root"
     for number in range(2):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
-    clean(write_2017(root, [row("1/0.jpg", box="-20,-5,90,120")], [row("1/1.jpg")]))
-    first = next(entry for entry in kept() if entry["split"] == "train")
+    clean(write_2017(root, [row("1/0.jpg", box="-20,-5,90,120"), *others(root)], [row("1/1.jpg")]))
+    first = next(entry for entry in kept() if entry["image"].endswith("1/0.jpg"))
     assert [first[edge] for edge in ("left", "top", "right", "bottom")] == [-20, -5, 70, 115]
 
 
@@ -105,8 +112,8 @@ def test_minus_two_is_absent_and_never_a_value(workspace: Path) -> None:
     root = workspace / "root"
     for number in range(2):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
-    clean(write_2017(root, [row("1/0.jpg", va="-2,-2")], [row("1/1.jpg")]))
-    first = next(entry for entry in kept() if entry["split"] == "train")
+    clean(write_2017(root, [row("1/0.jpg", va="-2,-2"), *others(root)], [row("1/1.jpg")]))
+    first = next(entry for entry in kept() if entry["image"].endswith("1/0.jpg"))
     assert (first["valence"], first["arousal"]) == (None, None)
 
 
@@ -121,7 +128,7 @@ def copies(root: Path) -> Pointer:
         Image.open(images / f"{source}.jpg").resize((180, 180)).save(images / f"{copy}.jpg", quality=80)
     training = [row(f"1/{name}.jpg", expression=code) for name, code in zip("abcde", (1, 1, 1, 2, 3), strict=True)]
     training += [row(f"1/{name}.jpg") for name in ("t2", "t3", "t", "u")]
-    return write_2017(root, training, [row("1/t.jpg")])
+    return write_2017(root, [*training, *others(root)], [row("1/t.jpg")])
 
 
 def test_copies_are_told_apart_and_test_is_never_thinned(workspace: Path) -> None:
@@ -153,7 +160,28 @@ def test_near_duplicates_never_stand_on_both_sides_of_the_cut(workspace: Path) -
     for entry in kept():
         splits.setdefault(entry["group"], set()).add(entry["split"])
     assert all(len(found) == 1 for found in splits.values())
-    assert Counter(entry["split"] for entry in kept()) == {"train": 48, "validation": 12, "test": 1}
+    assert Counter(entry["split"] for entry in kept()) == {"train": 36, "validation": 24, "test": 1}
+
+
+def test_a_cut_that_leaves_validation_without_a_face_is_one_line(workspace: Path) -> None:
+    root = workspace / "root"
+    for name in ("0", "1", "2"):
+        noise(images_2017(root) / "1" / f"{name}.jpg", 0, 200 - int(name))
+    noise(images_2017(root) / "1" / "t.jpg", 1)
+    rows = [row(f"1/{number}.jpg") for number in range(3)]
+    with pytest.raises(
+        UserError, match=r"^clean\.validation_share: none of 3 training faces can go to validation, .*; add photographs, or lower"
+    ):
+        clean(write_2017(root, rows, [row("1/t.jpg")]))
+
+
+def test_an_expression_that_validation_lacks_is_told(workspace: Path) -> None:
+    root = workspace / "root"
+    noise(images_2017(root) / "1" / "lonely.jpg", 1)
+    noise(images_2017(root) / "1" / "t.jpg", 2)
+    line, counts = clean(write_2017(root, [row("1/lonely.jpg", expression=2), *others(root)], [row("1/t.jpg")]))
+    assert line.endswith("; WARNING: validation holds no face of Sad (1 in training)")
+    assert counts["by_split"]["train"]["Sad"] == 1
 
 
 def test_the_cut_follows_the_seed_and_is_stratified(workspace: Path) -> None:
@@ -198,8 +226,8 @@ def test_emonets_rules_reject_what_contradicts_them(workspace: Path) -> None:
     for number in range(6):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
     rows = [row(f"1/{place}.jpg", expression=code, va=va) for place, (code, va) in enumerate(values.items())]
-    _, counts = clean(write_2017(root, rows, [row("1/5.jpg")]), emonet_rules=True)
-    assert counts["rejected_by"] == {"emonet_rules": 4} and counts["kept"] == 2
+    _, counts = clean(write_2017(root, [*rows, *others(root)], [row("1/5.jpg")]), emonet_rules=True)
+    assert counts["rejected_by"] == {"emonet_rules": 4} and counts["kept"] == 4
 
 
 def test_a_list_that_changed_after_verify_is_refused(workspace: Path) -> None:
@@ -223,5 +251,5 @@ def test_boxes_are_judged_by_the_photograph_as_it_is_shown(workspace: Path, orie
     exif[0x0112] = orientation
     image.save(path, exif=exif)
     noise(images_2017(root) / "1" / "t.jpg", 2)
-    _, counts = clean(write_2017(root, [row("1/wide.jpg", box=box)], [row("1/t.jpg")]))
+    _, counts = clean(write_2017(root, [row("1/wide.jpg", box=box), *others(root)], [row("1/t.jpg")]))
     assert counts["rejected_by"] == ({} if kept else {"box_beyond": 1})
