@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectnet.errors import UserError
+from affectnet.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from affectnet.photograph import Pixels
-from affectnet.sources.source import IMAGE_SUFFIXES
-from affectnet.video import VIDEO_SUFFIXES, frames
+from affectnet.video import frames
 
 Told = Callable[[str], None]
 """Takes the one line about an input that cannot be read."""
@@ -44,12 +44,12 @@ class Shot:
 def files(paths: Sequence[str], without: Path | None, told: Told, other: Told) -> Iterator[Input]:
     """The files that the paths name: each by itself, and of a folder all photographs and videos in and below it, sorted.
 
-    without: a folder that is not looked into. told: gets the folders that cannot be read; other: the files of a folder that
-    are neither photographs nor videos. Links to folders are not followed.
+    without: a folder that is not looked into. told: gets the folders that cannot be read, and the paths that give nothing; other: the
+    files of a folder that are neither photographs nor videos. Links to folders are not followed.
     """
     for path in paths:
         if Path(path).is_dir():
-            yield from _below(path, path, without and without.resolve(), told, other)
+            yield from _in_folder(path, without and without.resolve(), told, other)
         else:
             yield Input(path, Path(path).name)
 
@@ -65,6 +65,22 @@ def shots(inputs: Iterator[Input], every: float, told: Told) -> Iterator[Shot]:
                 yield Shot(given.path, given.name, seconds, frame)
         except UserError as error:
             told(str(error))
+
+
+def _in_folder(folder: str, without: Path | None, told: Told, other: Told) -> Iterator[Input]:
+    problems: list[str] = []
+
+    def noted(problem: str) -> None:
+        problems.append(problem)
+        told(problem)
+
+    below = _below(folder, folder, without, noted, other)
+    first = next(below, None)
+    if first is not None:
+        yield first
+        yield from below
+    elif not problems:
+        told(f"{folder}: no photograph and no video in it or below")
 
 
 def _below(folder: str, root: str, without: Path | None, told: Told, other: Told) -> Iterator[Input]:

@@ -10,31 +10,20 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
+from affectnet.formats import STARTS, SUFFIX_FORMATS, brand
 from affectnet.photograph import (
     MOST_BYTES,
     MOST_PIXELS,
     SIDEWAYS,
     decode_plain,
+    format_name,
     open_image,
     orientation,
+    pillow_heif,
     plain_jpeg,
     shrink_within,
     upright,
 )
-
-SUFFIX_FORMATS = {
-    ".jpg": "JPEG",
-    ".jpeg": "JPEG",
-    ".png": "PNG",
-    ".bmp": "BMP",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
-    ".gif": "GIF",
-}
-
-MAGIC = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF")
-"""First bytes of the image formats: a file that has them and cannot be opened was cut off in its header."""
 
 PIECE = 1 << 20
 
@@ -115,8 +104,8 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
         except Image.DecompressionBombError:
             return Inspected(count, sha256, md5, "unreadable")
         except Exception:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short
-            return Inspected(count, sha256, md5, "truncated" if content.startswith(MAGIC) else "not_an_image")
-        kind, mode, (width, height) = image.format, image.mode, image.size
+            return _unopenable(content, suffix, sha256, md5)
+        kind, mode, (width, height) = format_name(image), image.mode, image.size
         misnamed = SUFFIX_FORMATS.get(suffix) != kind
         status, dhash = "unreadable", None
         if width * height <= MOST_PIXELS:
@@ -130,6 +119,14 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
             except Exception:  # a decoder that stumbles over broken bytes raises what it likes
                 status = "unreadable"
     return Inspected(count, sha256, md5, status, kind, misnamed, width, height, mode, dhash)
+
+
+def _unopenable(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) -> Inspected:
+    """What its first bytes say of a file that is no image, or no whole one, or one that needs pillow-heif."""
+    kind, count = brand(content), len(content)
+    if kind == "HEIF" and pillow_heif() is None:
+        return Inspected(count, sha256, md5, "unreadable", kind, SUFFIX_FORMATS.get(suffix) != kind)
+    return Inspected(count, sha256, md5, "truncated" if kind or content.startswith(STARTS) else "not_an_image")
 
 
 def difference_hash(image: Image.Image) -> bytes:

@@ -79,11 +79,15 @@ def class_folders(folder: Path, split: str | None, classes: Classes) -> ClassFol
 def photographs(folders: ClassFolders, told: Told, other: Told) -> Iterator[Labelled]:
     """Each photograph in and below the folders, sorted; other: gets all that is none, or lies in a folder that is not used."""
     for folder, expression in folders:
-        for found in files([str(folder)], None, told, other):
+        for found in files([str(folder)], None, told if expression else _not_used, other):
             if found.video or expression is None:
                 other(found.path)
             else:
                 yield Labelled(found.path, CODES[expression])
+
+
+def _not_used(_: str) -> None:
+    """Takes what is wrong with a folder that is not used."""
 
 
 def _folders(folder: Path) -> list[Path]:

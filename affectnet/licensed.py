@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
+from affectnet.formats import IMAGE_SUFFIXES
+
 PICTURE, DRAWING, WEIGHTS, DATA, ARCHIVE, BINARY = (
     "a picture",
     "a drawing",
@@ -38,15 +40,17 @@ CONTENT = {
 }
 """First bytes, as a regular expression, by kind. A file of torch is a ZIP archive, one of npz too."""
 
+PICTURES = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
+
 SUFFIXES = {
-    PICTURE: "jpg jpeg jpe jfif png apng gif bmp dib tif tiff webp jp2 j2k jxl avif heic heif ico psd ppm pgm pbm pnm tga dds xpm xbm",
+    PICTURE: " ".join([*PICTURES, "jxl", "psd", "tga", "dds", "xpm", "xbm"]),
     DRAWING: "svg",
     DATA: "parquet feather arrow orc npy npz h5 hdf5 mat pkl pickle joblib lmdb mdb tfrecord tfrecords sqlite db rec",
     WEIGHTS: "safetensors pt pth ckpt onnx tflite pb bin gguf keras caffemodel",
     ARCHIVE: "zip tar gz tgz bz2 xz zst 7z rar pdf",
 }
 
-IMAGE = r"[^\s,;|\"'`<>()]+\.(?:jpe?g|png|bmp|tiff?|gif|webp)|\w+_(?:exp|val|aro|lnd)\.npy"
+IMAGE = rf"[^\s,;|\"'`<>()]+\.(?:{'|'.join(PICTURES)})(?![a-z])|\w+_(?:exp|val|aro|lnd)\.npy"
 """A file of a data set, by its name."""
 
 TABLES = {".csv", ".tsv", ".txt", ".lst", ".list", ".dat", ".jsonl", ".ndjson", ".xml"}
@@ -63,7 +67,7 @@ ROW = re.compile(
 EMBEDDED = re.compile(
     r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/]{20}|(?:/9j/|iVBORw0KGgo|R0lGOD|UklGR)(?:[A-Za-z0-9+/\s]|\\n){200}|[A-Za-z0-9+/]{1000}"
 )
-AFFECTNET_NAME = re.compile(r"\b[0-9a-f]{56}\.(?:jpe?g|png|bmp|tiff?|gif|webp)\b", re.IGNORECASE)
+AFFECTNET_NAME = re.compile(rf"\b[0-9a-f]{{56}}\.(?:{'|'.join(PICTURES)})\b", re.IGNORECASE)
 NUMBERS = re.compile(r"(?<![\w.])(?:-?\d+(?:\.\d*)?(?:e[+-]?\d+)?[;,| \t]{1,3}){99}-?\d")
 FILE_COLUMNS = re.compile("(?:ima?ge?|face|photo)s?(?:_?(?:id|name|path))?|(?:sub_?directory_?)?file_?(?:name|path)?|path|pth|pixels")
 LABEL_COLUMNS = re.compile("expressions?|emotions?|exp|labels?|class|valence|arousal|val|aro|human-label")

@@ -5,6 +5,8 @@ import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from affectnet.errors import UserError
+from affectnet.formats import PHOTOGRAPHS, brand
 
 EXIF_ORIENTATION = 0x0112
 SIDEWAYS = {5, 6, 7, 8}
@@ -22,8 +25,10 @@ BACKGROUND = (255, 255, 255)
 """What shows through transparent pixels: white, as most viewers show them."""
 
 
-FORMATS = ("JPEG", "PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP", "JPEG2000", "ICO", "PPM")
-"""What is opened. Not everything that Pillow knows: EPS is a program, which it would have Ghostscript run."""
+FORMATS = tuple(name for name in PHOTOGRAPHS if name != "HEIF")
+"""What Pillow opens by itself; HEIF needs pillow-heif beside it."""
+
+HEIF_UNREAD = "HEIC or HEIF, as iPhones store photographs; convert it to JPEG, or `pip install pillow-heif`"
 
 MOST_PIXELS = 64_000_000
 """Photographs of more pixels are refused: decoded they would take 200 MB and more."""
@@ -172,10 +177,32 @@ def _endless(content: bytes, segments: Sequence[tuple[int, bytes]]) -> bool:
 
 
 def open_image(content: bytes) -> Image.Image:
-    """Pillow's image of one of FORMATS. Errors: of many kinds, when the bytes are none."""
+    """Pillow's image of one of FORMATS, or of HEIF with pillow-heif. Errors: of many kinds, when the bytes are none."""
     if content.startswith(JPEG) and _endless(content, _segments(content)):
         raise ValueError(f"a JPEG of more than {MOST_SCANS} scans")
+    if brand(content) == "HEIF":
+        return _open_heif(content)
     return Image.open(io.BytesIO(content), formats=FORMATS)
+
+
+def _open_heif(content: bytes) -> Image.Image:
+    if pillow_heif() is None:
+        raise ValueError(HEIF_UNREAD)
+    import_module("pillow_heif").register_heif_opener()
+    return Image.open(io.BytesIO(content), formats=("HEIF",))
+
+
+def pillow_heif() -> str | None:
+    """The version of pillow-heif, which is optional; None where it is not installed."""
+    try:
+        return version("pillow-heif")
+    except PackageNotFoundError:
+        return None
+
+
+def format_name(image: Image.Image) -> str:
+    """The format of an opened image, as the table of formats names it."""
+    return "JPEG" if image.format == "MPO" else image.format or ""
 
 
 def _by_pillow(content: bytes, place: str) -> Photograph:

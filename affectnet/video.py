@@ -12,8 +12,6 @@ import numpy as np
 from affectnet.errors import UserError
 from affectnet.photograph import Pixels
 
-VIDEO_SUFFIXES = frozenset({".mp4", ".avi", ".mov", ".mkv", ".webm"})
-
 SLACK_S, SLACK_SHARE = 2.0, 0.05
 """By so much may the last frame come before the end that the file states: sound may go on, and a last picture stand still."""
 HALF_A_MS = 0.0005

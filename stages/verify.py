@@ -17,20 +17,22 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from affectnet import inspection, photograph
+from affectnet import formats, inspection, photograph
 from affectnet.atomic import replacing, write_json
 from affectnet.checksums import CHECKSUMS, mismatched, read_checksums
 from affectnet.cluster import spread
 from affectnet.errors import UserError, first_few
+from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.inspection import inspect_file
 from affectnet.inventory import DHASH_BYTES, INVENTORY, STATUSES
 from affectnet.launch import launch
 from affectnet.params import Runtime, Section
+from affectnet.photograph import HEIF_UNREAD, pillow_heif
 from affectnet.pointer import POINTER, Pointer
 from affectnet.progress import progress
 from affectnet.scratch import scratch
 from affectnet.sources import open_source
-from affectnet.sources.source import IMAGE_SUFFIXES, Source
+from affectnet.sources.source import Source
 from affectnet.walk import files_below, readable
 
 CHUNK = 64
@@ -164,8 +166,8 @@ class Memory:
     """What the last run read with the same code and decoders, so that a repeat costs one stat a file. Results are the same without it."""
 
     def __init__(self, root: Path) -> None:
-        readers = [Path(module.__file__ or "").read_bytes() for module in (inspection, photograph)]
-        versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")]
+        readers = [Path(module.__file__ or "").read_bytes() for module in (formats, inspection, photograph)]
+        versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")] + [f"pillow-heif {pillow_heif()}".encode()]
         key = hashlib.sha256(b"\0".join([*readers, *versions, os.fsencode(root)])).hexdigest()[:16]
         self.path = scratch("verify") / f"{key}.parquet"
         try:
@@ -227,8 +229,10 @@ def _judge(table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str],
     if len(bad) > params.tolerance * counts["listed"]:
         kinds = ", ".join(f"{counts[status]} {status}" for status in STATUSES[1:] if counts[status])
         names = first_few(bad["path"].to_pylist())
+        unread = pc.sum(pc.and_(pc.equal(bad["status"], "unreadable"), pc.equal(bad["format"], "HEIF"))).as_py()
+        heif = f"; {unread:,} are {HEIF_UNREAD}" if unread else ""
         problems.append(
-            f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}; "
+            f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}{heif}; "
             "the list is that file's column status"
         )
     if len(differing) > params.tolerance * max(counts["files"], 1):

@@ -184,7 +184,8 @@ def test_what_is_asked_wrongly_is_one_line(arguments: list[str], said: str, run:
 def test_a_folder_without_a_readable_photograph_and_a_model_without_expressions_are_one_line(run: Command, workspace: Path) -> None:
     (workspace / "empty" / "happy").mkdir(parents=True)
     code, out, err = run("evaluate", MODEL, "empty")
-    assert (code, out, err.count("\n")) == (2, "", 1) and "no photograph could be read, 0 unreadable, 0 other files" in err
+    assert (code, out, err.count("\n")) == (2, "", 2) and "empty/happy: no photograph and no video in it or below" in err
+    assert "no photograph could be read, 1 unreadable, 0 other files" in err
     write_model(labels=())
     code, out, err = run("evaluate", MODEL, "empty")
     assert (code, out, err.count("\n")) == (2, "", 1) and "gives valence and arousal alone" in err

@@ -128,6 +128,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     for name in (
         "affectnet/__init__.py",
         "affectnet/errors.py",
+        "affectnet/formats.py",
         "affectnet/guard.py",
         "affectnet/licensed.py",
         "hooks/pre-commit",

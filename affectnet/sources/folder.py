@@ -8,8 +8,9 @@ import pyarrow as pa
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, SPLITS
+from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.pointer import Pointer
-from affectnet.sources.source import IMAGE_SUFFIXES, Source, batch
+from affectnet.sources.source import Source, batch
 from affectnet.walk import readable
 
 

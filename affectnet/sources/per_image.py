@@ -14,9 +14,10 @@ import numpy as np
 import pyarrow as pa
 
 from affectnet.errors import UserError, brief
+from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
-from affectnet.sources.source import IMAGE_SUFFIXES, LARGEST, Source, batch, landmark_lists
+from affectnet.sources.source import LARGEST, Source, batch, landmark_lists
 from affectnet.walk import folders_below, readable
 
 SETS = {"train_set": "train", "val_set": "test", "validation_set": "test"}

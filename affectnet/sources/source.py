@@ -11,8 +11,6 @@ import pyarrow.compute as pc
 from affectnet.annotations import LANDMARKS
 from affectnet.pointer import Pointer
 
-IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".png", ".bmp", ".tif", ".tiff", ".webp", ".gif"})
-
 LARGEST = 1e30
 """Numbers of an annotation are smaller, so that what is reckoned with them in float32 stays finite."""
 

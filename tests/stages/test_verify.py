@@ -14,10 +14,10 @@ from PIL import Image
 from trees import TREES, images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.errors import UserError
+from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.inspection import inspect_file
 from affectnet.inventory import INVENTORY
 from affectnet.pointer import Pointer
-from affectnet.sources.source import IMAGE_SUFFIXES
 from stages import verify
 
 

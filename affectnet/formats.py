@@ -1,0 +1,49 @@
+"""The formats of photographs and videos, and the suffixes of their files: one table for every walk, reader and rule."""
+
+from types import MappingProxyType
+
+PHOTOGRAPHS = MappingProxyType(
+    {
+        "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),  # a phone's MPO begins with the photograph, a plain JPEG
+        "PNG": (".png", ".apng"),
+        "GIF": (".gif",),
+        "BMP": (".bmp",),
+        "DIB": (".dib",),
+        "TIFF": (".tif", ".tiff"),
+        "WEBP": (".webp",),
+        "AVIF": (".avif",),
+        "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx", ".j2c", ".jpc"),
+        "ICO": (".ico",),
+        "PPM": (".ppm", ".pgm", ".pbm", ".pnm"),
+        "HEIF": (".heic", ".heif", ".hif"),
+    }
+)
+"""Format, as Pillow names it → suffixes. Not everything that Pillow knows: EPS is a program, which it would have Ghostscript run."""
+
+SUFFIX_FORMATS = MappingProxyType({suffix: name for name, suffixes in PHOTOGRAPHS.items() for suffix in suffixes})
+"""Suffix → format."""
+
+IMAGE_SUFFIXES = frozenset(SUFFIX_FORMATS)
+
+VIDEO_SUFFIXES = frozenset(
+    (".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv")
+)
+"""Of what OpenCV's FFmpeg reads."""
+
+HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
+AVIF_BRANDS = (b"avif", b"avis")
+
+STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+"""First bytes of the image formats; those of HEIF and AVIF are told by `brand`."""
+
+
+def brand(content: bytes) -> str | None:
+    """`HEIF` or `AVIF` by the first box of the file; None for any other format."""
+    box, name = content[4:8], content[8:12]
+    if box != b"ftyp":
+        return None
+    length = int.from_bytes(content[:4], "big")
+    brands = {name, *(content[at : at + 4] for at in range(16, min(length, 256), 4))}  # mif1 stands first in files of either kind
+    if brands.intersection(AVIF_BRANDS):
+        return "AVIF"
+    return "HEIF" if brands.intersection(HEIF_BRANDS) else None
