@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search bench test stress check format lock clean
+.PHONY: help install repro table search bench test stress check format lock readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,9 @@ COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-h
 lock: install ## compile pyproject.toml into requirements.txt, and what the benchmarks need beside it
 	$(COMPILE) --group dev pyproject.toml -o requirements.txt
 	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
+
+readme: repro ## take the demo's result over into README.md, once it changed for everybody
+	python -m tools.demo_result
 
 clean: ## remove everything that can be made again, the cache included
 	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/report.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,7 +1,6 @@
-"""Pictures as SVG: the circumplex, curves, and `python -m affectnet.figures metrics/evaluate/confusion.csv docs/demo_confusion.svg`."""
+"""Pictures as SVG: the confusion matrix, the circumplex, curves."""
 
 import csv
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.atomic import write_text
-from affectnet.errors import UserError, exit_code
+from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.scores import Counts, confusion_matrix
 
@@ -172,14 +170,3 @@ def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, 
 def _shade(share: float) -> str:
     red, green, blue = (round(255 + share * (dark - 255)) for dark in (8, 69, 148))
     return f"rgb({red},{green},{blue})"
-
-
-def main() -> None:
-    if len(sys.argv) != 3:
-        raise UserError("python -m affectnet.figures: wants two arguments, the confusion table and the SVG to write")
-    svg = confusion_svg(*read_confusion(Path(sys.argv[1])))
-    write_text(Path(sys.argv[2]), svg)
-
-
-if __name__ == "__main__":
-    raise SystemExit(exit_code(main))

@@ -1,11 +1,8 @@
-import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chain import ROOT, committed
 
 from affectnet.errors import UserError
 from affectnet.figures import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
@@ -45,13 +42,6 @@ def test_another_file_is_one_line(tmp_path: Path, content: str | None) -> None:
         (tmp_path / "table.csv").write_text(content)
     with pytest.raises(UserError, match=r"table\.csv"):
         read_confusion(tmp_path / "table.csv")
-
-
-def test_the_picture_in_the_readme_is_of_the_committed_metrics(tmp_path: Path) -> None:
-    table, made = tmp_path / "confusion.csv", tmp_path / "made.svg"
-    table.write_bytes(committed("metrics/evaluate/confusion.csv"))
-    subprocess.run([sys.executable, "-m", "affectnet.figures", str(table), str(made)], cwd=ROOT, check=True)
-    assert made.read_text() == (ROOT / "docs" / "demo_confusion.svg").read_text()
 
 
 def test_a_curve_goes_through_its_points_and_each_line_is_named() -> None:

@@ -1,0 +1,1 @@
+"""What keeps this repository; no stage and no user needs it."""
