@@ -3,6 +3,7 @@
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,20 @@ class Experiment:
     def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
         self.progress, self.log, self.known = progress, log, 0
         settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
-        command = ["dvc", "exp", "run", "--temp", "--name", name, *(part for setting in settings for part in ("-S", setting)), LAST_STAGE]
-        environment = {**os.environ, PROGRESS_FILE: str(progress), SEARCH: str(os.getpid())}
+        command = [
+            sys.executable,
+            "-m",
+            "dvc",
+            "exp",
+            "run",
+            "--temp",
+            "--name",
+            name,
+            *(part for setting in settings for part in ("-S", setting)),
+            LAST_STAGE,
+        ]
+        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)])  # for the stages' `python`
+        environment = {**os.environ, "PATH": path, PROGRESS_FILE: str(progress), SEARCH: str(os.getpid())}
         with log.open("w", encoding="utf-8") as output:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 

@@ -30,13 +30,12 @@ from typing import Any
 import dvc.api
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
-from pydantic import Field
 
-from affectnet.errors import UserError, exit_code
+from affectnet.errors import UserError, exit_code, one_line
 from affectnet.experiment import Experiment
-from affectnet.params import PARAMS_FILE, Section, catalogue_name, parse, read_document
+from affectnet.params import PARAMS_FILE, parse, read_document
 from affectnet.parent import is_alive
-from affectnet.scratch import scratch
+from affectnet.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
 
 METRICS = "metrics/evaluate.json"
 POLL_SECONDS = 0.3
@@ -44,46 +43,20 @@ FAILURES_IN_A_ROW = 3
 Values = dict[str, Any]
 
 
-class Range(Section):
-    """From low to high, both included; whole numbers when both are."""
-
-    low: int | float
-    high: int | float
-    log: bool
-
-
-class SearchParams(Section):
-    """Section `search`: which trials are made, tracked by no stage."""
-
-    study: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
-    storage: str | None
-    trials: int = Field(ge=1)
-    seed: int = Field(ge=0)
-    prune_after: int = Field(ge=0)
-    space: dict[str, list[Any] | Range] = Field(min_length=1)
-
-
-def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether a param counts: one of a catalogue's entry does when its switch, as chosen or as it stands, selects that entry."""
-    catalogue, _, rest = name.partition(".")
-    switch = next((key for key, value in document.items() if isinstance(value, str) and catalogue_name(key) == catalogue), None)
-    return switch is None or chosen.get(switch, document[switch]) == rest.split(".")[0]
-
-
-def propose(trial: Trial, space: Mapping[str, list[Any] | Range], document: Mapping[str, Any], fixed: Mapping[str, Any]) -> Values:
+def propose(trial: Trial, space: Space, document: Mapping[str, Any], fixed: Mapping[str, Any]) -> Values:
     """Values for the params that count in this trial; switches first, so that what they select is known."""
-    found: Values = {}
+    values: Values = {}
     for name in sorted(space, key=lambda name: ("." in name, list(space).index(name))):
-        wanted = space[name]
-        if name in fixed or not active(name, {**fixed, **found}, document):
+        choices = space[name]
+        if name in fixed or not active(name, {**fixed, **values}, document):
             continue
-        if isinstance(wanted, list):
-            found[name] = trial.suggest_categorical(name, wanted)
-        elif isinstance(wanted.low, int) and isinstance(wanted.high, int):
-            found[name] = trial.suggest_int(name, wanted.low, wanted.high, log=wanted.log)
+        if isinstance(choices, list):
+            values[name] = trial.suggest_categorical(name, choices)
+        elif isinstance(choices.low, int) and isinstance(choices.high, int):
+            values[name] = trial.suggest_int(name, choices.low, choices.high, log=choices.log)
         else:
-            found[name] = trial.suggest_float(name, wanted.low, wanted.high, log=wanted.log)
-    return found
+            values[name] = trial.suggest_float(name, choices.low, choices.high, log=choices.log)
+    return values
 
 
 class Search:
@@ -92,18 +65,8 @@ class Search:
     def __init__(self, params: SearchParams, changes: list[str]) -> None:
         self.params, self.changes, self.document, self.interrupted = params, changes, read_document(), False
         self.fixed = dict(change.partition("=")[::2] for change in changes)
-        storage = params.storage or f"sqlite:///{scratch('search') / 'studies.db'}"
-        optuna.logging.set_verbosity(optuna.logging.ERROR)
-        try:
-            self.study = optuna.create_study(
-                study_name=params.study,
-                storage=storage,
-                load_if_exists=True,
-                direction="maximize",
-                pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=params.prune_after),
-            )
-        except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
-            raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
+        check_repository()
+        self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
         # A seed alone would propose the first trials again when a study is taken up.
         self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials))
 
@@ -138,7 +101,7 @@ class Search:
 
     def name(self, number: int) -> str:
         """Of a trial's experiment."""
-        return f"{self.params.study}-{number:03d}"
+        return f"{self.params.study}-{self.study.user_attrs[FIRST] + number:03d}"
 
     @contextmanager
     def _ctrl_c_between_writes(self) -> Iterator[None]:
@@ -171,14 +134,18 @@ class Search:
 
     def _trial(self, trial: Trial) -> bool:
         """Runs it and says how it ended; False when it failed."""
-        values = propose(trial, self.params.space, self.document, self.fixed)
+        try:
+            values = propose(trial, self.params.space, self.document, self.fixed)
+        except ValueError as error:  # a study older than its record of settings may have trials of other choices
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise UserError(f"search.study: {self.params.study}: {one_line(str(error))}; give --study NAME for another") from None
         trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
         trial.set_user_attr("values", values)
         name = self.name(trial.number)
         try:
             with tempfile.TemporaryDirectory() as folder:
                 pruned_at = self._watched(trial, values, Path(folder))
-            score = float(json.loads(dvc.api.read(METRICS, rev=name))["selection"]["score"])
+            score = _read_score(name)
         except subprocess.CalledProcessError as error:
             self.study.tell(trial, state=TrialState.FAIL)
             print(f"{name}: failed: {error.output}: {_shown(values)}", flush=True)
@@ -230,6 +197,16 @@ class Search:
             host, _, process = trial.user_attrs.get("process", ":").rpartition(":")
             if host == here and not is_alive(int(process)):
                 self._put_back(trial)
+
+
+def _read_score(name: str) -> float:
+    """On our validation split, of a recorded experiment. Errors: subprocess.CalledProcessError when DVC has none of this name."""
+    try:
+        content = dvc.api.read(METRICS, rev=name)
+    except Exception as error:  # DVC has no common class for what may go wrong here
+        reason = one_line(str(error)) or type(error).__name__
+        raise subprocess.CalledProcessError(1, "dvc exp run", output=f"not recorded: {reason}") from None
+    return float(json.loads(content)["selection"]["score"])
 
 
 def _shown(values: Mapping[str, Any]) -> str:

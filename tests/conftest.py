@@ -60,6 +60,15 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     yield tmp_path
 
 
+@pytest.fixture
+def repository(workspace: Path) -> Clone:
+    """The workspace as a Git repository with one commit, without DVC."""
+    clone = Clone(workspace)
+    for command in (("init", "--quiet"), ("add", "--all"), ("commit", "--quiet", "--message", "first")):
+        clone.git(*command)
+    return clone
+
+
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
     """Never reproduced."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,8 +17,10 @@ from optuna.trial import TrialState
 from running import trained
 
 from affectnet.errors import UserError
+from affectnet.experiment import Experiment
 from affectnet.params import parse, read_document
-from affectnet.search import Range, Search, SearchParams, active, main, propose
+from affectnet.search import Search, _read_score, main, propose
+from affectnet.study import Range, SearchParams, active, shared_settings
 from affectnet.watch import PROGRESS_FILE, tell, told
 
 DOCUMENT = read_document(Path(__file__).parent.parent / "params.yaml")
@@ -67,12 +70,70 @@ def test_what_is_told_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.M
     assert [values["score"] for values in told(path)] == [0.5, 0.6] and told(path, 1) == [{"score": 0.6}]
 
 
-@pytest.mark.parametrize("argument", [["-S", "train.epochs"], ["--storage", "nonsense"], ["--trials", "0"]])
-def test_a_mistake_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch, argument: list[str]) -> None:
+def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> None:
+    settings = shared_settings(DOCUMENT, {"optimizer": "adam", "train.epochs": "8"}, SPACE)
+    assert settings["train.epochs"] == 8 and settings["optimizer"] == "adam" and settings["dataset"] == "demo"
+    assert "optimizers.adam.sam_rho" in settings and not any(name.startswith("optimizers.sgd") for name in settings)
+    assert settings["search.space.optimizers.adam.lr"] == {"low": 1e-4, "high": 1e-2, "log": True}
+    assert not {"optimizers.adam.lr", "rebalance.limit", "search.space.optimizers.sgd.lr", "search.trials"} & set(settings)
+    assert not any(name.startswith(("runtime.", "export.")) for name in settings)
+    both = shared_settings(DOCUMENT, {}, SPACE)
+    assert both["search.space.optimizer"] == ["adam", "sgd"] and {"optimizers.sgd.nesterov", "optimizers.adam.nesterov"} <= set(both)
+
+
+@pytest.mark.parametrize(
+    ("argument", "reason"),
+    [(["-S", "train.epochs"], "wants NAME=VALUE"), (["--storage", "nonsense"], "cannot be opened"), (["--trials", "0"], r"search\.trials")],
+)
+def test_a_mistake_is_one_line(repository: Clone, monkeypatch: pytest.MonkeyPatch, argument: list[str], reason: str) -> None:
     monkeypatch.setattr("sys.argv", ["search", *argument])
-    with pytest.raises(UserError) as caught:
+    with pytest.raises(UserError, match=reason) as caught:
         main()
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
+
+
+def test_outside_a_repository_and_in_a_shallow_clone_nothing_is_started(
+    repository: Clone, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    repository.git("commit", "--quiet", "--allow-empty", "--message", "second")
+    folder = tmp_path_factory.mktemp("shallow")
+    repository.git("clone", "--quiet", "--depth", "1", repository.folder.as_uri(), str(folder / "clone"))
+    monkeypatch.setattr("sys.argv", ["search"])
+    monkeypatch.setattr("affectnet.search.Experiment", None)
+    for place, reason in ((folder / "clone", r"shallow.*run `git fetch --unshallow`"), (folder, "not a git repository")):
+        shutil.copy(repository.folder / "params.yaml", folder)
+        monkeypatch.chdir(place)
+        with pytest.raises(UserError, match=reason) as caught:
+            main()
+        assert "\n" not in str(caught.value)
+
+
+def names(*trials: int) -> list[str]:
+    """Of the experiments of these trials, of the study that params.yaml names."""
+    return list(map(Search(parse(read_document(), "search", SearchParams), []).name, trials))
+
+
+def test_the_numbers_of_experiments_go_on_where_git_has_some_already(repository: Clone) -> None:
+    assert names(0, 1) == ["search-000", "search-001"]
+    for name in ("search-000", "search-006", "search-b-009", "research-007", "search-8b"):
+        repository.git("update-ref", f"refs/exps/1f/5a93/{name}", "HEAD")
+    assert names(0, 1) == ["search-000", "search-001"]
+    shutil.rmtree(repository.folder / ".dvc")  # as `make clean` does
+    assert names(0, 1) == ["search-007", "search-008"] == names(0, 1)
+
+
+def test_an_experiment_runs_where_no_command_is_on_the_path(repository: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    running = Experiment("one", {}, [], tmp_path / "progress", tmp_path / "log")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        running.wait(lambda: time.sleep(0.05))
+    assert "not inside of a DVC repository" in caught.value.output
+
+
+def test_a_result_that_dvc_does_not_have_is_a_failed_trial(repository: Clone) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        _read_score("search-000")
+    assert caught.value.output.startswith("not recorded: ") and "\n" not in caught.value.output
 
 
 class Watched:
@@ -89,9 +150,9 @@ class Watched:
         self.process.wait()
 
 
-def test_ctrl_c_is_heeded_when_nothing_is_being_written(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_heeded_when_nothing_is_being_written(repository: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     """In the midst of a commit it would leave Optuna's session unusable, and the trial could not be put back."""
-    document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{workspace}/studies.db"}}
+    document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{repository.folder}/studies.db"}}
     search = Search(parse(document, "search", SearchParams), [])
     monkeypatch.setattr("affectnet.search.Experiment", Watched)
     written = []
@@ -124,7 +185,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     clone = reproduced.copy(tmp_path / "clone")
     before = (clone.folder / "params.yaml").read_bytes()
     command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=40"]
-    environment = {**ENVIRONMENT, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
+    environment = {**ENVIRONMENT, "PATH": os.defpath, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
     running = subprocess.Popen(command, cwd=clone.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not trained(clone) and running.poll() is None:  # until the trial's first epoch is kept
         time.sleep(0.05)
@@ -134,12 +195,12 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     assert experiments(clone) == {}
 
     monkeypatch.chdir(clone.folder)
-    monkeypatch.setenv("PATH", ENVIRONMENT["PATH"])
-    search = Search(parse({**read_document(), "search": {**read_document()["search"], "trials": 2}}, "search", SearchParams), [])
+    monkeypatch.setenv("PATH", os.defpath)
+    params = parse({**read_document(), "search": {**read_document()["search"], "trials": 2}}, "search", SearchParams)
+    search = Search(params, ["optimizer=adam", "train.epochs=40"])
     stopped, waiting = search.study.trials
     assert (stopped.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: self.number == 2)
-    search.changes, search.fixed = ["optimizer=adam", "train.epochs=40"], {"optimizer": "adam", "train.epochs": "40"}
     search.run()
     states = [trial.state for trial in search.study.trials]
     assert states == [TrialState.FAIL, TrialState.COMPLETE, TrialState.PRUNED]
