@@ -1,6 +1,6 @@
 """What a training minimises: the losses of the expressions and of valence and arousal, for the task of params.yaml."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Annotated, Literal
 
@@ -76,6 +76,11 @@ class Targets:
             keep * self.expression + (1 - keep) * other.expression,
             keep * self.affect + (1 - keep) * other.affect,
         )
+
+
+def joined(targets: Sequence[Targets]) -> Targets:
+    """The faces of all, in order."""
+    return Targets(torch.cat([one.expression for one in targets]), torch.cat([one.affect for one in targets]))
 
 
 def mean_squared_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

@@ -7,10 +7,10 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from affectnet.network import layers
 from affectnet.params import Section
+from affectnet.passes import draws_repeated, statistics_kept
 
 Closure = Callable[[], torch.Tensor]
 
@@ -45,8 +45,7 @@ class Sam:
     """
 
     def __init__(self, optimizer: torch.optim.Optimizer, rho: float, network: nn.Module) -> None:
-        self.optimizer, self.rho = optimizer, rho
-        self.norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
+        self.optimizer, self.rho, self.network = optimizer, rho, network
 
     @property
     def param_groups(self) -> list[dict[str, Any]]:
@@ -63,15 +62,11 @@ class Sam:
 
     def step(self, closure: Closure) -> torch.Tensor:
         """closure: clears the gradients, makes new ones, returns the loss. Returns the loss at θ."""
-        draws = _random_state()
-        loss = closure()
+        with draws_repeated():
+            loss = closure()
         moved = self._climb()
-        _set_random_state(draws)
-        for norm in self.norms:
-            norm.track_running_stats = False
-        closure()
-        for norm in self.norms:
-            norm.track_running_stats = True
+        with statistics_kept(self.network):
+            closure()
         with torch.no_grad():
             for parameter, origin in moved:
                 parameter.copy_(origin)
@@ -151,14 +146,3 @@ def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> f
     if params.shape == "step":
         return params.gamma ** (int(epoch) // params.step_epochs)
     return params.gamma**epoch if params.shape == "exponential" else 1.0
-
-
-def _random_state() -> Mapping[str, torch.Tensor]:
-    state = {"cpu": torch.get_rng_state()}
-    return {**state, "cuda": torch.cuda.get_rng_state()} if torch.cuda.is_available() else state
-
-
-def _set_random_state(state: Mapping[str, torch.Tensor]) -> None:
-    torch.set_rng_state(state["cpu"])
-    if "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"])

@@ -109,7 +109,7 @@ class Draws:
         return float(gammas[0] / gammas.sum().clamp_min(1e-300))
 
     def seed(self) -> int:
-        """For torch's own generator, another one for each share."""
+        """For torch's own generator on the processor, another one for each share."""
         return int(torch.randint(2**62, (), generator=self.generator) + self.share.start)
 
     def partners(self) -> torch.Tensor:
@@ -168,7 +168,7 @@ class Augment:
         """RandAugment (Cubuk et al. 2020) of torchvision, drawn anew for each `GROUP` images."""
         transform = v2.RandAugment(self.strength.operations, MAGNITUDE, interpolation=v2.InterpolationMode.BILINEAR, fill=128)
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(draws.seed())
+            torch.default_generator.manual_seed(draws.seed())  # torch.manual_seed would seed the GPU's generator, too
             groups = [transform(group) for group in torch.split(images.permute(0, 3, 1, 2), GROUP)]
         return torch.cat(groups).permute(0, 2, 3, 1)
 

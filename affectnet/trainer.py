@@ -1,7 +1,6 @@
 """Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from typing import Any, Literal
@@ -26,7 +25,7 @@ from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss, takes_class_weights
 from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
-from affectnet.objective import Targets, TaskParams, build_objective
+from affectnet.objective import Targets, TaskParams, build_objective, joined
 from affectnet.optimizers import (
     OptimizerParams,
     ScheduleParams,
@@ -36,10 +35,12 @@ from affectnet.optimizers import (
     set_learning_rate,
 )
 from affectnet.params import Section
+from affectnet.passes import backward
 from affectnet.preprocessing import Augment, Augmentation, normalised
 from affectnet.progress import progress
 from affectnet.samplers import SamplerName, batches, epoch_order, expected_shares
 from affectnet.scores import confusion_matrix, scores
+from affectnet.seeds import seed_of
 
 Metrics = dict[str, float]
 
@@ -111,7 +112,7 @@ class Trainer:
         if params.task.affect:
             _refuse_without_affect(train=targets, validation=self.validation_targets)
         group.refuse_small_steps(len(rows), params.batch)
-        torch.manual_seed(params.seed)
+        torch.manual_seed(seed_of(params.seed, "weights"))
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
         start(network, params.model)
         self.mean, self.std = pixel_statistics(network)
@@ -126,12 +127,8 @@ class Trainer:
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
         self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
-        self.after_step: list[Callable[[Targets], object]] = [self._average] if params.ema else []
+        self.after_step: list[Callable[[list[Targets]], object]] = [self._average] if params.ema else []
         self.after_step += [self.look_ahead] if self.look_ahead is not None else []
-
-    def autocast(self) -> AbstractContextManager[Any]:
-        half = self.params.precision == "bfloat16"
-        return torch.autocast(self.device.type, torch.bfloat16) if half else nullcontext()
 
     def train_epoch(self, epoch: int) -> float:
         """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
@@ -144,7 +141,7 @@ class Trainer:
             own = list(islice(parts, len(of_step)))
             losses[step] = self.optimizer.step(partial(self._gradients, own))  # type: ignore[arg-type]
             for hook in self.after_step:
-                hook(own[-1].targets)
+                hook([part.targets for part in own])
         if all(self.trainable):
             self.feed.settle()
         self.group.average_statistics(self.network, self.scored)
@@ -157,18 +154,22 @@ class Trainer:
         return max(1, min(self.params.accumulate, faces // (2 * self.group.count)))
 
     def _gradients(self, parts: list[Part]) -> torch.Tensor:
-        """Leaves the gradient of the parts' mean loss in the parameters, and returns that loss."""
+        """Leaves the gradient of the step's loss in the parameters, and returns that loss."""
         self.optimizer.zero_grad()
-        total = torch.zeros((), device=self.device)
-        for part in parts:
-            with self.group.passing(self.wrapped, last=part is parts[-1]):
-                with self.autocast():
-                    outputs = self.wrapped(part.images)
-                loss = self.objective(*self.group.whole(outputs.float(), part.targets, part.faces)) / len(parts)
-                loss.backward()
-            total += loss.detach()
+        loss = backward(parts, self._outputs, partial(self._loss, parts), self.network, partial(self.group.passing, self.wrapped))
         self.clip(self.network.parameters())
-        return total
+        return loss
+
+    def _outputs(self, part: Part) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
+            outputs: torch.Tensor = self.wrapped(part.images)
+        return outputs.float()
+
+    def _loss(self, parts: list[Part], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of all faces of the step, of all processes."""
+        whole = [self.group.whole(rows, part.targets, part.faces) for rows, part in zip(outputs, parts, strict=True)]
+        loss: torch.Tensor = self.objective(torch.cat([rows for rows, _ in whole]), joined([targets for _, targets in whole]))
+        return loss
 
     def validate(self) -> tuple[Metrics, torch.Tensor]:
         """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls."""
@@ -227,22 +228,22 @@ class Trainer:
     def _start_epoch(self, epoch: int) -> tuple[list[torch.Tensor], torch.Generator]:
         """The rows of each step, and what the draws of the epoch come from."""
         params = self.params
-        torch.manual_seed(int(np.random.SeedSequence([params.seed, epoch]).generate_state(1)[0]) + self.group.rank)
+        torch.manual_seed(seed_of(params.seed, "dropout", epoch) + self.group.rank)
         self._freeze(epoch < params.model.freeze_epochs)
         done = epoch / max(params.epochs - 1, 1)
         shares = expected_shares(params.sampler, self.classes.shown.numpy(), done)
         self.objective.expression.start_epoch(epoch, params.epochs, torch.from_numpy(shares))
         if self.look_ahead is not None:
-            self.look_ahead.start_epoch(params.seed * 1_000_003 + epoch)
-        order = epoch_order(params.sampler, self.rows, self.labels, done, np.random.default_rng([params.seed, epoch]))
-        return batches(order, params.batch), torch.Generator().manual_seed(params.seed * 1_000_003 + epoch)
+            self.look_ahead.start_epoch(seed_of(params.seed, "look_ahead", epoch))
+        order = epoch_order(params.sampler, self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
+        return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))
 
     def _averaged(self) -> AveragedModel:
         """The exponential moving average of weights and batch statistics, which is scored in the network's place."""
         decay = get_ema_multi_avg_fn(self.params.ema)  # type: ignore[no-untyped-call]
         return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
 
-    def _average(self, _: Targets) -> None:
+    def _average(self, _: Sequence[Targets]) -> None:
         assert self.averaged is not None
         self.averaged.update_parameters(self.network)
 
@@ -250,7 +251,7 @@ class Trainer:
         def images(rows: torch.Tensor) -> torch.Tensor:
             return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
 
-        return LookAhead(self.network, loss, images, self.validation_targets.expression, self.group)
+        return LookAhead(self.network, loss, images, self.validation_targets.expression, self.group, self.params.accumulate)
 
     def _freeze(self, frozen: bool) -> None:
         """Head only, the trunk's batch statistics included, or all layers."""

@@ -168,6 +168,7 @@ def test_batch_statistics_in_the_loss_and_weights_that_learn_are_those_of_one_pr
     choose(
         {**EXACT, "freeze_epochs": 1},
         epochs=2,
+        accumulate=2,
         clip_norm=1.0,
         ema=0.5,
         task=entry("task", "both", affect_loss="sum", weighting="uncertainty"),

@@ -25,7 +25,7 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
     params = DynamicLearnedParams(function="dynamic_learned", rate=0.05, start="equal", most=20.0, every=2, label_smoothing=0.0)
     loss = DynamicLearnedLoss(Classes(torch.arange(2), torch.ones(2), torch.tensor([95, 5])), params)
     alone = Group(torch.device("cpu"))
-    look_ahead = LookAhead(network, loss, lambda rows: validation[rows], nn.functional.one_hot(held_out, 2).float(), alone)
+    look_ahead = LookAhead(network, loss, lambda rows: validation[rows], nn.functional.one_hot(held_out, 2).float(), alone, 1)
     look_ahead.start_epoch(3)
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     targets = Targets(nn.functional.one_hot(labels, 2).float(), torch.full((100, 2), float("nan")))
@@ -35,7 +35,7 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
         loss(network(train), targets.expression).backward()
         optimizer.step()
         statistics = copy.deepcopy(norm.state_dict())
-        look_ahead(targets)
+        look_ahead([targets])
         assert all(torch.equal(tensor, norm.state_dict()[name]) for name, tensor in statistics.items()) and norm.training
         weights.append(loss.weight.clone())
     assert torch.equal(weights[0], torch.ones(2)) and not torch.equal(weights[1], weights[0]) and torch.equal(weights[1], weights[2])

@@ -82,6 +82,15 @@ def test_the_generator_alone_decides(preset: Augmentation) -> None:
     assert not torch.equal(first, augment(preset, faces(), seed=5))
 
 
+@pytest.mark.parametrize("preset", get_args(Augmentation))
+def test_the_generators_of_other_devices_are_not_seeded(preset: Augmentation, monkeypatch: pytest.MonkeyPatch) -> None:
+    seeded: list[int] = []
+    monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
+    torch.manual_seed(3)  # seeds them all, so that the test sees it
+    augment(preset, faces())
+    assert seeded == [3]
+
+
 @pytest.mark.parametrize("preset", ["standard", "strong"])
 def test_each_image_of_a_batch_is_drawn_anew(preset: Augmentation) -> None:
     found = augment(preset, faces(1).repeat(8, 1, 1, 1))

@@ -38,7 +38,11 @@ def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:
     entries = {"model": model, "loss": entry("loss", "plain"), "task": entry("task", "expression"), "optimizer": entry("optimizer", "adam")}
     params = TrainerParams.model_validate({**fields, **entries, **changes})
     counts = torch.tensor(COUNTS)
-    classes = Classes(torch.arange(3), counts.max() / counts, counts) if params.task.expressions else Classes(*[torch.empty(0)] * 3)
+    classes = (
+        Classes(torch.arange(3), counts.max() / counts, counts)
+        if params.task.expressions
+        else Classes(*[torch.empty(0, dtype=torch.int64)] * 3)
+    )
     return Trainer(params, Group(CPU), classes, np.arange(sum(COUNTS)), faces(), faces())
 
 
@@ -96,3 +100,85 @@ def test_every_loss_without_class_weights_takes_every_sampler(loss: str) -> None
     changes: dict[str, dict[str, Any]] = {"ldam": {"reweight_from": 1.0}, "weighted": {"function": "plain"}}
     for sampler in ("plan", "balanced", "square_root", "progressive"):
         parse(document(loss=entry("loss", loss, **changes.get(loss, {})), sampler=sampler), "train", TrainerParams)
+
+
+WHOLE = {**TINY, "architecture": "vgg16", "dropout": 0.0}
+"""A network whose outputs for a face depend on no other face and on no draw."""
+LOSSES = {
+    "plain": entry("loss", "plain", label_smoothing=0.1),
+    "weighted": entry("loss", "weighted"),
+    "focal": entry("loss", "focal", weighted=True),
+    "logit_adjusted": entry("loss", "logit_adjusted"),
+    "balanced_softmax": entry("loss", "balanced_softmax"),
+    "ldam": entry("loss", "ldam", reweight_from=0.0),
+    "dynamic": entry("loss", "dynamic", start="weights"),
+    "dynamic_learned": entry("loss", "dynamic_learned", start="weights", every=1, rate=0.5),
+}
+OBJECTIVES = {
+    **{name: {"loss": loss} for name, loss in LOSSES.items()},
+    **{f"affect, {kind}": {"task": entry("task", "affect", affect_loss=kind)} for kind in ("mse", "ccc", "sum")},
+    **{f"both, {how}": {"task": entry("task", "both", weighting=how), "loss": LOSSES["weighted"]} for how in ("fixed", "uncertainty")},
+    "sam": {"optimizer": entry("optimizer", "sam"), "loss": LOSSES["weighted"]},
+}
+
+
+def test_every_loss_of_the_catalogue_is_among_them() -> None:
+    assert {loss["function"] for loss in LOSSES.values()} == {
+        loss["function"] for loss in read_document(ROOT / "params.yaml")["losses"].values()
+    }
+
+
+def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torch.Tensor]:
+    """A step over 23 faces in so many parts: its loss, its gradients, and the loss's weights after it."""
+    rows = torch.from_numpy(np.random.default_rng(3).permutation(sum(COUNTS))[:23])
+    training._start_epoch(0)
+    parts = list(training.feed.parts(torch.tensor_split(rows, count), torch.Generator()))
+    loss = float(training.optimizer.step(lambda: training._gradients(parts)))  # type: ignore[arg-type, return-value]
+    if training.look_ahead is not None:
+        training.look_ahead([part.targets for part in parts])
+    learned = [*training.network.parameters(), *training.objective.parameters()]
+    return loss, [parameter.grad for parameter in learned if parameter.grad is not None], training.objective.expression.weight
+
+
+@pytest.mark.parametrize("changes", OBJECTIVES.values(), ids=OBJECTIVES)
+def test_a_step_in_parts_has_the_loss_and_the_gradient_of_the_whole(changes: dict[str, Any]) -> None:
+    whole, in_parts = (
+        [step(trainer(WHOLE, augmentation="none", accumulate=count, **changes), count) for count in counts] for counts in ((1,), (2, 4))
+    )
+    for found in in_parts:
+        assert found[0] == pytest.approx(whole[0][0], rel=1e-5)
+        torch.testing.assert_close(found[1:], whole[0][1:], rtol=2e-4, atol=1e-6)
+
+
+def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_once() -> None:
+    changes: dict[str, Any] = {"loss": LOSSES["weighted"], "task": entry("task", "both"), "augmentation": "none", "accumulate": 3}
+    at_once, in_parts = trainer(**changes), trainer(**changes)
+    parts = list(at_once.feed.parts(torch.tensor_split(torch.arange(0, 60, 3), 3), torch.Generator()))
+    at_once._start_epoch(0)
+    loss = at_once._loss(parts, [at_once._outputs(part) for part in parts])  # with the graphs of all parts in memory
+    loss.backward()  # type: ignore[no-untyped-call]
+    in_parts._start_epoch(0)
+    assert float(in_parts._gradients(parts)) == pytest.approx(float(loss.detach()), rel=1e-5)
+    pairs = zip(at_once.network.named_parameters(), in_parts.network.parameters(), strict=True)
+    for (name, expected), found in pairs:
+        torch.testing.assert_close(found.grad, expected.grad, rtol=2e-4, atol=1e-6, msg=name)
+    torch.testing.assert_close(in_parts.network.state_dict(), at_once.network.state_dict())
+
+
+def test_no_two_generators_of_a_training_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those of start weights, dropout, augmentation and look-ahead, by what each of them draws next, in three epochs of seed 0."""
+    seeds: list[int] = []
+    seed_all = torch.manual_seed
+
+    def recording(seed: int) -> torch.Generator:
+        seeds.append(seed)
+        return seed_all(seed)
+
+    monkeypatch.setattr(torch, "manual_seed", recording)
+    training = trainer(loss=LOSSES["dynamic_learned"], seed=0)
+    drawn = [torch.rand(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
+    assert training.look_ahead is not None
+    for epoch in range(3):
+        _, augmentation = training._start_epoch(epoch)
+        drawn += [torch.rand(4), torch.rand(4, generator=augmentation), torch.rand(4, generator=training.look_ahead.generator)]
+    assert len(seeds) == 4 and len({tuple(row.tolist()) for row in drawn}) == len(drawn) == 10
