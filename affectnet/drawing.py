@@ -93,7 +93,7 @@ class Album:
             place = wanted.with_name(f"{wanted.stem}-{number}.jpg")
         buffer = io.BytesIO()
         Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=0, comment=mark)
-        with replacing(place) as temporary:
+        with replacing(place, lasting=False) as temporary:  # can be made again, and the disk takes as long as the face
             temporary.write_bytes(buffer.getvalue())
         return place
 

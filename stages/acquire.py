@@ -1,12 +1,12 @@
 """Draws the demo download, or writes a pointer to the user's own copy after a look whether it is there."""
 
 import os
-import shutil
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import Field
 
+from affectnet.atomic import replacing_folder
 from affectnet.demo.download import write_download
 from affectnet.demo.plan import DemoParams
 from affectnet.errors import UserError
@@ -60,12 +60,9 @@ def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
     """Writes data/raw; returns the summary line."""
     dataset = params.dataset
     if isinstance(dataset, DemoParams):
-        unfinished = raw.with_name(f".{raw.name}.part")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
-        Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
-        shutil.rmtree(raw, ignore_errors=True)
-        unfinished.rename(raw)
+        with replacing_folder(raw) as unfinished:
+            training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
+            Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
     pointer = own_copy(dataset)
     open_source(pointer)

@@ -2,7 +2,6 @@
 
 import hashlib
 import math
-import shutil
 from collections.abc import Iterator, Sequence
 from functools import partial
 from itertools import islice
@@ -16,6 +15,7 @@ import pyarrow.compute as pc
 from pydantic import Field
 
 from affectnet.annotations import ANNOTATIONS
+from affectnet.atomic import replacing_folder
 from affectnet.cluster import spread
 from affectnet.cropping import Crop, cut
 from affectnet.errors import UserError
@@ -53,19 +53,15 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     shards = _shards(columns["split"], params.rows_per_shard)
     groups = [count for shard in shards for count in shard.groups]
     chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
-    unfinished = faces.with_name(f".{faces.name}.part")
-    shutil.rmtree(unfinished, ignore_errors=True)
-    unfinished.mkdir(parents=True)
     done = progress(spread(partial(_cut_chunk, root, params.policy), chunks, runtime, root), "crop", len(groups), "group")
     count = passed = aligned = 0
-    for shard in shards:
-        with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
-            for table, unchanged, level in islice(done, len(shard.groups)):
-                writer.write(table)
-                count, passed, aligned = count + len(table), passed + unchanged, aligned + level
-    next(done, None)
-    shutil.rmtree(faces, ignore_errors=True)
-    unfinished.rename(faces)
+    with replacing_folder(faces) as unfinished:
+        for shard in shards:
+            with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
+                for table, unchanged, level in islice(done, len(shard.groups)):
+                    writer.write(table)
+                    count, passed, aligned = count + len(table), passed + unchanged, aligned + level
+        next(done, None)
     unaligned = f", {count - aligned:,} not aligned for want of landmarks" if params.align else ""
     return f"crop: {count:,} faces, longest side at most {params.image_px} px, {passed:,} passed through unchanged{unaligned}"
 
