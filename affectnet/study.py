@@ -138,8 +138,11 @@ def check_repository() -> None:
 
 
 def git(*arguments: str) -> str:
-    """What Git prints. Errors: UserError with its first line."""
-    done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    """What Git prints. Errors: UserError when it is not installed, or with its first line when it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("search: git: not installed, or not on PATH; DVC records experiments in Git") from None
     if done.returncode:
         reason = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
         raise UserError(f"search: git {arguments[0]}: {reason}; search in a clone of the repository")

@@ -1,4 +1,4 @@
-"""Every benchmark, one table: `python -m benchmarks [--full] [NAME …]`, or `make bench`. See docs/benchmarks.md.
+"""Every benchmark, one table: `python -m benchmarks [--full | --smallest] [NAME …]`, or `make bench`. See docs/benchmarks.md.
 
 Small by default, under five minutes; `--full` has the sizes that the goals are about. Nothing else should run meanwhile.
 """
@@ -8,12 +8,13 @@ import os
 import platform
 import subprocess
 import tempfile
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from pathlib import Path
 
 from affectnet.errors import exit_code
 from affectnet.parallel import cores
-from benchmarks.timing import ROOT, table
+from benchmarks.timing import ROOT, Failure, Row, Scale, heading, line
 
 NAMES = ("images", "lists", "training", "predict", "workers", "idle", "growth")
 
@@ -21,22 +22,42 @@ NAMES = ("images", "lists", "training", "predict", "workers", "idle", "growth")
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help=f"of {', '.join(NAMES)}; all by default")
-    parser.add_argument("--full", action="store_true", help="the sizes that the goals are about")
-    given = parser.parse_args()
+    scale = parser.add_mutually_exclusive_group()
+    scale.add_argument("--full", action="store_const", const="full", dest="scale", help="the sizes that the goals are about")
+    scale.add_argument("--smallest", action="store_const", const="smallest", dest="scale", help="enough to see that all of it runs")
+    arguments = parser.parse_args()
     os.chdir(ROOT)
-    found = []
-    for name in given.names or NAMES:
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-            found += import_module(f"benchmarks.{name}").rows(Path(folder), given.full)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
-    print(f"{commit}, {cores()} cores, {processor()}, Python {platform.python_version()}{', full size' if given.full else ''}\n")
-    print(table(found))
+    size = f", {arguments.scale}" if arguments.scale else ""
+    print(f"{commit}, {cores()} cores, {processor()}, Python {platform.python_version()}{size}\n\n{heading()}", flush=True)
+    failures = 0
+    for row in measured(arguments.names or NAMES, arguments.scale or "small"):
+        print(line(row.cells), flush=True)
+        failures += isinstance(row, Failure)
+    if failures:
+        raise SystemExit(1)
+
+
+def measured(names: Sequence[str], scale: Scale) -> Iterator[Row | Failure]:
+    """The rows of these parts as they are measured; a part that fails ends with a row that says so."""
+    for name in names:
+        try:
+            with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+                yield from import_module(f"benchmarks.{name}").rows(Path(folder), scale)
+        except Exception as error:  # whatever it is, the other parts are measured
+            yield Failure(name, error)
 
 
 def processor() -> str:
+    """The processor's name and the vector instructions that decide how fast it is: `AMD EPYC with AVX-512, bfloat16`."""
     info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.processor())
+    fields = dict(reversed([line.partition(":")[::2] for line in info.read_text().splitlines()])) if info.exists() else {}
+    values = {name.strip(): value.strip() for name, value in fields.items()}
+    flags = set(values.get("flags", "").split())
+    kinds = {"AVX-512": "avx512f", "AVX2": "avx2"}
+    vectors = [next((kind for kind, flag in kinds.items() if flag in flags), "")]
+    vectors += ["bfloat16"] if flags & {"avx512_bf16", "amx_bf16"} else []
+    return " with ".join(filter(None, [values.get("model name", platform.processor()), ", ".join(filter(None, vectors))]))
 
 
 if __name__ == "__main__":

@@ -6,29 +6,26 @@
 import shutil
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from benchmarks.timing import ROOT, Process, Row, run_process
+from benchmarks.timing import ROOT, Process, Row, Scale, run_process
 
 STAGES = ("acquire", "verify", "clean", "crop", "rebalance")
-SMALL, FULL = (500, 2_000), (1_000, 10_000, 100_000)
+FACES: dict[Scale, tuple[int, ...]] = {"smallest": (500, 600), "small": (500, 2_000), "full": (1_000, 10_000, 100_000)}
 
 
-def rows(folder: Path, full: bool) -> list[Row]:
+def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     """Time against a straight line, memory against none at all, from the smallest number of faces to the largest."""
-    counts = FULL if full else SMALL
+    counts = FACES[scale]
     taken = measured(folder, counts)
-    found = []
     for stage in STAGES:
         least, most = taken[stage][counts[0]], taken[stage][counts[-1]]
         what = f"{stage}, {counts[0]:,} to {counts[-1]:,} faces"
-        found += [
-            Row(what, "× s", {"ours": most.seconds / least.seconds, "linear": counts[-1] / counts[0]}, 0.9),
-            Row(what, "× MB", {"ours": most.megabytes / least.megabytes, "flat": 1.0}),
-        ]
-    return found
+        yield Row(what, "× s", {"ours": most.seconds / least.seconds, "linear": counts[-1] / counts[0]}, 0.9)
+        yield Row(what, "× MB", {"ours": most.megabytes / least.megabytes, "flat": 1.0})
 
 
 def measured(folder: Path, counts: tuple[int, ...]) -> dict[str, dict[int, Process]]:
@@ -84,7 +81,7 @@ def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory(prefix="bench-") as name:
-        costs = measured(Path(name), FULL)
+        costs = measured(Path(name), FACES["full"])
     for stage, by_count in costs.items():
         for count, process in by_count.items():
             cost = f"{process.seconds:8.1f} s {process.megabytes:6.0f} MB"

@@ -7,14 +7,13 @@ subsampling, from a file to bytes. Ours is what the stage does for a chunk: the 
 import hashlib
 import io
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pyarrow as pa
-import pyvips
 import simplejpeg
 from PIL import Image
 
@@ -23,23 +22,28 @@ from affectnet.demo.actions import draw_actions
 from affectnet.demo.photograph import draw_scene, photograph
 from affectnet.inspection import inspect_file
 from affectnet.params import parse, read_document
-from benchmarks.timing import Row, medians
+from benchmarks.timing import ABSENT, Row, Scale, installed, medians
 from stages.crop import CropParams, _cut_chunk
 
 SIDES = (350, 1000)
 TARGET = 224
+SIZES: dict[Scale, tuple[int, tuple[int, int], int]] = {
+    "smallest": (2, (2, 2), 1),
+    "small": (12, (252, 24), 5),
+    "full": (32, (256, 64), 11),
+}
+"""Drawn photographs of each side, how often each side's are shown in a round, and rounds."""
 SCALED = {350: 1, 1000: 2}
 """By how much a JPEG of that side can be decoded smaller with the crop still larger than its target."""
 
 
-def rows(folder: Path, full: bool) -> list[Row]:
+def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     cv2.setNumThreads(1)
-    found = []
-    for side in SIDES:
-        drawn = write_photographs(folder / str(side), side, 32 if full else 12)
-        paths = drawn * (256 // len(drawn) if side == SIDES[0] else 2)  # as many as a chunk of the stage has, where that is quick
-        found += [_verify(paths, side, 11 if full else 5), _crop(paths, side, 11 if full else 5)]
-    return found
+    count, shown, rounds = SIZES[scale]
+    for side, times in zip(SIDES, shown, strict=True):
+        paths = write_photographs(folder / str(side), side, count) * (times // count)
+        yield _verify(paths, side, rounds)
+        yield _crop(paths, side, rounds)
 
 
 def write_photographs(folder: Path, side: int, count: int) -> list[Path]:
@@ -72,13 +76,14 @@ def _crop(paths: list[Path], side: int, rounds: int) -> Row:
         "OpenCV": partial(_opencv, box, shrink),
         "libjpeg-turbo + OpenCV": partial(_turbo, box, shrink, side),
         "Pillow": partial(_pillow, box, shrink),
-        "libvips": partial(_vips, box),
     }
+    libraries |= {"libvips": partial(_vips, box)} if installed("pyvips") else {}
     cases: dict[str, Callable[[], object]] = {"ours": lambda: _cut_chunk(paths[0].parent, policy, chunk)}
     for name, library in libraries.items():
         cases[name] = partial(_each, library, paths)
     taken = medians(cases, rounds, time.process_time)
-    return Row(f"crop, {side} px", "images/s", {name: len(paths) / seconds for name, seconds in taken.items()}, 0.9)
+    rates = {name: len(paths) / seconds for name, seconds in taken.items()}
+    return Row(f"crop, {side} px", "images/s", {**rates, "libvips": rates.get("libvips", ABSENT)}, 0.9)
 
 
 def _rates(cases: dict[str, Callable[[Path], object]], paths: list[Path], rounds: int) -> dict[str, float]:
@@ -138,6 +143,8 @@ def _pillow(box: tuple[int, int, int, int], shrink: int, path: Path) -> bytes:
 
 
 def _vips(box: tuple[int, int, int, int], path: Path) -> bytes:
+    import pyvips  # noqa: PLC0415 (of benchmarks alone, and not installed with the rest)
+
     left, top, right, bottom = box
     image = pyvips.Image.new_from_file(str(path)).crop(left, top, right - left, bottom - top)
     encoded: bytes = image.thumbnail_image(TARGET).jpegsave_buffer(Q=95, subsample_mode="off")

@@ -5,35 +5,36 @@
 
 import statistics
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 from affectnet.params import parse, read_document
 from benchmarks.download import stream, write_inventory, write_lists
-from benchmarks.timing import ROOT, Process, Row, run_process
+from benchmarks.timing import ROOT, Process, Row, Scale, run_process
 
 LIST = "root/Manually_Annotated_file_lists/training.csv"
 CASES = {"ours": "ours", "pyarrow alone": "pyarrow", "pandas": "pandas"}
 MOST_MEGABYTES = 1000.0
+SIZES: dict[Scale, tuple[int, int]] = {"smallest": (800, 1), "small": (20_000, 5), "full": (420_000, 5)}
+"""Rows of the list, and rounds."""
 
 
-def rows(folder: Path, full: bool) -> list[Row]:
-    count, rounds = (420_000, 5) if full else (20_000, 5)
+def rows(folder: Path, scale: Scale) -> Iterator[Row]:
+    count, rounds = SIZES[scale]
     write_lists(folder / "root", count).write(folder / "raw")
     write_inventory(folder / "inventory.parquet", folder / "root", count)
     taken: dict[str, list[Process]] = {name: [] for name in CASES}
     for _ in range(rounds):
         for name, case in CASES.items():
-            if name != "pandas" or not full or len(taken[name]) < 3:  # half a minute each
+            if name != "pandas" or scale != "full" or len(taken[name]) < 3:  # half a minute each
                 taken[name].append(run_process(["-m", "benchmarks.lists", case, str(folder)], ROOT))
     seconds = {name: statistics.median(process.seconds for process in runs) for name, runs in taken.items()}
     memory = {name: max(process.megabytes for process in runs) for name, runs in taken.items()}
     of_list = f"clean, {count:,} rows"
-    return [
-        Row(of_list, "s", {name: seconds[name] for name in ("ours", "pyarrow alone")}, 0.5),
-        Row(of_list, "s", {name: seconds[name] for name in ("ours", "pandas")}, 6.0 if full else None),
-        Row(f"{of_list}, memory", "MB", {"ours": memory["ours"], "limit": MOST_MEGABYTES}, 1.0),
-        Row(f"{of_list}, memory", "MB", memory),
-    ]
+    yield Row(of_list, "s", {name: seconds[name] for name in ("ours", "pyarrow alone")}, 0.5)
+    yield Row(of_list, "s", {name: seconds[name] for name in ("ours", "pandas")}, 6.0 if scale == "full" else None)
+    yield Row(f"{of_list}, memory", "MB", {"ours": memory["ours"], "limit": MOST_MEGABYTES}, 1.0)
+    yield Row(f"{of_list}, memory", "MB", memory)
 
 
 def run_case(case: str, folder: Path) -> None:

@@ -1,5 +1,6 @@
 """Medians of interleaved runs, and the table in which they are shown beside their peers."""
 
+import math
 import os
 import statistics
 import subprocess
@@ -7,15 +8,25 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Literal
+
+from affectnet.errors import one_line
 
 ROOT = Path(__file__).parent.parent
 Clock = Callable[[], float]
+Scale = Literal["smallest", "small", "full"]
+"""How much is measured: enough to see that it runs, what five minutes allow, or the sizes that the goals are about."""
+
+ABSENT = math.nan
+"""Stands for what a peer would reach that is not installed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. values: what was measured, `ours` first; goal: least ratio of ours to the best of the others, in speed.
+    """One comparison. values: what was measured, `ours` first, ABSENT for a peer that is not installed; goal: least ratio of ours to
+    the best of the others, in speed.
 
     unit: `…/s` grows with speed; any other (s, MB) falls with it.
     """
@@ -27,32 +38,57 @@ class Row:
 
     @property
     def ratio(self) -> float:
-        """Speed of ours by that of the fastest other."""
-        ours, *others = self.values.values()
+        """Speed of ours by that of the fastest other; NaN when no other is installed."""
+        ours, *others = (value for value in self.values.values() if not math.isnan(value))
+        if not others:
+            return math.nan
         return ours / max(others) if self.unit.endswith("/s") else min(others) / ours
 
     @property
     def cells(self) -> tuple[str, ...]:
         ours, *others = self.values.items()
         verdict = "" if self.goal is None else "met" if self.ratio >= self.goal else "MISSED"
-        shown = ", ".join(f"{name} {value:,.{digits(value)}f}" for name, value in others)
+        shown = ", ".join(f"{name} {'not installed' if math.isnan(value) else f'{value:,.{digits(value)}f}'}" for name, value in others)
         goal = "" if self.goal is None else f"≥ {self.goal:.2f}"
         return self.what, self.unit, f"{ours[1]:,.{digits(ours[1])}f}", shown, f"{self.ratio:.2f}", goal, verdict
 
 
+@dataclass(frozen=True)
+class Failure:
+    """A part of the benchmarks that ended with an error."""
+
+    part: str
+    error: Exception
+
+    @property
+    def cells(self) -> tuple[str, ...]:
+        said = self.error.stderr.strip() if isinstance(self.error, subprocess.CalledProcessError) and self.error.stderr else ""
+        reason = said.splitlines()[-1] if said else f"{type(self.error).__name__}: {self.error}"
+        return self.part, "", "failed", one_line(reason), "", "", "FAILED"
+
+
 HEAD = ("what", "unit", "ours", "beside it", "speed, by the best of them", "goal", "")
+WIDTHS = (54, 8, 8, 60, 26, 6, 6)
+"""Of the columns, in characters; the rows are printed before the longest cell is known."""
+
+
+def installed(package: str) -> bool:
+    """Whether a peer can be measured: `make bench` installs all of them."""
+    return find_spec(package) is not None
 
 
 def digits(value: float) -> int:
     return 0 if value >= 100 else 1 if value >= 10 else 2
 
 
-def table(rows: Sequence[Row]) -> str:
-    """The rows as a Markdown table."""
-    cells = [HEAD, *(row.cells for row in rows)]
-    widths = [max(len(line[column]) for line in cells) for column in range(len(HEAD))]
-    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)) + " |" for line in cells]
-    return "\n".join([lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]])
+def line(cells: Sequence[str]) -> str:
+    """A line of the Markdown table."""
+    return "| " + " | ".join(cell.ljust(width) for cell, width in zip(cells, WIDTHS, strict=True)) + " |"
+
+
+def heading() -> str:
+    """The table's first two lines."""
+    return line(HEAD) + "\n|" + "|".join("-" * (width + 2) for width in WIDTHS) + "|"
 
 
 def medians(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock = time.perf_counter) -> dict[str, float]:
@@ -84,20 +120,20 @@ class Process:
 
 
 def run_process(arguments: Sequence[str], folder: Path, **environment: str) -> Process:
-    """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError."""
+    """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError, with what it wrote to stderr."""
     command = [sys.executable, *arguments]
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     measured = subprocess.run(
         [sys.executable, "-S", "-c", MEASURE, *command],
         cwd=folder,
         env={**variables, "PYTHONPATH": str(ROOT), **environment},
-        stdout=subprocess.PIPE,
+        capture_output=True,
         text=True,
         check=True,
     )
     code, seconds, kibibytes = map(float, measured.stdout.split())
     if code:
-        raise subprocess.CalledProcessError(int(code), command)
+        raise subprocess.CalledProcessError(int(code), command, stderr=measured.stderr)
     return Process(seconds, kibibytes / 1024 * 1.048576)
 
 

@@ -3,7 +3,7 @@
 On the CPU the demo's default: vgg16_small at 64 px. On a GPU VGG16 at 224 px, batch 256, bfloat16. The peers read the same crops
 as JPEG files, one folder a class, through torchvision.transforms.v2, with the same network, optimiser, batch and precision, as
 their own documentation shows it: in a loop of one's own, and in Lightning's Trainer. Each candidate runs in processes of its own:
-`python -m benchmarks.training CASE FOLDER`.
+`python -m benchmarks.training CASE FOLDER SCALE`.
 """
 
 import json
@@ -11,12 +11,12 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any, cast
 
-import lightning
 import numpy as np
 import pyarrow.parquet as pq
 import torch
@@ -37,7 +37,7 @@ from affectnet.network import build
 from affectnet.params import parse, read_document
 from affectnet.preprocessing import MEAN, STD
 from affectnet.trainer import Trainer
-from benchmarks.timing import ROOT, Row, every, run_process
+from benchmarks.timing import ABSENT, ROOT, Row, Scale, every, installed, run_process
 from stages.train import TrainParams
 
 FACES = Path("data/faces")
@@ -56,31 +56,32 @@ class Setting:
     faces: int
     rounds: int
     epochs: int
+    product: int
+    """Side of the matrices whose product is the step's ceiling."""
 
 
-def rows(folder: Path, full: bool) -> list[Row]:
-    setting = _setting(full)
+def rows(folder: Path, scale: Scale) -> Iterator[Row]:
+    setting = _setting(scale)
     write_folders(folder / "images", setting.faces)
     taken: dict[str, list[float]] = {}
     for _ in range(setting.rounds):
         for case in CASES:
-            run_process(["-m", "benchmarks.training", case, str(folder), *(["--full"] if full else [])], ROOT)
-            for name, seconds in json.loads((folder / f"{case}.json").read_text()).items():
-                taken.setdefault(name, []).extend(seconds)
-    rates = {name: setting.faces / statistics.median(taken[name]) for name in (OURS, READY, FOLDER, LIGHTNING)}
+            if case != "lightning" or installed("lightning"):
+                run_process(["-m", "benchmarks.training", case, str(folder), scale], ROOT)
+                for name, seconds in json.loads((folder / f"{case}.json").read_text()).items():
+                    taken.setdefault(name, []).extend(seconds)
+    rates = {name: setting.faces / statistics.median(taken[name]) for name in (OURS, READY, FOLDER, LIGHTNING) if name in taken}
     model, gpu = setting.params.model, setting.device.type == "cuda"
     what = f"epoch, {model.architecture} × {model.width}, {model.image_px} px, {setting.device.type}, {setting.params.precision}"
     flops, peak = (statistics.median(taken[name]) / 1e12 for name in ("flops a face", "peak"))
-    return [
-        Row(what, "faces/s", {name: rates[name] for name in (OURS, READY)}, 0.95),
-        Row(what, "faces/s", {name: rates[name] for name in (OURS, FOLDER, LIGHTNING)}, 3.0 if gpu else 2.2),
-        Row(f"step, {setting.device.type}", "TFLOP/s", {"ours": rates[READY] * flops, "matrix product": peak}, 0.5 if gpu else None),
-    ]
+    yield Row(what, "faces/s", {name: rates[name] for name in (OURS, READY)}, 0.95)
+    yield Row(what, "faces/s", {name: rates.get(name, ABSENT) for name in (OURS, FOLDER, LIGHTNING)}, 3.0 if gpu else 2.2)
+    yield Row(f"step, {setting.device.type}", "TFLOP/s", {"ours": rates[READY] * flops, "matrix product": peak}, 0.5 if gpu else None)
 
 
-def run_case(case: str, folder: Path, full: bool) -> None:
+def run_case(case: str, folder: Path, scale: Scale) -> None:
     """Epochs of one case in a process of its own, the first not counted; what each took to `<case>.json`."""
-    setting = _setting(full)
+    setting = _setting(scale)
     epochs = CASES[case](setting, folder)
     taken = every({name: _synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.epochs)
     if case == "ours":
@@ -88,15 +89,18 @@ def run_case(case: str, folder: Path, full: bool) -> None:
     (folder / f"{case}.json").write_text(json.dumps(taken))
 
 
-def _setting(full: bool) -> Setting:
+def _setting(scale: Scale) -> Setting:
+    rounds, epochs = {"smallest": (1, 1), "small": (1, 5), "full": (3, 5)}[scale]
     device = choose("auto")
     document = read_document()
     if device.type == "cuda":
         document["model"] = "vgg16"
         document["models"]["vgg16"] |= {"weights": "none", "freeze_epochs": 0}
         document["train"] |= {"batch": 256, "precision": "bfloat16"}
-        return Setting(parse(document, "train", TrainParams), device, 20 * 256 if full else 8 * 256, 3 if full else 1, 5)
-    return Setting(parse(document, "train", TrainParams), device, 1536 if full else 512, 3 if full else 1, 5)
+        batches = {"smallest": 1, "small": 8, "full": 20}[scale]
+        return Setting(parse(document, "train", TrainParams), device, batches * 256, rounds, epochs, 8192)
+    faces = {"smallest": 64, "small": 512, "full": 1536}[scale]
+    return Setting(parse(document, "train", TrainParams), device, faces, rounds, epochs, 256 if scale == "smallest" else 2048)
 
 
 def _classes() -> Classes:
@@ -191,24 +195,24 @@ def _image_folder(setting: Setting, folder: Path) -> dict[str, Epoch]:
     return {FOLDER: epoch}
 
 
-class Module(lightning.LightningModule):  # type: ignore[misc]
-    """The same network in Lightning."""
-
-    def __init__(self, setting: Setting) -> None:
-        super().__init__()
-        self.network, self.adam = _network(setting)
-
-    def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
-        return functional.cross_entropy(self.network(batch[0]).float(), batch[1])
-
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.adam
-
-
 def _lightning(setting: Setting, folder: Path) -> dict[str, Epoch]:
     """One epoch by one call of fit; what it does before the first step is not timed."""
-    loader, module = _loader(setting, folder / "images"), Module(setting)
-    trainer = lightning.Trainer(
+    import lightning  # noqa: PLC0415 (of benchmarks alone, and not installed with the rest)
+
+    class Module(lightning.LightningModule):  # type: ignore[misc]
+        """The same network in Lightning."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self.network, self.adam = _network(setting)
+
+        def training_step(self, batch: tuple[torch.Tensor, torch.Tensor]) -> torch.Tensor:
+            return functional.cross_entropy(self.network(batch[0]).float(), batch[1])
+
+        def configure_optimizers(self) -> torch.optim.Optimizer:
+            return self.adam
+
+    trainer: Any = lightning.Trainer(
         accelerator="gpu" if setting.device.type == "cuda" else "cpu",
         devices=1,
         precision="bf16-mixed" if setting.params.precision == "bfloat16" else "32-true",
@@ -218,11 +222,11 @@ def _lightning(setting: Setting, folder: Path) -> dict[str, Epoch]:
         enable_progress_bar=False,
         enable_model_summary=False,
     )
+    loader, module = _loader(setting, folder / "images"), Module()
 
     def epoch() -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            assert trainer.fit_loop.max_epochs is not None
             trainer.fit_loop.max_epochs += 1
             trainer.fit(module, loader)
 
@@ -239,8 +243,7 @@ def _flops(setting: Setting) -> float:
 
 def _peak(setting: Setting) -> float:
     """Floating-point operations a second of the best of large matrix products, in the precision of the training."""
-    gpu = setting.device.type == "cuda"
-    side = 8192 if gpu else 2048
+    gpu, side = setting.device.type == "cuda", setting.product
     kind = torch.bfloat16 if setting.params.precision == "bfloat16" else torch.float32
     one = torch.randn(side, side, device=setting.device, dtype=kind)
     best = 0.0
@@ -256,4 +259,4 @@ def _peak(setting: Setting) -> float:
 CASES: dict[str, Callable[[Setting, Path], dict[str, Epoch]]] = {"ours": _ours, "image_folder": _image_folder, "lightning": _lightning}
 
 if __name__ == "__main__":
-    run_case(sys.argv[1], Path(sys.argv[2]), "--full" in sys.argv)
+    run_case(sys.argv[1], Path(sys.argv[2]), cast(Scale, sys.argv[3]))

@@ -2,21 +2,24 @@
 
 import shutil
 import statistics
+from collections.abc import Iterator
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from affectnet.parallel import cores
 from benchmarks.growth import write_project
-from benchmarks.timing import Process, Row, run_process
+from benchmarks.timing import Process, Row, Scale, run_process
 
 STAGES = ("verify", "crop")
+SIZES: dict[Scale, tuple[int, int, int]] = {"smallest": (500, 1, 96), "small": (600, 3, 350), "full": (8_000, 5, 350)}
+"""Photographs, rounds, and side of a photograph, px."""
 
 
-def rows(folder: Path, full: bool) -> list[Row]:
-    count, rounds = (8_000, 5) if full else (600, 3)
+def rows(folder: Path, scale: Scale) -> Iterator[Row]:
+    count, rounds, side = SIZES[scale]
     place = folder / "workers"
-    write_project(place, count, smallest_px=350, largest_px=350)
+    write_project(place, count, smallest_px=side, largest_px=side)
     for stage in ("acquire", "verify", "clean"):
         run_process(["-m", f"stages.{stage}"], place)
     taken: dict[tuple[str, int], list[Process]] = {}
@@ -27,14 +30,12 @@ def rows(folder: Path, full: bool) -> list[Row]:
                 _forget(place)
                 taken.setdefault((stage, workers), []).append(run_process(["-m", f"stages.{stage}"], place))
     seconds = {case: statistics.median(process.seconds for process in runs) for case, runs in taken.items()}
-    return [
-        Row(
-            f"{stage}, {count:,} photographs of 350 px, {cores()} workers",
+    for stage in STAGES:
+        yield Row(
+            f"{stage}, {count:,} photographs of {side} px, {cores()} workers",
             "s",
             {"ours": seconds[stage, 0], f"one worker, by {cores()}": seconds[stage, 1] / cores()},
         )
-        for stage in STAGES
-    ]
 
 
 def _set_workers(place: Path, workers: int) -> None:

@@ -108,6 +108,13 @@ def test_outside_a_repository_and_in_a_shallow_clone_nothing_is_started(
         assert "\n" not in str(caught.value)
 
 
+def test_without_git_a_search_is_one_line(repository: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("sys.argv", ["search"])
+    with pytest.raises(UserError, match="search: git: not installed"):
+        main()
+
+
 def names(*trials: int) -> list[str]:
     """Of the experiments of these trials, of the study that params.yaml names."""
     return list(map(Search(parse(read_document(), "search", SearchParams), []).name, trials))

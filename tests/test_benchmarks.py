@@ -1,0 +1,95 @@
+"""Every benchmark at its smallest size, for what it prints and not for what it measures."""
+
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+from clones import Clone
+
+from affectnet.errors import exit_code
+from benchmarks import __main__ as benchmarks
+from benchmarks.timing import ABSENT, Failure, Row, heading, line, run_process
+
+ROWS = {"images": 4, "lists": 4, "training": 3, "predict": 2, "workers": 2, "idle": 1, "growth": 10}
+
+
+def table(printed: str) -> list[list[str]]:
+    """The cells of the table's rows."""
+    lines = [line for line in printed.splitlines() if line.startswith("|")]
+    assert "\n".join(lines[:2]) == heading()
+    return [[cell.strip() for cell in line.strip("|").split("|")] for line in lines[2:]]
+
+
+@pytest.mark.parametrize("name", benchmarks.NAMES)
+def test_each_benchmark_measures_ours_and_its_peers(reproduced: Clone, name: str) -> None:
+    done = reproduced.attempt(sys.executable, "-m", "benchmarks", "--smallest", name)
+    rows = table(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert len(rows) == ROWS[name] and done.stderr == ""
+    for _, unit, ours, others, ratio, *_ in rows:
+        numbers = [ours, ratio, *re.findall(r" ([\d.,]*\d)(?:,|$)", f" {others}")]
+        assert unit and len(numbers) > 2 and all(float(number.replace(",", "")) >= 0 for number in numbers)
+
+
+def test_the_pixels_and_the_learning_curve_give_their_numbers(reproduced: Clone) -> None:
+    said = reproduced.run(sys.executable, "-m", "benchmarks.pixels_baseline")
+    assert re.fullmatch(r"macro-F1 on test: pixels 0\.\d+, network 0\.\d+, -?\d+\.\d points between them\n", said)
+    points = ["6=0.5", "12=0.6", "24=0.65", "48=0.675"]
+    said = reproduced.run(sys.executable, "-m", "benchmarks.learning_curve", "--deviation", "0.001", "--to", "96", "--", *points)
+    assert re.fullmatch(r"96 epochs: 0\.68\d \(0\.\d+ – 0\.\d+\)\n", said)
+
+
+@pytest.fixture
+def parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
+    """What is printed before the second row of the part `first` is measured; `first` then fails, and `second` does not."""
+    printed: list[str] = []
+
+    def first(*_: object) -> Iterator[Row]:
+        yield Row("one", "s", {"ours": 2.0, "peer": 4.0})
+        printed.append(capsys.readouterr().out)
+        raise ValueError("astray\nin two lines")
+
+    def second(*_: object) -> Iterator[Row]:
+        yield Row("two", "images/s", {"ours": 20.0, "peer": 10.0, "other": ABSENT}, 2.5)
+
+    for name, rows in (("first", first), ("second", second)):
+        module = ModuleType(name)
+        module.rows = rows  # type: ignore[attr-defined]
+        monkeypatch.setitem(sys.modules, f"benchmarks.{name}", module)
+    monkeypatch.setattr(benchmarks, "NAMES", ("first", "second"))
+    monkeypatch.setattr("sys.argv", ["benchmarks"])
+    return printed
+
+
+def test_a_row_is_printed_when_it_is_measured_and_a_part_that_fails_is_a_row(parts: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        exit_code(benchmarks.main)
+    assert ended.value.code == 1
+    rows = table(parts[0] + capsys.readouterr().out)
+    assert rows == [
+        ["one", "s", "2.00", "peer 4.00", "2.00", "", ""],
+        ["first", "", "failed", r"ValueError: astray\nin two lines", "", "", "FAILED"],
+        ["two", "images/s", "20.0", "peer 10.0, other not installed", "2.00", "≥ 2.50", "MISSED"],
+    ]
+    assert "one" in parts[0]
+
+
+def test_a_process_that_fails_is_a_row_with_its_last_words(tmp_path: Path) -> None:
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        run_process(["-c", "print('shown'); raise ValueError('broken')"], tmp_path)
+    assert Failure("part", caught.value).cells[2:4] == ("failed", "ValueError: broken")
+
+
+def test_without_any_peer_a_row_has_no_ratio() -> None:
+    assert "nan" in line(Row("alone", "s", {"ours": 1.0, "peer": ABSENT}).cells)
+
+
+def test_the_processor_is_named_with_its_vector_instructions() -> None:
+    info = Path("/proc/cpuinfo")
+    if not info.exists():
+        pytest.skip("needs Linux")
+    assert ("AVX-512" in benchmarks.processor()) == (" avx512f " in info.read_text())
