@@ -1,8 +1,11 @@
-"""Training state that survives a kill: kept outside the stage's outputs, under a key of all that decides the result."""
+"""Training state that survives a kill: kept outside the stage's outputs, under a key of all that decides the result.
+
+The state of a training that has ended stays, too, until another one ends: what follows it may still fail, as DVC, which has yet
+to take up the outputs.
+"""
 
 import fcntl
 import hashlib
-import io
 import json
 import math
 import shutil
@@ -18,6 +21,9 @@ import torch
 from affectnet.atomic import replacing
 from affectnet.errors import UserError, one_line
 from affectnet.scratch import scratch
+
+ENDED = "ended"
+"""Name of the empty file beside the state of a training that has ended."""
 
 
 def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
@@ -70,16 +76,23 @@ class TrainingState:
         return state
 
     def refuse(self, error: Exception) -> None:
-        """Says that the state is of no use, and why."""
+        """Logs that the state is not used, and why."""
         reason = one_line(": ".join(filter(None, [type(error).__name__, str(error)])))
-        print(f"resume: {self.path} is of no use ({reason}); starting from the first epoch", file=sys.stderr)
+        print(f"resume: {self.path} is not used ({reason}); starting from the first epoch", file=sys.stderr)
+
+    def taken_up(self, epoch: int) -> None:
+        """Logs that the training goes on from the state."""
+        print(f"resume: going on after epoch {epoch} of {self.path}", file=sys.stderr)
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """Replaces the state atomically. Through a buffer: torch.save embeds a path's stem in the bytes."""
-        buffer = io.BytesIO()
-        torch.save(dict(state), buffer)
-        with replacing(self.path) as temporary:
-            temporary.write_bytes(buffer.getbuffer())
+        """Replaces the state atomically."""
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # of a full disk, which torch's writer covers with an error of its counting
+                    raise error.__context__ from None
+                raise
 
 
 class FollowedState(TrainingState):
@@ -96,18 +109,39 @@ def followed_state(key: str) -> TrainingState:
 
 @contextmanager
 def training_state(key: str) -> Iterator[TrainingState]:
-    """The state under the key, locked for this process; removed when the block ends well, kept when it does not.
+    """The state under the key, locked for this process. When the block ends well, the states of others that have ended are removed.
 
     Errors: UserError when another process trains with the same key (killing dvc leaves its trainer alive).
     """
     folder = _folder(key)
+    with _locked(folder) as locked:
+        if not locked:
+            raise UserError("stages.train: the same training already runs in another process; wait for it or end it")
+        (folder / ENDED).unlink(missing_ok=True)
+        yield TrainingState(folder)
+        (folder / ENDED).touch()
+        for ended in folder.parent.glob(f"*/{ENDED}"):
+            if ended.parent != folder:
+                _remove(ended.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Removes an ended training's state, unless a process takes it up."""
+    with _locked(folder) as locked:
+        if locked and (folder / ENDED).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this process has the folder's lock within the block; another may have it."""
     with (folder.parent / f"{folder.name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            raise UserError("stages.train: the same training already runs in another process; wait for it or end it") from None
-        yield TrainingState(folder)
-        shutil.rmtree(folder, ignore_errors=True)
+            yield False
+        else:
+            yield True
 
 
 def _folder(key: str) -> Path:

@@ -8,7 +8,7 @@ import math
 import platform
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -69,7 +69,7 @@ def selection_score(metrics: Metrics) -> float:
 
 def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: Callable[[Metrics], None]) -> Progress:
     """Trains up to epoch `last`, or until `patience` epochs in a row were no better; the first of equal epochs is the best."""
-    reached = _resumed(trainer, state)
+    reached = _resumed(trainer, state, last)
     for metrics in reached.history:
         log(metrics)
     while reached.epoch < last and reached.epoch - reached.best_epoch < patience:
@@ -82,9 +82,9 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
         reached.history.append(metrics)
         if (score := selection_score(metrics)) > reached.best_score:
             reached.best_epoch, reached.best_score = reached.epoch, score
-            reached.best_weights = copy.deepcopy(trainer.scored.state_dict())
+            reached.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.scored.state_dict().items()}
         log(metrics)  # before the state, so that no state holds an epoch that was not told
-        state.save({**trainer.state(), "progress": asdict(reached)})
+        state.save({**trainer.state(), "progress": vars(reached)})
     trainer.scored.load_state_dict(reached.best_weights)
     return reached
 
@@ -96,8 +96,11 @@ def _refuse_nan(found: Metrics, epoch: int, rate: float) -> None:
         )
 
 
-def _resumed(trainer: Trainer, state: TrainingState) -> Progress:
-    """The progress of the saved state, which the trainer takes up; none, and the trainer as it was, when the state is of no use."""
+def _resumed(trainer: Trainer, state: TrainingState, last: int) -> Progress:
+    """The progress of the saved state, which the trainer takes up, and which is logged.
+
+    None, and the trainer as it was, when the state is invalid, or of an epoch beyond the last (`stop_after` is no part of its key).
+    """
     saved = state.load()
     if saved is None:
         return Progress()
@@ -107,12 +110,15 @@ def _resumed(trainer: Trainer, state: TrainingState) -> Progress:
         told = finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)
         if not told or selection_score(reached.history[reached.best_epoch - 1]) != reached.best_score:
             raise ValueError("not what a training leaves")
+        if reached.epoch > last:
+            raise ValueError(f"of epoch {reached.epoch}, this training ends after epoch {last}")
         trainer.scored.load_state_dict(reached.best_weights)  # to see whether they fit
         trainer.resume(saved)
     except Exception as error:  # as of an unreadable file: training from the start is right and merely slower
         state.refuse(error)
         trainer.resume(untrained)
         return Progress()
+    state.taken_up(reached.epoch)
     return reached
 
 

@@ -3,6 +3,7 @@
 import importlib
 import inspect
 import json
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +12,7 @@ from typing import Any
 from affectnet.launch import arguments
 from affectnet.params import Runtime, Section, read_document
 from affectnet.pointer import Pointer
+from affectnet.scratch import scratch
 
 ROOT = Path(__file__).parent.parent
 
@@ -60,6 +62,11 @@ def run_stage(stage: str, **changes: Any) -> str:
         elif isinstance(given[name], Section):
             given[name] = type(given[name]).model_validate({**given[name].model_dump(), **changes})
     return run(**given)
+
+
+def forget_training() -> None:
+    """Removes the states of trainings, so that the next one starts from its first epoch."""
+    shutil.rmtree(scratch("resume"))
 
 
 def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:

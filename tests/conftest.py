@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
             half = tmp_path_factory.mktemp("half")
             clone = fresh.copy(half / "clone")
             (half / "seconds.json").write_text(json.dumps(durations(clone)))
+            shutil.rmtree(clone.folder / ".dvc" / "tmp" / "affectnet" / "resume")  # so that a forced training trains
             clone.git("commit", "--quiet", "--all", "--message", "reproduced")
             half.rename(folder)
     return folder

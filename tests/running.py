@@ -15,6 +15,8 @@ from clones import Clone
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
+from affectnet.resume import ENDED
+
 STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
 LOOK_EVERY_S = 0.05
 ASK_EVERY_S = 10.0  # a `dvc queue status` costs two seconds of a core
@@ -71,8 +73,9 @@ def queue_once_idle(clone: Clone, longest_s: float) -> str:
 
 
 def trained(clone: Clone) -> list[Path]:
-    """The state of a training that runs, once its first epoch is over; gone when the training has ended."""
-    return list((clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*/last.pt"))
+    """The states of trainings that run or were ended before their last epoch, once their first epoch is over."""
+    states = (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*/last.pt")
+    return [path for path in states if not (path.parent / ENDED).exists()]
 
 
 def is_stage(process: psutil.Process, name: str) -> bool:

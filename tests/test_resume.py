@@ -1,5 +1,8 @@
+import contextlib
 import multiprocessing
 import os
+import resource
+import tracemalloc
 from pathlib import Path
 
 import pytest
@@ -20,16 +23,75 @@ def test_the_key_changes_with_params_and_data_and_nothing_else(workspace: Path) 
     assert resume_key({"a": 1}, [data]) != key
 
 
-def test_state_is_kept_after_a_failure_and_removed_after_success(workspace: Path) -> None:
+def epoch_of(key: str) -> int | None:
+    """The epoch of the state under the key, looked at by a training that fails."""
+    with contextlib.suppress(InterruptedError), training_state(key) as state:
+        content = state.load()
+        raise InterruptedError
+    return None if content is None else content["epoch"]
+
+
+def train(key: str, epoch: int) -> None:
+    """A training under the key that ends well."""
+    with training_state(key) as state:
+        state.save({"epoch": epoch, "weights": torch.ones(2)})
+
+
+def test_a_state_is_kept_after_a_failure_and_after_success(workspace: Path) -> None:
     with pytest.raises(RuntimeError), training_state("k") as state:
         assert state.load() is None
         state.save({"epoch": 3, "weights": torch.ones(2)})
         raise RuntimeError
     with training_state("k") as state:
-        found = state.load()
-        assert found is not None and found["epoch"] == 3 and torch.equal(found["weights"], torch.ones(2))
+        content = state.load()
+        assert content is not None and content["epoch"] == 3 and torch.equal(content["weights"], torch.ones(2))
+    assert epoch_of("k") == 3
+
+
+def test_the_state_of_an_ended_training_is_kept_until_another_ends_and_that_of_a_failed_one_longer(workspace: Path) -> None:
+    train("ended", 3)
+    with pytest.raises(RuntimeError), training_state("failed") as state:
+        state.save({"epoch": 2})
+        raise RuntimeError
+    with training_state("other"):
+        held = scratch("resume", "ended") / "last.pt"
+        assert held.exists()
+    assert not held.exists() and epoch_of("failed") == 2
+    train("other", 1)
+    train("other", 4)
+    assert epoch_of("other") == 4 and epoch_of("failed") == 2
+
+
+def test_the_state_of_an_ended_training_that_is_taken_up_again_is_not_removed(workspace: Path) -> None:
+    train("ended", 3)
+    with pytest.raises(RuntimeError), training_state("ended"):
+        train("other", 1)
+        raise RuntimeError
+    train("another", 1)
+    assert epoch_of("ended") == 3 and epoch_of("other") is None
+
+
+def test_a_state_is_written_without_a_copy_in_memory(workspace: Path) -> None:
+    weights = torch.zeros(8 << 20)
     with training_state("k") as state:
-        assert state.load() is None
+        tracemalloc.start()
+        state.save({"weights": weights})
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+    assert peak < weights.nbytes / 8
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.99])
+def test_a_state_that_the_disk_does_not_take_is_the_systems_error_and_leaves_the_last_one(workspace: Path, share: float) -> None:
+    train("k", 3)
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with pytest.raises(OSError, match="File too large"), training_state("k") as state:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (int(4_000_000 * share), limits[1]))
+        try:
+            state.save({f"weights {part}": torch.zeros(100_000) for part in range(10)})
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert epoch_of("k") == 3
 
 
 def test_an_unreadable_state_starts_afresh_and_says_so(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

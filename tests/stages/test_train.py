@@ -1,4 +1,5 @@
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -7,18 +8,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import TINY, curves, entry, run_data_stages, run_stage
+from chain import TINY, curves, entry, forget_training, run_data_stages, run_stage
 from drawn import grey, tree_drawn
 from PIL import Image
 from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
+import stages.train
 from affectnet.dataset import Faces
 from affectnet.errors import UserError
+from affectnet.launch import _guarded
 from affectnet.modelfile import load_model
 from affectnet.objective import ExpressionTask
+from affectnet.params import read_document
 from affectnet.plan import CLASS_WEIGHTS
 from affectnet.preprocessing import normalised
+from affectnet.resume import TrainingState
 from affectnet.scratch import scratch
 from affectnet.trainer import Trainer, learned, targets_of
 from affectnet.watch import PROGRESS_FILE
@@ -40,6 +45,7 @@ def fit(**changes: Any) -> str:
 def test_the_same_inputs_give_the_same_bytes_and_another_seed_others(prepared: Path) -> None:
     fit()
     first, logged = MODEL.read_bytes(), curves()
+    forget_training()
     fit()
     assert MODEL.read_bytes() == first and curves() == logged
     fit(seed=12)
@@ -89,6 +95,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, mo
     fit(epochs=4)
     whole, logged = MODEL.read_bytes(), curves()
     MODEL.unlink()
+    forget_training()
     original = Trainer.validate
 
     def interrupted(self: Trainer) -> Any:
@@ -153,10 +160,73 @@ def test_the_test_split_is_never_opened(prepared: Path) -> None:
     fit(epochs=1)
 
 
-def test_decoded_pixels_are_kept_and_the_state_is_not(prepared: Path) -> None:
+def test_decoded_pixels_are_kept(prepared: Path) -> None:
     fit(epochs=1)
     assert len(list(scratch("decoded").iterdir())) == 2
-    assert not any(path.is_file() and path.suffix != ".lock" for path in scratch("resume").rglob("*"))
+
+
+@pytest.fixture
+def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The epochs that are trained, counted from 0."""
+    original, trained = Trainer.train_epoch, list[int]()
+
+    def counting(trainer: Trainer, epoch: int) -> float:
+        trained.append(epoch)
+        return original(trainer, epoch)
+
+    monkeypatch.setattr(Trainer, "train_epoch", counting)
+    return trained
+
+
+def results() -> dict[Path, bytes]:
+    return {path: path.read_bytes() for folder in (MODEL.parent, Path("metrics/train")) for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_training_whose_outputs_are_lost_after_its_end_ends_at_once_with_the_same_bytes(
+    prepared: Path, epochs: list[int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As when DVC is killed before it takes them up: it removes them before the stage runs again."""
+    line, whole = fit(), results()
+    shutil.rmtree(MODEL.parent)
+    shutil.rmtree("metrics/train")
+    assert fit() == line and results() == whole and epochs == [0, 1, 2]
+    assert capsys.readouterr().err.startswith("resume: going on after epoch 3 of ")
+
+
+def test_a_training_that_launch_refuses_ends_at_once_when_it_runs_again(
+    prepared: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Refused because params.yaml was edited while it ran, which is put back."""
+    document = read_document()
+    document["train"] |= {"epochs": 3, "batch": 16}
+    document["models"]["vgg16_small"], document["runtime"]["device"] = TINY, "cpu"
+    params, edited = (json.dumps(content) for content in (document, {**document, "loss": "plain"}))
+    Path("params.yaml").write_text(params)
+    with monkeypatch.context() as while_it_runs:
+        while_it_runs.setattr(stages.train, "check_curves", lambda *_: Path("params.yaml").write_text(edited))
+        with pytest.raises(UserError, match=r"changed while it ran, 2: losses\.logit_adjusted, losses\.plain"):
+            _guarded(stages.train.run)
+    whole = results()
+    Path("params.yaml").write_text(params)
+    _guarded(stages.train.run)
+    assert results() == whole and epochs == [0, 1, 2]
+
+
+def test_the_best_weights_are_copied_once_and_are_not_the_networks(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    scores, saved = iter([0.1, 0.5, 0.4, 0.2, 0.9]), list[tuple[int, dict[str, torch.Tensor], dict[str, torch.Tensor]]]()
+    monkeypatch.setattr(Trainer, "validate", lambda _: ({"validation/loss": 1.0, "validation/macro_f1": next(scores)}, torch.zeros(8)))
+
+    def recording(_: TrainingState, state: dict[str, Any]) -> None:
+        saved.append((state["progress"]["best_epoch"], state["progress"]["best_weights"], state["network"]))
+
+    monkeypatch.setattr(TrainingState, "save", recording)
+    fit(epochs=5)
+    assert [best for best, _, _ in saved] == [1, 2, 2, 2, 5]
+    assert saved[1][1] is saved[2][1] is saved[3][1] and saved[0][1] is not saved[1][1] is not saved[4][1]
+    for _, weights, network in saved:
+        assert all(tensor.device.type == "cpu" and tensor.data_ptr() != network[name].data_ptr() for name, tensor in weights.items())
+    name = next(iter(saved[0][1]))
+    assert len({tuple(weights[name].flatten().tolist()) for _, weights, _ in saved}) == 3
 
 
 def test_a_damaged_shard_is_one_line(prepared: Path) -> None:
@@ -220,6 +290,7 @@ def test_each_switch_trains_another_model_the_same_one_twice_and_resumes_to_it(
     usual = MODEL.read_bytes()
     fit(epochs=2, **changes)
     found = MODEL.read_bytes()
+    forget_training()
     assert found != usual and np.isfinite(curves()["train/loss"]).all()
     original, calls = Trainer.validate, []
 
@@ -283,12 +354,15 @@ def test_both_tasks_share_a_trunk_and_the_best_epoch_is_best_in_both(prepared: P
     assert card.training["epoch"] == score.argmax() + 1
 
 
-def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prepared: Path) -> None:
+def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     fit(epochs=3)
     whole = curves()
     line = fit(epochs=3, stop_after=2)
     assert "2 epochs on cpu" in line
     assert all(values == whole[name][:2] for name, values in curves().items())
+    assert "of epoch 3, this training ends after epoch 2); starting from the first epoch" in capsys.readouterr().err
+    assert "3 epochs on cpu" in fit(epochs=3) and curves() == whole
+    assert capsys.readouterr().err.startswith("resume: going on after epoch 2 of ")
 
 
 def test_each_epochs_metrics_are_told_to_who_watches(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
