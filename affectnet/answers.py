@@ -4,7 +4,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 from affectnet import calibration
@@ -88,9 +87,7 @@ def judged(model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int
 
     Errors: UserError when an output is no finite number.
     """
-    broken = int((~torch.cat([outputs.logits, outputs.affect], 1).isfinite()).any(1).sum())
-    if broken:
-        raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(expression):,} test faces; train another")
+    outputs.require_finite(model)
     known = np.array([CODES[label] for label in card.labels], np.int64)
     logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
     logits[:, known] = outputs.logits.numpy()

@@ -2,11 +2,13 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 import torch
 from torch import nn
 
+from affectnet.errors import UserError
 from affectnet.preprocessing import normalised
 from affectnet.vision import InterpolationMode, functional
 
@@ -25,6 +27,13 @@ class Outputs:
 
     logits: torch.Tensor
     affect: torch.Tensor
+
+    def require_finite(self, model: Path | str) -> "Outputs":
+        """Itself. Errors: UserError, with the model's name, when an output is no finite number."""
+        broken = int((~torch.cat([self.logits, self.affect], 1).isfinite()).any(1).sum())
+        if broken:
+            raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(self.logits):,} faces; train another")
+        return self
 
 
 @torch.inference_mode()

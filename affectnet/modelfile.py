@@ -17,6 +17,7 @@ from torch.overrides import TorchFunctionMode
 from affectnet.atomic import replacing
 from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
+from affectnet.framing import CropPolicy
 from affectnet.network import ModelParams, State, build
 from affectnet.preprocessing import Grey
 
@@ -34,6 +35,9 @@ def _with_scores(training: dict[str, Any]) -> dict[str, Any]:
             raise ValueError(f"{name} is no finite number")
     return training
 
+
+UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
+"""How pydantic calls a field that a class does not have."""
 
 Mean = Annotated[float, Field(ge=0, le=1)]
 Deviation = Annotated[float, Field(ge=1e-3, le=1)]
@@ -100,8 +104,8 @@ def _not_finite(weights: State) -> list[str]:
 def load_model(path: Path) -> tuple[nn.Module, Card]:
     """The network in evaluation mode on the CPU, behind `Grey` where its card says so, and its card.
 
-    Nothing is unpickled. Errors: UserError when the file is missing, not ours, of a later format, of foreign labels, or
-    its weights do not fit its description or are not finite.
+    The one door of all commands. Nothing is unpickled. Errors: UserError when the file is missing, not ours, of a later version, of
+    foreign labels or no crop policy, or its weights do not fit its description or are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
@@ -126,14 +130,26 @@ def _card(path: Path, text: str | None) -> Card:
     foreign = [label for label in card.labels if label not in EXPRESSIONS]
     if foreign or len(set(card.labels)) != len(card.labels) or not card.outputs:
         raise UserError(f"{path}: labels {card.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
+    try:
+        CropPolicy.model_validate(card.crop)
+    except ValidationError as error:
+        raise UserError(f"{path}: its crop policy is none: {_first(error, 'crop')}") from None
     return card
 
 
-def _first(error: ValidationError) -> str:
-    """The first problem, that of the format before all others: `labels.0: what is wrong`."""
+def _first(error: ValidationError, section: str = "") -> str:
+    """The first problem, that of the format before all others, unknown fields before the rest: `labels.0: what is wrong`."""
     problems = error.errors(include_url=False)
-    problem = next((one for one in problems if one["loc"] == ("format",)), problems[0])
-    return one_line(": ".join(filter(None, [".".join(map(str, problem["loc"])), problem["msg"]])))
+    ranked = sorted(problems, key=lambda problem: (problem["loc"] != ("format",), problem["type"] not in UNKNOWN))
+    problem = ranked[0]
+    later = problem["type"] in UNKNOWN or (problem["loc"] == ("format",) and _beyond(problem["input"]))
+    said = "not known here, so that a later version wrote the file; update this project" if later else problem["msg"]
+    place = ".".join(map(str, filter(None, [section, *problem["loc"]])))
+    return one_line(": ".join(filter(None, [place, said])))
+
+
+def _beyond(number: object) -> bool:
+    return isinstance(number, int) and number > FORMAT
 
 
 def _network(path: Path, card: Card, weights: State) -> nn.Module:
@@ -141,7 +157,7 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
         params = ModelParams.model_validate(card.model)
         form = _without_memory(params, card.outputs)
     except ValidationError as error:
-        raise UserError(f"{path}: its description of the network is none: {_first(error)}") from None
+        raise UserError(f"{path}: its description of the network is none: {_first(error, 'model')}") from None
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix('params.yaml: model: ')}") from None
     if params.image_px != card.image_px:

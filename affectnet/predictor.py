@@ -52,9 +52,18 @@ class Face:
 class Predictor:
     """A model file, ready for photographs. Its faces are cut and prepared as those were that the model learned from."""
 
-    def __init__(self, network: nn.Module, card: Card, device: torch.device, detector: Detector, averaging: Averaging = "none") -> None:
+    def __init__(
+        self,
+        network: nn.Module,
+        card: Card,
+        device: torch.device,
+        detector: Detector,
+        averaging: Averaging = "none",
+        place: str = "model file",
+    ) -> None:
+        """place: the model's name in messages."""
         self.network, self.card, self.device, self.detector = network.to(device), card, device, detector
-        self.averaging = averaging
+        self.averaging, self.place = averaging, place
         self.policy = CropPolicy.model_validate(card.crop)
 
     @classmethod
@@ -72,8 +81,9 @@ class Predictor:
         """
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
-        network, card = load_model(default_model() if model is None else Path(model))
-        return cls(network, card, choose(device), detector or haar(), averaging)
+        path = default_model() if model is None else Path(model)
+        network, card = load_model(path)
+        return cls(network, card, choose(device), detector or haar(), averaging, str(path))
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
@@ -117,7 +127,7 @@ class Predictor:
 
     def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
         card = self.card
-        outputs = self.outputs(crops)
+        outputs = self.outputs(crops).require_finite(self.place)
         chances = probabilities(outputs.logits.numpy(), card.temperature).tolist()
         affect = outputs.affect.tolist() if card.affect else [(None, None)] * len(crops)
         return [

@@ -55,11 +55,11 @@ def answer(predictor: Predictor, content: bytes) -> str:
     try:
         pixels = open_photograph(content, "photograph").pixels()
         found = predictor.crops(content)
+        faces = predictor.answer([found])[0]
     except UserError as error:
         return webpage.message(one_line(str(error)))
     if not found:
         return webpage.message("photograph: no face found; give one with a face seen from the front, well lit, not too small")
-    faces = predictor.answer([found])[0]
     if predictor.card.grey:  # as the network saw them
         found = [(box, np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))) for box, crop in found]
     return webpage.result(pixels, found, faces)

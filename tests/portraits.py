@@ -6,15 +6,13 @@ from typing import Any
 import numpy as np
 import torch
 from cards import card
-from chain import ROOT, TINY
+from chain import TINY
 from PIL import Image
 
 from affectnet.demo.actions import draw_actions
 from affectnet.demo.photograph import draw_scene, photograph
-from affectnet.framing import CropPolicy
 from affectnet.modelfile import save_model
 from affectnet.network import ModelParams, build
-from affectnet.params import read_document
 
 MODEL = Path("models/model.safetensors")
 
@@ -22,8 +20,7 @@ MODEL = Path("models/model.safetensors")
 def write_model(**changes: Any) -> None:
     """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its card."""
     torch.manual_seed(3)
-    section = read_document(ROOT / "params.yaml")["crop"]
-    told = card(**{"affect": True, "crop": {name: section[name] for name in CropPolicy.model_fields}, **changes})
+    told = card(**{"affect": True, **changes})
     save_model(MODEL, build(ModelParams.model_validate(TINY), told.outputs), told)
 
 

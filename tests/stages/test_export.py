@@ -115,7 +115,7 @@ def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytes
         return lambda crops: {name: np.full_like(value, np.nan) for name, value in ask(crops).items()}
 
     monkeypatch.setattr("stages.export.session", broken)
-    with pytest.raises(UserError, match=r"models/model.safetensors: its answers, or those of its ONNX file, are no finite numbers"):
+    with pytest.raises(UserError, match=r"models/model.safetensors: the answers of its ONNX file are no finite numbers"):
         run_stage("export")
 
 
