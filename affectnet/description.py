@@ -24,6 +24,8 @@ def text(found: Mapping[str, Any]) -> str:
     training, crop = found["training"], found["crop"]
     params = training.get("params", {})
     plain = {name: value for name, value in params.items() if name not in NAMED}
+    if "precision" in training:  # what `auto` was on that device
+        plain["precision"] = training["precision"]
     mean, std = (", ".join(f"{value:g}" for value in found[name]) for name in ("mean", "std"))
     colour = "RGB, its colour taken away," if found["grey"] else "RGB"
     facts = {

@@ -1,6 +1,7 @@
 """Where tensors live: the processor or the GPU."""
 
 import ctypes
+from typing import Literal
 
 import torch
 
@@ -16,6 +17,21 @@ def choose(device: str) -> torch.device:
     if device == "cuda" and not torch.cuda.is_available():
         raise UserError("params.yaml: runtime.device: cuda, but torch sees no GPU; use auto or cpu")
     return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+
+
+def has_bfloat16(device: torch.device) -> bool:
+    """Whether the device has instructions for bfloat16; others emulate it."""
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    capabilities = torch.cpu.get_capabilities()
+    return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
+
+
+def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Literal["float32", "bfloat16"]:
+    """What `train.precision` means on the device: `auto` is bfloat16 where it has instructions for it, else float32."""
+    if precision == "auto":
+        return "bfloat16" if has_bfloat16(device) else "float32"
+    return precision
 
 
 def prepare(device: torch.device) -> None:

@@ -8,6 +8,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from affectnet.errors import UserError
 from affectnet.losses import ExpressionLoss
 from affectnet.params import Section
 
@@ -81,6 +82,15 @@ class Targets:
 def joined(targets: Sequence[Targets]) -> Targets:
     """The faces of all, in order."""
     return Targets(torch.cat([one.expression for one in targets]), torch.cat([one.affect for one in targets]))
+
+
+def refuse_without_affect(**splits: Targets) -> None:
+    """Errors: UserError when fewer than two faces of a split have valence and arousal."""
+    for split, targets in splits.items():
+        if (annotated := int(targets.affect.isfinite().all(1).sum())) < 2:
+            raise UserError(
+                f"task: {annotated} faces of the split {split} have valence and arousal, two or more are needed; choose task expression"
+            )
 
 
 def mean_squared_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

@@ -17,6 +17,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.calibration import fit_temperature
 from affectnet.dataset import Faces
+from affectnet.device import choose_precision
 from affectnet.distributed import Group
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
@@ -25,7 +26,7 @@ from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss, takes_class_weights
 from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
-from affectnet.objective import Targets, TaskParams, build_objective, joined
+from affectnet.objective import Targets, TaskParams, build_objective, joined, refuse_without_affect
 from affectnet.optimizers import (
     OptimizerParams,
     ScheduleParams,
@@ -58,7 +59,7 @@ class TrainerParams(Section):
     accumulate: int = Field(ge=1)
     sampler: SamplerName
     augmentation: Augmentation
-    precision: Literal["float32", "bfloat16"]
+    precision: Literal["auto", "float32", "bfloat16"]
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     schedule: ScheduleParams
@@ -94,23 +95,16 @@ def targets_of(faces: Faces, classes: Classes) -> Targets:
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
 
 
-def _refuse_without_affect(**splits: Targets) -> None:
-    for split, targets in splits.items():
-        if (annotated := int(targets.affect.isfinite().all(1).sum())) < 2:
-            raise UserError(
-                f"task: {annotated} faces of the split {split} have valence and arousal, two or more are needed; choose task expression"
-            )
-
-
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
     def __init__(self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
         self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
         self.labels, self.validation = faces.expression.numpy()[rows], validation
+        self.precision = choose_precision(params.precision, group.device)
         targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
         if params.task.affect:
-            _refuse_without_affect(train=targets, validation=self.validation_targets)
+            refuse_without_affect(train=targets, validation=self.validation_targets)
         group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(seed_of(params.seed, "weights"))
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
@@ -161,7 +155,7 @@ class Trainer:
         return loss
 
     def _outputs(self, part: Part) -> torch.Tensor:
-        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.params.precision == "bfloat16"):
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
             outputs: torch.Tensor = self.wrapped(part.images)
         return outputs.float()
 

@@ -6,11 +6,12 @@ On the demo (vgg16_small, 64 px, 30 epochs) about two minutes on two cores. The 
 import copy
 import math
 import platform
+import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import torch
@@ -20,7 +21,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from affectnet import vision
 from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
-from affectnet.device import choose, prepare
+from affectnet.device import choose, choose_precision, has_bfloat16, prepare
 from affectnet.distributed import Group, process_group, started
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
@@ -181,7 +182,9 @@ def _train(
     spread = {"processes": group.count} if group.count > 1 else {}
     started_from = [path for path in [Path(params.model.weights)] if path.is_file()]
     files = [*shards, plan, class_weights, *started_from]
-    key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), "device": device.type, **spread}, files)
+    resolved: dict[str, Any] = {"device": device.type, "precision": choose_precision(params.precision, device), **spread}
+    _log_emulation(resolved["precision"], device)
+    key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
@@ -189,7 +192,7 @@ def _train(
         card = _card(params, trainer, faces, reached, grey)
         if group.first:
             save_model(model, trainer.scored, card, params.stored_precision)
-            environment = {**card.versions, "device": device.type, "threads": torch.get_num_threads(), **spread}
+            environment = {**card.versions, **resolved, "threads": torch.get_num_threads()}
             write_json(metrics / "environment.json", environment)
             check_curves(metrics, reached.history)
     best = reached.history[reached.best_epoch - 1]
@@ -198,6 +201,15 @@ def _train(
         f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type}; best is epoch {reached.best_epoch}, "
         f"on {len(validation):,} validation faces {found}"
     )
+
+
+def _log_emulation(precision: str, device: torch.device) -> None:
+    if precision == "bfloat16" and not has_bfloat16(device):
+        print(
+            f"train.precision: bfloat16, for which this {device.type} has no instructions: emulated, it took 12 times as long as "
+            "float32 on a processor with AVX2; choose auto or float32",
+            file=sys.stderr,
+        )
 
 
 def check_curves(folder: Path, history: list[Metrics]) -> None:
@@ -227,6 +239,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress,
         data=fingerprint(shard_paths(faces, "train")),
         training={
             "params": params.model_dump(),
+            "precision": trainer.precision,
             "epoch": reached.best_epoch,
             "epochs": reached.epoch,
             "score": reached.best_score,

@@ -16,6 +16,7 @@ from trees import tree_2017, tree_folder
 
 import stages.train
 from affectnet.dataset import Faces
+from affectnet.description import content, text
 from affectnet.errors import UserError
 from affectnet.launch import _guarded
 from affectnet.modelfile import load_model
@@ -163,6 +164,48 @@ def test_the_test_split_is_never_opened(prepared: Path) -> None:
 def test_decoded_pixels_are_kept(prepared: Path) -> None:
     fit(epochs=1)
     assert len(list(scratch("decoded").iterdir())) == 2
+
+
+WITHOUT: dict[str, bool] = {}
+WITH = {"avx512_bf16": True}
+"""What torch says of a processor."""
+
+
+@pytest.mark.parametrize(("capabilities", "resolved"), [(WITHOUT, "float32"), (WITH, "bfloat16")])
+def test_auto_is_the_training_of_the_precision_that_the_processor_has(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int], capabilities: dict[str, bool], resolved: str
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)
+    fit(epochs=1, precision=resolved)
+    weights, logged = load_file(MODEL), curves()
+    fit(epochs=1, precision="auto")
+    assert epochs == [0] and curves() == logged  # taken up: to the resume key they are one training
+    forget_training()
+    fit(epochs=1, precision="auto")
+    assert epochs == [0, 0] and curves() == logged and all(torch.equal(tensor, weights[name]) for name, tensor in load_file(MODEL).items())
+    _, card = load_model(MODEL)
+    assert (card.training["precision"], card.training["params"]["precision"]) == (resolved, "auto")
+    assert json.loads(Path("metrics/train/environment.json").read_text())["precision"] == resolved
+    assert f"precision {resolved}," in text(content(MODEL))
+
+
+def test_auto_on_another_processor_is_another_training(prepared: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]) -> None:
+    logged = []
+    for capabilities in (WITHOUT, WITH):
+        monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: capabilities)  # noqa: B023
+        fit(epochs=1, precision="auto")
+        logged.append(curves()["train/loss"])
+    assert epochs == [0, 0] and logged[0] != logged[1]
+
+
+@pytest.mark.parametrize(("precision", "lines"), [("bfloat16", 1), ("auto", 0), ("float32", 0)])
+def test_a_precision_that_the_processor_emulates_is_logged(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], precision: str, lines: int
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITHOUT)
+    fit(epochs=1, precision=precision)
+    told = [line for line in capsys.readouterr().err.splitlines() if "precision: bfloat16, for which this cpu has no instructions" in line]
+    assert len(told) == lines
 
 
 @pytest.fixture
