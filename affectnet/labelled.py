@@ -10,6 +10,8 @@ from pydantic import TypeAdapter, ValidationError
 from affectnet.errors import UserError, brief, first_few
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.inputs import Told, files
+from affectnet.params import FolderName
+from affectnet.walk import HIDDEN
 
 Classes = Mapping[str, str | None]
 """Folder name in lower case → expression, or None for a folder that is not used."""
@@ -19,7 +21,7 @@ ClassFolders = Sequence[tuple[Path, str | None]]
 
 NOT_USED = "null"
 
-_CLASSES = TypeAdapter(dict[str, Literal[EXPRESSIONS] | None])  # type: ignore[valid-type]
+_CLASSES = TypeAdapter(dict[FolderName, Literal[EXPRESSIONS] | None])  # type: ignore[valid-type]
 
 
 @dataclass(frozen=True)
@@ -92,7 +94,7 @@ def _not_used(_: str) -> None:
 
 def _folders(folder: Path) -> list[Path]:
     try:
-        return sorted(path for path in folder.iterdir() if path.is_dir())
+        return sorted(path for path in folder.iterdir() if path.is_dir() and not HIDDEN.search(path.name))
     except OSError as error:
         raise UserError(f"{folder}: {error.strerror}; give a folder with one folder a class") from None
 

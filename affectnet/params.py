@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.events import AliasEvent
 
@@ -18,6 +18,14 @@ MOST_ALIASES = 32
 """In a document: with more, aliases of aliases can stand for more values than memory holds."""
 
 AnySection = TypeVar("AnySection", bound="Section")
+
+
+def _number_as_text(name: object) -> object:
+    return str(name) if type(name) is int else name
+
+
+FolderName = Annotated[str, BeforeValidator(_number_as_text)]
+"""A folder's name as the key of a map: YAML makes a number of `0: Neutral`."""
 
 
 class Section(BaseModel):
@@ -68,6 +76,8 @@ def catalogue_name(switch: str) -> str:
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The values for `model`: its own section, and for each field that is a top-level switch the selected entry.
 
+    A field `<switch>_name` gets the entry's name.
+
     Returns the values, the dotted name of each field's home (`optimizer` → `optimizers.adam`), and problems found.
     """
     problems: list[str] = []
@@ -77,6 +87,9 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     values: dict[str, Any] = {str(name): value for name, value in own.items()}  # YAML has keys that are no words, too
     homes = {name: f"{section}.{name}" for name in {*values, *model.model_fields}}
     for name in model.model_fields:
+        switch = name.removesuffix("_name")
+        if switch != name and switch in model.model_fields:
+            values[name], homes[name] = document.get(switch), switch
         if name not in document or isinstance(document[name], dict):
             continue
         chosen, catalogue = document[name], document.get(catalogue_name(name))

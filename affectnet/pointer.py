@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
@@ -19,19 +19,31 @@ class Pointer:
 
     layout: one of affectnet.sources.LAYOUTS; root: its folder, absolute, or relative to the pointer's own;
     classes, splits: explicit maps of layout `folder` (folder name → expression; folder name → train, validation or
-    test); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
-    checksums: a sha256sum or md5sum list, or None.
+    test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
+    checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
+    where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
     layout: str
     root: str
-    classes: Mapping[str, str] = field(default_factory=dict)
-    splits: Mapping[str, str] = field(default_factory=dict)
+    classes: Mapping[str, str | None] = field(default_factory=dict)
+    splits: Mapping[str, str | None] = field(default_factory=dict)
     lists: Literal["manual", "automatic", "both"] = "manual"
     expected: Mapping[Literal["training", "validation"], int] = field(default_factory=dict)
     checksums: str | None = None
+    test_share: float | None = None
+    name: str = ""
+
+    @property
+    def params(self) -> str:
+        """The entry's dotted name in params.yaml, for messages."""
+        return f"datasets.{self.name or self.layout}"
+
+    def labelling(self) -> dict[str, Any]:
+        """What decides the rows that a reader makes of the files below the root: all but where they lie and what is expected of them."""
+        return {name: value for name, value in asdict(self).items() if name not in {"root", "expected", "checksums", "name"}}
 
     def write(self, folder: Path) -> None:
         write_json(folder / POINTER, asdict(self))

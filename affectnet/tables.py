@@ -1,6 +1,6 @@
 """Parquet tables with a contract: columns, types, units, ranges and nullability, in one place, checked on each write."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -88,15 +88,16 @@ class Contract:
         if found:
             raise ValueError(f"{self.title}: " + "; ".join(found))
 
-    def write(self, path: Path, table: pa.Table) -> None:
-        """Casts to the schema, checks, and writes zstd Parquet; the file appears whole or not at all."""
-        with self.writer(path) as writer:
+    def write(self, path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
+        """Casts to the schema, checks, and writes zstd Parquet; the file appears whole or not at all. metadata: of the file's schema."""
+        with self.writer(path, metadata) as writer:
             writer.write(table)
 
     @contextmanager
-    def writer(self, path: Path) -> Iterator["CheckedWriter"]:
+    def writer(self, path: Path, metadata: Mapping[str, str] | None = None) -> Iterator["CheckedWriter"]:
         """For tables larger than memory: each piece written is cast and checked; the file appears when the block ends."""
-        with replacing(path) as temporary, pq.ParquetWriter(temporary, self.schema, **PARQUET) as writer:
+        schema = self.schema.with_metadata(metadata)
+        with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **PARQUET) as writer:
             yield CheckedWriter(self, writer)
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:

@@ -1,6 +1,7 @@
 """The walk over a download: every file below its root for one stat, and which links it follows."""
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
@@ -11,17 +12,27 @@ File = tuple[str, bytes | None, int, int]
 """Path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes; time of change in ns."""
 
 
+HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
+"""In a path below the root: what systems and tools leave in a folder, as `._x.jpg`, `.ipynb_checkpoints/` and `__MACOSX/`."""
+
+
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Each folder below the root with the names of its folders and files, sorted, as os.walk gives them: through links, too.
 
-    A caller takes the names out of the first list whose folders it does not want. Whether links may lead out of the root,
-    `verify` decides, before anything there is read.
+    Hidden files and folders are left out: they are no part of a data set. A caller takes the names
+    out of the first list whose folders it does not want. Whether links may lead out of the root, `verify` decides, before
+    anything there is read.
     """
     links = FollowedLinks(root)
     for folder, below, files in os.walk(root, followlinks=True):
-        yield Path(folder), (names := sorted(below)), sorted(files)
+        names = _visible(below)
+        yield Path(folder), names, _visible(files)
         paths = {name: Path(folder) / name for name in names}
         below[:] = [name for name, path in paths.items() if not path.is_symlink() or links.enter(str(path))]
+
+
+def _visible(names: list[str]) -> list[str]:
+    return sorted(name for name in names if not HIDDEN.search(name))
 
 
 class FollowedLinks:

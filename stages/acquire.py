@@ -11,7 +11,7 @@ from affectnet.demo.download import write_download
 from affectnet.demo.plan import DemoParams
 from affectnet.errors import UserError
 from affectnet.launch import launch
-from affectnet.params import Runtime, Section
+from affectnet.params import FolderName, Runtime, Section
 from affectnet.pointer import Pointer
 from affectnet.sources import open_source
 
@@ -42,17 +42,19 @@ class AffectNetPlusParams(OwnCopy):
 
 class FolderParams(OwnCopy):
     layout: Literal["folder"]
-    classes: dict[str, Expression | None] = Field(min_length=1)
-    splits: dict[str, Literal["train", "validation", "test"] | None] = Field(min_length=1)
+    classes: dict[FolderName, Expression | None] = Field(min_length=1)
+    splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
+    test_share: float | None = Field(gt=0, lt=1)
 
 
 Dataset = DemoParams | AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams
 
 
 class AcquireParams(Section):
-    """Section `acquire`, and the selected data set."""
+    """Section `acquire`, and the selected data set with its name."""
 
     seed: int = Field(ge=0)
+    dataset_name: str
     dataset: Annotated[Dataset, Field(discriminator="layout")]
 
 
@@ -64,15 +66,15 @@ def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
             training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
             Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
-    pointer = own_copy(dataset)
-    open_source(pointer)
+    pointer = own_copy(params.dataset_name, dataset)
+    reading = open_source(pointer).reading()
     pointer.write(raw)
-    return f"acquire: {dataset.layout} at {pointer.root}"
+    return f"acquire: {dataset.layout} at {pointer.root}" + (f": {reading}" if reading else "")
 
 
-def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams) -> Pointer:
+def own_copy(name: str, dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams) -> Pointer:
     """The pointer to the user's copy. Errors: UserError when its root or checksum list is not set, not absolute or not there."""
-    place = f"params.yaml: datasets.{dataset.layout}"
+    place = f"params.yaml: datasets.{name}"
     if dataset.root is None:
         raise UserError(f"{place}.root: not set; give the absolute path of your copy")
     root = Path(dataset.root)
@@ -84,18 +86,8 @@ def own_copy(dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusP
         raise UserError(f"{place}.checksums: {dataset.checksums} is not absolute")
     if dataset.checksums is not None and not os.path.isfile(dataset.checksums):  # noqa: PTH113
         raise UserError(f"{place}.checksums: {dataset.checksums} is not there")
-    classes = {name: value for name, value in dataset.classes.items() if value} if isinstance(dataset, FolderParams) else {}
-    splits = {name: value for name, value in dataset.splits.items() if value} if isinstance(dataset, FolderParams) else {}
-    lists = dataset.lists if isinstance(dataset, AffectNet2017Params) else "manual"
-    return Pointer(
-        dataset.layout,
-        str(root),
-        classes,
-        splits,
-        lists,
-        dataset.expected or {},
-        dataset.checksums,
-    )
+    of_layout = dataset.model_dump(exclude={"layout", "root", "expected", "checksums"})
+    return Pointer(dataset.layout, str(root), expected=dataset.expected or {}, checksums=dataset.checksums, name=name, **of_layout)
 
 
 if __name__ == "__main__":

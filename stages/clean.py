@@ -89,7 +89,8 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     """Writes the annotations, the rejected rows and the counts; returns the summary line."""
     with suppress(NotImplementedError):  # of the pools that pyarrow has, jemalloc gives most back: 770 MB at most for 910
         pa.set_memory_pool(pa.jemalloc_memory_pool())
-    source = open_source(Pointer.read(raw))
+    pointer = Pointer.read(raw)
+    source = open_source(pointer)
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
     _unchanged(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
@@ -97,17 +98,19 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     _reject_contradictions(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
-    _cut_validation(rows, groups, params)
+    _cut_splits(rows, groups, params, pointer.test_share)
     warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept])
     _write(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
-    warnings = filter(None, [warning, lacking(counts["by_split"])])
+    absent = f"no row has {', '.join(names)}, which layout {pointer.layout} has" if (names := source.absent(rows.table)) else None
+    warnings = filter(None, [warning, absent, lacking(counts["by_split"])])
     splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())
     return (
         f"clean: {counts['read']:,} rows read, {counts['kept']:,} kept ({splits}), {counts['rejected']:,} rejected"
         + (f" ({reasons})" if reasons else "")
+        + (f"; test is {pointer.test_share:g} of it, cut off by {pointer.params}.test_share" if pointer.test_share is not None else "")
         + "".join(f"; WARNING: {text}" for text in warnings)
     )
 
@@ -189,15 +192,15 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
         rows.reject(_at(kept[repeated], len(rows.place)), "exact_duplicate")
 
 
-def _cut_validation(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
-    """Moves a share of the training faces to validation; a source with a validation split of its own keeps it."""
-    if (rows.kept & (rows.split == VALIDATION)).any():
-        own = rows.kept & (rows.split == VALIDATION)
-        rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
-        return
-    train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
-    chosen = stratified_cut(rows.expression[train], groups[train], params.validation_share, params.seed)
-    rows.split[train[chosen]] = VALIDATION
+def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> None:
+    """Moves shares of the training faces to test where the source has no test split, then to validation where it has none."""
+    own = rows.kept & (rows.split == VALIDATION)
+    rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
+    for split, share in ((TEST, test_share), (VALIDATION, None if own.any() else params.validation_share)):
+        if share is not None:
+            train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
+            chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)
+            rows.split[train[chosen]] = split
 
 
 def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:

@@ -1,6 +1,7 @@
 """Verifies the download: every file hashed and decoded once, held against its lists, checksums and published counts."""
 
 import hashlib
+import json
 import math
 import os
 import re
@@ -33,7 +34,7 @@ from affectnet.progress import progress
 from affectnet.scratch import scratch
 from affectnet.sources import open_source
 from affectnet.sources.source import Source
-from affectnet.walk import files_below, readable
+from affectnet.walk import HIDDEN, files_below, readable
 
 CHUNK = 64
 PIECE = 8192
@@ -84,13 +85,13 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     differing = mismatched(checksums, found)
     table = _table(found, listed.images)
     counts = _counts(table, listed, len(differing), {str(split): count for split, count in pointer.expected.items()})
-    INVENTORY.write(inventory, table)
+    INVENTORY.write(inventory, table, {"labelling": json.dumps(pointer.labelling(), sort_keys=True)})
     write_json(metrics, counts)
-    _judge(table, counts, differing, params, inventory)
+    _judge(table, counts, differing, params, inventory, pointer)
     return (
         f"verify: {counts['files']:,} files, {counts['bytes'] / 1e6:,.1f} MB, {counts['listed']:,} images listed: {counts['ok']:,} ok, "
         + ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in STATUSES[1:])
-        + f"; {counts['unreferenced']:,} unreferenced"
+        + f"; {counts['unreferenced']:,} unreferenced, {counts['unreferenced_images']:,} of them images"
     )
 
 
@@ -122,7 +123,8 @@ def _walk(root: Path, follow_links: bool) -> pa.Table:
 
 def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) -> pa.Table:
     """A file that a list names is an image, whatever else it seems: a list that names itself has a row without a photograph."""
-    image = pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True)
+    hidden = pc.match_substring_regex(seen["path"], HIDDEN.pattern)
+    image = pc.and_(pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True), pc.invert(hidden))
     annotation = pc.is_in(seen["path"], pa.array(map(readable, annotations), pa.string()))
     kind = pc.if_else(pc.is_in(seen["path"], images), "image", pc.if_else(annotation, "annotation", pc.if_else(image, "image", "other")))
     return seen.append_column("kind", kind).combine_chunks()
@@ -210,6 +212,7 @@ def _counts(table: pa.Table, listed: Listed, differing: int, expected: Mapping[s
         **{status: statuses.get(status, 0) for status in STATUSES},
         "misnamed": int(pc.sum(of_listed["misnamed"]).as_py() or 0),
         "unreferenced": int(pc.sum(pc.and_(pc.invert(on_disk["listed"]), pc.not_equal(on_disk["kind"], "annotation"))).as_py() or 0),
+        "unreferenced_images": int(pc.sum(pc.invert(images["listed"])).as_py() or 0),
         "exact_duplicates": len(images) - len(pc.unique(images["sha256"])),
         "checksum_mismatch": differing,
         "rows": listed.rows,
@@ -221,9 +224,17 @@ OFFICIAL = {"training": "train", "validation": "test"}
 """The official list that an expected count speaks of → our split of its rows."""
 
 
-def _judge(table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str], params: VerifyParams, inventory: Path) -> None:
-    """Errors: UserError with a line for each kind of fault that exceeds the tolerance."""
-    problems = []
+def _judge(
+    table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str], params: VerifyParams, inventory: Path, pointer: Pointer
+) -> None:
+    """Errors: UserError with a line for each kind of fault that exceeds the tolerance, and for a split without an image."""
+    needed = ("train", "test") if pointer.test_share is None else ("train",)
+    problems = [
+        f"{pointer.root}: no image is listed for the split {split}, {counts['files']:,} files are there, {counts['unreferenced_images']:,} "
+        f"of them images that nothing lists; see {pointer.params} in params.yaml"
+        for split in needed
+        if not counts["rows"].get(split)
+    ]
     bad = table.filter(pc.and_(table["listed"], pc.not_equal(table["status"], "ok")))
     share = f"more than verify.tolerance {params.tolerance:g} allows"
     if len(bad) > params.tolerance * counts["listed"]:
@@ -242,7 +253,8 @@ def _judge(table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str],
         wanted = listed - difference
         if abs(difference) > params.tolerance * wanted:
             problems.append(
-                f"{inventory}: the {split} list names {listed:,} images, {wanted:,} are expected, {share}; see datasets.<name>.expected"
+                f"params.yaml: {pointer.params}.expected.{split}: {wanted:,}, but the list names {listed:,} images, a difference that is "
+                f"{share}; mend the download, set it to {listed}, or {pointer.params}.expected to null"
             )
     if problems:
         raise UserError(*problems)

@@ -89,10 +89,14 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
         for number in range(8 * count):
             noise(place / "images" / f"{number}.jpg", number + (1000 if folder == "validation_set" else 0), 224)
             valence, arousal = MEANS[number % 8]
-            about: dict[str, Any] = {"valence": valence, "Arousal": arousal, "landmarks": np.linspace(20, 200, 136).reshape(68, 2).tolist()}
+            about: dict[str, Any] = {
+                "valence": valence,
+                "Arousal": arousal,
+                "landmark-68": np.linspace(20, 200, 136).reshape(68, 2).tolist(),
+            }
             content = {"human-label": number % 8, "soft-label": [0.125] * 8, "subset": 0, "meta-data": about}
             if number % 2:
-                content = {"Human-Label": number % 8, "Meta-Data": {"Valence": valence, "AROUSAL": arousal, "Landmarks": None}}
+                content = {"Human-Label": number % 8, "Meta-Data": {"Valence": valence, "AROUSAL": arousal, "Landmark-68": None}}
             (place / "annotations" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
     return Pointer("affectnet_plus", str(root))
 

@@ -48,6 +48,8 @@ class AnnotationList:
 class AffectNet2017(Source):
     """Reader of the full release. Folder spellings vary between copies, so lists and image folders are searched for."""
 
+    annotates = ("box", "landmarks", "valence", "arousal")
+
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
         found, self._image_folders = _search(self.root)

@@ -9,6 +9,9 @@ from affectnet.sources.per_image import Annotation, PerImage, checked, content
 LARGEST = 1 << 20
 """Bytes of a JSON file at most."""
 
+LANDMARKS = ("landmark68", "landmarks68", "landmarks")
+"""Keys of the 68 points, plain: the release has `landmark-68`; copies that people made have others. `landmark-29` is not read."""
+
 
 class AffectNetPlus(PerImage):
     """`human_annotated/train_set/{images,annotations}` and validation_set likewise (Fard et al. 2024, arXiv 2410.22506).
@@ -25,15 +28,22 @@ class AffectNetPlus(PerImage):
     def read(self, files: tuple[Path, ...]) -> Annotation:
         (file,) = files
         try:
-            found = plain_keys(json.loads(content(file, LARGEST).decode("utf-8-sig")))
+            values = plain_keys(json.loads(content(file, LARGEST).decode("utf-8-sig")))
         except (OSError, ValueError, RecursionError, AttributeError) as error:
             return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
-        meta = found.get("metadata")
-        about = {**found, **(plain_keys(meta) if isinstance(meta, dict) else {})}
-        landmarks = about.get("landmarks")
-        return checked(found.get("humanlabel"), about.get("valence"), about.get("arousal"), landmarks if landmarks else None)
+        landmarks = next(filter(None, map(values.get, LANDMARKS)), None)
+        return checked(values.get("humanlabel"), values.get("valence"), values.get("arousal"), landmarks)
 
 
 def plain_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """The mapping with its keys in lower case, without `-`, `_` and spaces: `Human-Label` and `human_label` are one."""
-    return {"".join(c for c in key.lower() if c.isalnum()): value for key, value in content.items()}
+    """All values of the mapping and of those in it, the outermost of equal names.
+
+    Keys are in lower case, without `-`, `_` and spaces: `Human-Label` and `human_label` are one.
+    """
+    plain: dict[str, Any] = {}
+    level = [content]
+    while level:
+        for key, value in ((key, value) for mapping in level for key, value in mapping.items()):
+            plain.setdefault("".join(c for c in key.lower() if c.isalnum()), value)
+        level = [value for mapping in level for value in mapping.values() if isinstance(value, dict)]
+    return plain

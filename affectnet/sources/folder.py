@@ -1,8 +1,8 @@
 """One folder a class below one folder a split: FER2013, Kaggle's copies, and most data sets that people make themselves."""
 
-import os
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
 
 import pyarrow as pa
 
@@ -11,71 +11,197 @@ from affectnet.expressions import CODES, SPLITS
 from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.pointer import Pointer
 from affectnet.sources.source import Source, batch
-from affectnet.walk import readable
+from affectnet.walk import folders_below, readable
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What lies in a folder: its folders and its images, as paths below the root."""
+
+    folders: list[str]
+    images: list[str]
+
+
+@dataclass(frozen=True)
+class ClassFolder:
+    """A folder of one expression: its path below the root, our split, the expression's code, and the images in and below it."""
+
+    path: str
+    split: str
+    code: int
+    images: list[str]
 
 
 class Folder(Source):
     """`<split>/<class>/<image>` with an explicit map from folder names to expressions and to splits, in any case.
 
-    Numbered folders need numbers in the map, since their meaning differs from copy to copy. Errors: UserError when a
-    folder is in no map, a map names an unknown expression or split, or no training or test folder is there.
+    Images are read in and below their class folder. Without a test folder, validation is test; without either, `clean` cuts
+    `test_share` of train off as test. Numbered folders need numbers in the map, since their meaning differs from copy to copy.
+    Errors: UserError when a folder is in no map, a map names an unknown expression or split, or a split is not there.
     """
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
+        self.params = pointer.params
         self.classes = {name.lower(): expression for name, expression in pointer.classes.items()}
         self.splits = {name.lower(): split for name, split in pointer.splits.items()}
-        if not self.classes:
-            raise UserError("datasets.folder.classes: empty; map each class folder to an expression")
-        unknown = [
-            f"{name}: {value}"
-            for known, mapped in ((CODES, self.classes), (SPLITS, self.splits))
-            for name, value in mapped.items()
-            if value not in known
-        ]
-        if unknown:
-            raise UserError(
-                f"datasets.folder: maps to unknown expressions or splits, {first_few(unknown)}; known are {', '.join((*CODES, *SPLITS))}"
-            )
-        self.folders = self._class_folders()
+        self._check_maps()
+        self._contents = _contents(self.root)
+        self._top = self._unpacked("", {**self.splits, **self.classes})
+        self._passed_over: list[str] = []
+        self.split_folders = self._with_test(self._split_folders())
+        self.class_folders = self._class_folders()
+
+    def reading(self) -> str:
+        deeper = sum(str(PurePosixPath(image).parent) != folder.path for folder in self.class_folders for image in folder.images)
+        empty = [folder.path for folder in self.class_folders if not folder.images]
+        return (
+            ", ".join(f"{folder or 'all'} as {split}" for folder, split in self.split_folders)
+            + (f", {self.pointer.test_share:g} of train to be cut off as test" if self.pointer.test_share is not None else "")
+            + (f"; {deeper:,} images in folders below their class folder" if deeper else "")
+            + (f"; class folders without an image, {first_few(empty)}" if empty else "")
+            + (f"; passed over, {first_few(self._passed_over)}" if self._passed_over else "")
+        )
 
     def annotation_files(self) -> list[str]:
         return []
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
-        for folder, split, _ in self.folders:
-            yield split, pa.array(self._names(folder), pa.string())
+        for folder in self.class_folders:
+            yield folder.split, pa.array(folder.images, pa.string())
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        for folder, split, code in self.folders:
-            names = self._names(folder)
-            below = readable(folder.relative_to(self.root).as_posix())
-            yield batch(len(names), image=names, list=below, row=list(range(1, len(names) + 1)), split=split, expression=code)
+        for folder in self.class_folders:
+            numbered = list(range(1, len(folder.images) + 1))
+            yield batch(len(numbered), image=folder.images, list=folder.path, row=numbered, split=folder.split, expression=folder.code)
 
-    def _names(self, folder: Path) -> list[str]:
-        below = folder.relative_to(self.root).as_posix()
-        names = (entry.name for entry in os.scandir(folder) if Path(entry.name).suffix.lower() in IMAGE_SUFFIXES)
-        return sorted(readable(f"{below}/{name}") for name in names)
+    def _check_maps(self) -> None:
+        if not self.classes:
+            raise UserError(f"params.yaml: {self.params}.classes: empty; map each class folder to an expression")
+        maps: tuple[tuple[str, Mapping[str, str | None], tuple[str, ...]], ...]
+        maps = (("classes", self.classes, tuple(CODES)), ("splits", self.splits, SPLITS))
+        problems = []
+        for part, mapped, known in maps:
+            unknown = [f"{name}: {value}" for name, value in mapped.items() if value is not None and value not in known]
+            if unknown:
+                problems.append(
+                    f"params.yaml: {self.params}.{part}: maps to what is unknown, {first_few(unknown)}; known are {', '.join(known)}"
+                )
+        if problems:
+            raise UserError(*problems)
 
-    def _class_folders(self) -> list[tuple[Path, str, int]]:
-        """(folder, split, expression code), by name. Folders that no map names are all told at once."""
-        found, unmapped = [], []
-        for split_folder in sorted(path for path in self.root.iterdir() if path.is_dir()):
-            split = self.splits.get(split_folder.name.lower())
-            if split is None:
-                unmapped.append(f"splits: {split_folder.name}")
-                continue
-            for folder in sorted(path for path in split_folder.iterdir() if path.is_dir()):
-                expression = self.classes.get(folder.name.lower())
-                if expression is None:
-                    unmapped.append(f"classes: {folder.name}")
-                else:
-                    found.append((folder, split, CODES[expression]))
-        if unmapped:
+    def _unpacked(self, folder: str, known: Mapping[str, str | None]) -> str:
+        """The folder itself, or the one below it that alone holds what the map knows, as archives unpack: `archive/AffectNet`."""
+        inner = folder
+        while len(below := self._below(inner)) == 1 and _name(below[0]) not in known:
+            (inner,) = below
+        return inner if any(_name(one) in known for one in below) else folder
+
+    def _split_folders(self) -> list[tuple[str, str]]:
+        """(folder, split) as the map has them; a root that has class folders alone is train."""
+        below = self._below(self._top)
+        mapped = [folder for folder in below if _name(folder) in self.splits]
+        if not mapped and any(_name(folder) in self.classes for folder in below):
+            return [(self._top, "train")]
+        if not mapped:
+            raise UserError(self._no_shape(below))
+        if unmapped := [folder for folder in below if folder not in mapped]:
             raise UserError(
-                f"{self.root}: folders that datasets.folder does not map, {first_few(sorted(set(unmapped)), 6)}; add them to the map"
+                f"{self.root}: folders that {self.params}.splits does not map, {first_few(unmapped)}; "
+                "map each to train, validation or test, or to null to pass it over"
             )
-        absent = [split for split in ("train", "test") if split not in {split for _, split, _ in found}]
-        if absent:
-            raise UserError(f"{self.root}: no class folder for the split {' and '.join(absent)}; datasets.folder.splits maps {self.splits}")
-        return found
+        self._passed_over += [folder for folder in mapped if self.splits[_name(folder)] is None]
+        return [(folder, split) for folder in mapped if (split := self.splits[_name(folder)]) is not None]
+
+    def _no_shape(self, below: list[str]) -> str:
+        """The problem of a root with neither split nor class folders, and where below it there are some."""
+        known = {**self.splits, **self.classes}
+        holders = sorted({PurePosixPath(folder).parent for folder in self._contents if _name(folder) in known})
+        outermost = min(holders, key=lambda folder: len(folder.parts), default=None)
+        remedy = "images lie as <split>/<class>/<image>"
+        if outermost is not None:
+            remedy = f"set {self.params}.root to the folder that holds them, as {self.root / outermost}"
+        return f"{self.root}: no folder that {self.params}.splits or classes maps, {_listed(below)}; {remedy}"
+
+    def _with_test(self, folders: list[tuple[str, str]]) -> list[tuple[str, str]]:
+        """The folders, train first, with validation as test where none is test and none is to be cut.
+
+        Errors: UserError when train or test is not there.
+        """
+        folders = sorted(folders, key=lambda folder: SPLITS.index(folder[1]))
+        splits = {split for _, split in folders}
+        there = _listed([folder for folder, _ in folders if folder != self._top] or self._below(self._top))
+        if "train" not in splits:
+            raise UserError(f"{self.root}: no folder of the split train, {there}; see {self.params}.splits")
+        if self.pointer.test_share is not None:
+            if "test" in splits:
+                raise UserError(f"params.yaml: {self.params}.test_share: set, but {self.root} has a test folder; set it to null")
+            return folders
+        if not splits & {"test", "validation"}:
+            raise UserError(
+                f"{self.root}: no folder of the split test, {there}; put the class folders into train/ and test/, "
+                f"or set {self.params}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
+                + (f"; or set {self.params}.root to {self.root.parent}" if self.root.name.lower() in self.splits else "")
+            )
+        return folders if "test" in splits else [(folder, "test" if split == "validation" else split) for folder, split in folders]
+
+    def _class_folders(self) -> list[ClassFolder]:
+        """By split folder and name. Errors: UserError with all folders that no map names, and all split folders without a class."""
+        class_folders, unmapped, problems = [], set[str](), []
+        for split_folder, split in self.split_folders:
+            below = self._below(self._unpacked(split_folder, self.classes))
+            unmapped |= {PurePosixPath(folder).name for folder in below if _name(folder) not in self.classes}
+            self._passed_over += [folder for folder in below if self.classes.get(_name(folder), "") is None]
+            mapped = [(folder, expression) for folder in below if (expression := self.classes.get(_name(folder))) is not None]
+            class_folders += [ClassFolder(folder, split, CODES[expression], self._images(folder)) for folder, expression in mapped]
+            if not below:
+                problems.append(
+                    f"{self.root}: no class folder in {split_folder}; one folder per expression is needed there, <split>/<class>/<image>"
+                )
+        if unmapped:
+            problems.append(
+                f"{self.root}: folders that {self.params}.classes does not map, {first_few(sorted(unmapped), 8)}; "
+                "map each to an expression, or to null to pass it over"
+            )
+        if problems:
+            raise UserError(*problems)
+        return class_folders
+
+    def _images(self, class_folder: str) -> list[str]:
+        """The images in and below a class folder. Errors: UserError when a folder below it has the name of another class, or of a split."""
+        expression = self.classes[_name(class_folder)]
+        places = [place for place in self._contents if place == class_folder or place.startswith(f"{class_folder}/")]
+        others = [
+            place
+            for place in places
+            if place != class_folder and (_name(place) in self.splits or self.classes.get(_name(place), expression) != expression)
+        ]
+        if others:
+            raise UserError(
+                f"{self.root}: below the class folder {class_folder} are folders named as another class or a split, {first_few(others)}; "
+                "move them out of it"
+            )
+        return sorted(image for place in places for image in self._contents[place].images)
+
+    def _below(self, folder: str) -> list[str]:
+        contents = self._contents.get(folder)
+        return contents.folders if contents else []  # a link to a folder within the root is not entered
+
+
+def _contents(root: Path) -> dict[str, Contents]:
+    """All folders by their path below the root, '' for itself."""
+    contents = {}
+    for folder, below, files in folders_below(root):
+        prefix = "" if folder == root else f"{folder.relative_to(root).as_posix()}/"
+        images = [readable(prefix + name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        contents[readable(prefix[:-1])] = Contents([readable(prefix + name) for name in below], images)
+    return contents
+
+
+def _listed(folders: list[str]) -> str:
+    return f"there are {first_few(folders, 8)}" if folders else "there is none"
+
+
+def _name(folder: str) -> str:
+    """The folder's name as the maps have it, in lower case."""
+    return PurePosixPath(folder).name.lower()

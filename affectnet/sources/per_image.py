@@ -13,15 +13,15 @@ from stat import S_ISREG
 import numpy as np
 import pyarrow as pa
 
-from affectnet.errors import UserError, brief
+from affectnet.errors import UserError, brief, first_few
 from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
 from affectnet.sources.source import LARGEST, Source, batch, landmark_lists
-from affectnet.walk import folders_below, readable
+from affectnet.walk import HIDDEN, folders_below, readable
 
-SETS = {"train_set": "train", "val_set": "test", "validation_set": "test"}
-"""Folder → our split: the official validation set is our test."""
+SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "validation_set", "val", "validation"), "test")}
+"""Folder, in any case → our split: the official validation set is our test."""
 
 ROWS_A_BATCH = 4096
 
@@ -58,14 +58,22 @@ class ImageSet:
 class PerImage(Source):
     """Reader of such a layout; a subclass names the annotation files of an image and reads them."""
 
+    annotates = ("landmarks", "valence", "arousal")
+
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
         folders = self._set_folders()
         splits = [SETS[folder.name.lower()] for folder in folders]
         if sorted(splits) != ["test", "train"]:
-            found = ", ".join(map(str, folders)) or "neither"
-            raise UserError(f"{self.root}: wanted one train_set and one val_set with images/ and annotations/ below it, found {found}")
+            there = f"there are {first_few(folders, 6)}" if folders else "there is neither"
+            raise UserError(
+                f"{self.root}: one train_set and one val_set are needed, each with images/ and annotations/ in it, {there}; "
+                f"set {pointer.params}.root to the folder of one pair"
+            )
         self.sets = [self._image_set(folder, split) for split, folder in sorted(zip(splits, folders, strict=True), reverse=True)]
+
+    def reading(self) -> str:
+        return ", ".join(f"{part.folder} as {part.split}" for part in self.sets)
 
     @abstractmethod
     def annotated_name(self, file: str) -> str | None:
@@ -113,16 +121,18 @@ class PerImage(Source):
     def _set_folders(self) -> list[Path]:
         found = []
         for folder, below, _ in folders_below(self.root):
-            found += [folder / name for name in below if name.lower() in SETS and self.accepts(folder / name)]
-            below[:] = [name for name in below if name.lower() not in {*SETS, "images", "annotations"}]
-        return [folder for folder in found if (folder / "images").is_dir() and (folder / "annotations").is_dir()]
+            is_set = folder.name.lower() in SETS and {"images", "annotations"} <= set(below)
+            if is_set and self.accepts(folder):
+                found.append(folder)
+            below[:] = [] if is_set else [name for name in below if name not in {"images", "annotations"}]
+        return found
 
     def _image_set(self, folder: Path, split: str) -> ImageSet:
         files: dict[str, list[str]] = {}
-        for entry in os.scandir(folder / "annotations"):
-            if (name := self.annotated_name(entry.name)) is not None:
-                files.setdefault(name, []).append(entry.name)
-        shown = sorted(entry.name for entry in os.scandir(folder / "images"))
+        for file in _visible(folder / "annotations"):
+            if (name := self.annotated_name(file)) is not None:
+                files.setdefault(name, []).append(file)
+        shown = sorted(_visible(folder / "images"))
         images = {Path(name).stem: name for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES}
         names = sorted(files, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
         below = folder.relative_to(self.root).as_posix()
@@ -133,6 +143,11 @@ class PerImage(Source):
             tuple(images.get(name, f"{name}.jpg") for name in names),
             tuple(tuple(sorted(files[name])) for name in names),
         )
+
+
+def _visible(folder: Path) -> Iterator[str]:
+    """The names in a folder, those of hidden files left out."""
+    return (entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name))
 
 
 def content(file: Path, largest: int) -> bytes:
@@ -176,12 +191,22 @@ def _shown(value: object) -> str:
     return str(value) if isinstance(value, str) else brief(value)
 
 
+def _pairs(values: object) -> object:
+    """A list of mappings with x and y as a list of pairs; anything else as it is. Errors: TypeError for a mapping without them."""
+    if not (isinstance(values, list) and any(isinstance(point, dict) for point in values)):
+        return values
+    points = [{str(name).lower(): value for name, value in point.items()} if isinstance(point, dict) else {} for point in values]
+    if any(not {"x", "y"} <= set(point) for point in points):
+        raise TypeError("no x and y")
+    return [(point["x"], point["y"]) for point in points]
+
+
 def _points(values: object) -> np.ndarray | None:
-    """136 finite numbers as float32, from any nesting of them; None for anything else."""
+    """136 finite numbers as float32, from any nesting of them, or from points with x and y; None for anything else."""
     if isinstance(values, np.ndarray) and values.size != 136:
         return None  # a header may claim more of nothing than memory holds
     try:
-        points = np.asarray(values, dtype=np.float64).ravel()
+        points = np.asarray(_pairs(values), dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):
         return None
     return points.astype(np.float32) if points.shape == (136,) and (np.abs(points) < LARGEST).all() else None

@@ -3,6 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
+from typing import ClassVar, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -38,8 +39,15 @@ ROWS = pa.schema(
 class Source(ABC):
     """A download of one layout. Adding a layout is one file with such a class, and its name in LAYOUTS."""
 
+    annotates: ClassVar[tuple[Literal["box", "landmarks", "valence", "arousal"], ...]] = ()
+    """What the layout has beside expressions."""
+
     def __init__(self, pointer: Pointer) -> None:
         self.pointer, self.root = pointer, Path(pointer.root)
+
+    def reading(self) -> str:
+        """How the download is read, for the line of `acquire`: which folder is which split; empty when there is nothing to say."""
+        return ""
 
     @abstractmethod
     def annotation_files(self) -> list[str]:
@@ -52,6 +60,15 @@ class Source(ABC):
     @abstractmethod
     def rows(self) -> Iterator[pa.RecordBatch]:
         """The annotations as batches of ROWS, each row of each list exactly once."""
+
+    def absent(self, rows: pa.Table) -> list[str]:
+        """What the layout annotates and none of the rows has: the reader does not know its key, or the copy is without it."""
+        columns = {"box": "left"}
+        values = {name: rows[columns.get(name, name)] for name in self.annotates}
+        present = {
+            name: pc.not_equal(column, -2) if name in {"valence", "arousal"} else pc.is_valid(column) for name, column in values.items()
+        }
+        return [name for name, where in present.items() if len(rows) and not pc.any(where).as_py()]
 
 
 def batch(count: int, **columns: object) -> pa.RecordBatch:

@@ -29,8 +29,8 @@ def test_numbered_folders_follow_the_users_map(tmp_path: Path) -> None:
             noise(tmp_path / split / number / "face.png", int(number) + (split == "test") * 7)
     splits = {"train": "train", "test": "test"}
     found = rows(Pointer("folder", str(tmp_path), classes={"0": "Anger", "1": "Contempt"}, splits=splits))
-    assert [(entry["split"], entry["expression"]) for entry in found] == [("test", 6), ("test", 7), ("train", 6), ("train", 7)]
-    with pytest.raises(UserError, match=r"does not map, 2: classes: 0, classes: 1"):
+    assert [(entry["split"], entry["expression"]) for entry in found] == [("train", 6), ("train", 7), ("test", 6), ("test", 7)]
+    with pytest.raises(UserError, match=r"datasets.folder.classes does not map, 2: 0, 1; map each"):
         open_source(Pointer("folder", str(tmp_path), classes={"happy": "Happy"}, splits=splits))
 
 
@@ -54,10 +54,13 @@ def test_a_test_split_of_its_own_is_kept_apart_from_validation(tmp_path: Path) -
     ("change", "message"),
     [
         ({"classes": {}}, "classes: empty"),
-        ({"classes": {"happy": "Joy"}}, "unknown expressions or splits, 1: happy: Joy"),
-        ({"splits": {"train": "training"}}, "unknown expressions or splits, 1: train: training"),
-        ({"splits": {"train": "train"}}, "does not map, 1: splits: validation"),
-        ({"splits": {"train": "train", "validation": "train"}}, "no class folder for the split test"),
+        ({"classes": {"happy": "Joy"}}, "datasets.folder.classes: maps to what is unknown, 1: happy: Joy"),
+        ({"splits": {"train": "training"}}, "datasets.folder.splits: maps to what is unknown, 1: train: training"),
+        ({"splits": {"train": "train"}}, "datasets.folder.splits does not map, 1: validation"),
+        (
+            {"splits": {"train": "train", "validation": "train"}},
+            "no folder of the split test, there are 2: train, validation; .* datasets.folder.test_share",
+        ),
     ],
 )
 def test_a_map_that_does_not_fit_is_one_line(tmp_path: Path, change: dict[str, Any], message: str) -> None:

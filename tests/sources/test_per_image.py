@@ -93,6 +93,36 @@ def test_landmarks_and_values_of_plus_may_stand_on_top_too(tmp_path: Path) -> No
     assert (first["expression"], first["valence"], first["arousal"], first["landmarks"][-1]) == (5, -0.5, 0.25, 135)
 
 
+POINTS = np.linspace(1, 136, 136).reshape(68, 2)
+DICTS = [{"x": x, "Y": y} for x, y in POINTS.tolist()]
+
+
+@pytest.mark.parametrize(
+    "about",
+    [
+        {"meta-data": {"landmark-68": POINTS.tolist(), "landmark-29": POINTS[:29].tolist()}},
+        {"meta-data": {"Landmark_68": POINTS.ravel().tolist()}},
+        {"Meta-Data": {"landmarks": {"landmark-29": POINTS[:29].tolist(), "LANDMARK-68": DICTS}}},
+        {"LANDMARK-68": [POINTS.tolist()]},
+    ],
+)
+def test_landmarks_of_plus_are_read_in_any_nesting_and_form(tmp_path: Path, about: dict[str, Any]) -> None:
+    pointer = tree_plus(tmp_path)
+    content = {"human-label": 1, "valence": 0.5, "arousal": 0.1, **about}
+    (tmp_path / "human_annotated" / "train_set" / "annotations" / "0.json").write_text(json.dumps(content))
+    assert (rows(pointer)[0]["fault"], rows(pointer)[0]["landmarks"]) == (None, POINTS.ravel().tolist())
+
+
+@pytest.mark.parametrize(
+    "points", [POINTS[:29].tolist(), "12;13", {"x": 1, "y": 2}, [*DICTS[:-1], {"x": 1}], [*DICTS[:-1], [1, 2]], [{"x": [1, 2], "y": None}]]
+)
+def test_landmarks_of_plus_that_are_no_68_points_are_a_counted_fault(tmp_path: Path, points: object) -> None:
+    pointer = tree_plus(tmp_path)
+    content = {"human-label": 1, "meta-data": {"valence": 0.5, "arousal": 0.1, "landmark-68": points}}
+    (tmp_path / "human_annotated" / "train_set" / "annotations" / "0.json").write_text(json.dumps(content))
+    assert (rows(pointer)[0]["fault"], rows(pointer)[0]["landmarks"]) == ("landmarks_malformed", None)
+
+
 def test_images_without_human_labels_are_left_alone(tmp_path: Path) -> None:
     pointer = tree_plus(tmp_path)
     tree_plus(tmp_path / "no_human_annotated")
@@ -102,6 +132,6 @@ def test_images_without_human_labels_are_left_alone(tmp_path: Path) -> None:
 @pytest.mark.parametrize("layout", ["affectnet2021", "affectnet_plus"])
 def test_a_root_without_its_sets_is_one_line(tmp_path: Path, layout: str) -> None:
     (tmp_path / "train_set" / "images").mkdir(parents=True)
-    with pytest.raises(UserError, match="wanted one train_set and one val_set") as caught:
+    with pytest.raises(UserError, match=r"one train_set and one val_set are needed, .* there is neither; set datasets.") as caught:
         open_source(Pointer(layout, str(tmp_path)))
     assert "\n" not in str(caught.value)

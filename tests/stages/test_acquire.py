@@ -27,7 +27,7 @@ def params(faults: dict[str, int] | None = None, seed: int = 3) -> AcquireParams
         "largest_px": 128,
         "faults": faults or FAULTS,
     }
-    return AcquireParams.model_validate({"seed": seed, "dataset": demo})
+    return AcquireParams.model_validate({"seed": seed, "dataset_name": "demo", "dataset": demo})
 
 
 def draw(folder: Path, workers: int = 1, **changes: Any) -> dict[str, bytes]:
@@ -119,9 +119,9 @@ def own(layout: str, **changes: Any) -> AcquireParams:
         ("affectnet2017", "/" + "a" * 300, "is not a folder"),
         ("affectnet2017", "/a\0b", "is not a folder"),
         ("affectnet2017", "", "no training.csv and no validation.csv"),
-        ("affectnet2021", "", "wanted one train_set and one val_set"),
-        ("affectnet_plus", "", "wanted one train_set and one val_set"),
-        ("folder", "", "no class folder for the split train and test"),
+        ("affectnet2021", "", "one train_set and one val_set are needed"),
+        ("affectnet_plus", "", "one train_set and one val_set are needed"),
+        ("folder", "", "no folder that datasets.folder.splits or classes maps, there is none"),
     ],
 )
 def test_a_copy_that_is_not_there_is_one_line_and_no_pointer(tmp_path: Path, layout: str, root: str | None, said: str) -> None:

@@ -1,4 +1,5 @@
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -46,6 +47,40 @@ def test_every_row_of_every_layout_is_accounted_for(workspace: Path, layout: str
     assert counts["rejected"] == 0 and counts["read"] == classes * 24
     assert counts["by_split"]["validation"] == {name: 3 if CODES[name] < classes else 0 for name in EXPRESSIONS}
     assert sum(counts["by_split"]["test"].values()) == classes * 4
+
+
+def renamed_keys(root: Path) -> None:
+    """AffectNet+ in whose JSON files no key is one that the reader knows, but for the label, valence and arousal."""
+    for file in root.rglob("*.json"):
+        file.write_text(file.read_text(encoding="utf-8").replace("andmark-68", "andmark-98"), encoding="utf-8")
+
+
+def remove_landmarks(root: Path) -> None:
+    for file in root.rglob("*_lnd.npy"):
+        file.unlink()
+
+
+def no_valence_arousal(root: Path) -> None:
+    for file in root.rglob("*.csv"):
+        rows = [line.rsplit(",", 2)[0] + ",-2,-2" for line in file.read_text(encoding="utf-8").splitlines() if "face_x" not in line]
+        file.write_text("\n".join(rows) + "\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    ("layout", "change", "absent"),
+    [
+        ("affectnet_plus", renamed_keys, "landmarks"),
+        ("affectnet2021", remove_landmarks, "landmarks"),
+        ("affectnet2017", no_valence_arousal, "valence, arousal"),
+    ],
+)
+def test_what_the_layout_has_and_no_row_gives_is_in_the_line(
+    workspace: Path, layout: str, change: Callable[[Path], None], absent: str
+) -> None:
+    pointer = TREES[layout](workspace / "root")
+    assert "WARNING" not in clean(pointer)[0]
+    change(workspace / "root")
+    assert f"WARNING: no row has {absent}, which layout {layout} has" in clean(pointer)[0]
 
 
 # Each line of dirt: what the row says, and the reason it is told by.
