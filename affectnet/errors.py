@@ -16,8 +16,15 @@ MACHINE_FAULTS = {
     errno.EACCES: "mend its permissions",
     errno.EPERM: "mend its permissions",
     errno.EMFILE: "raise `ulimit -n`, or lower runtime.workers",
+    errno.ENFILE: "end other programs",
+    errno.ENOMEM: "lower runtime.workers or train.batch",
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV), "check the disk, or take the file away if it alone cannot be read"),
+    **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO), "mount its disk again"),
 }
 """What the user's machine refuses, and what the user can do."""
+
+OF_THE_FILE = {errno.EACCES, errno.EPERM}
+"""Those of them that tell about the file that is read, and not about the machine."""
 
 
 class UserError(Exception):
@@ -50,6 +57,18 @@ def mendable(error: Exception) -> tuple[str, ...]:
         place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
         return (f"{place}{os.strerror(error.errno)}; {MACHINE_FAULTS[error.errno]} and run again",)
     return ()
+
+
+def pass_machine_fault(error: Exception, place: object) -> None:
+    """For whoever takes an error while reading for a fault of the data: returns only when it may be one.
+
+    Errors: the error again, with the place as its file name, when it is the machine's: memory, disk, network, too many open files.
+    """
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS.keys() - OF_THE_FILE:
+        error.filename = error.filename or str(place)
+        raise error
+    if isinstance(error, MemoryError):
+        raise error
 
 
 def brief(value: object) -> str:

@@ -1,4 +1,5 @@
 import io
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -28,10 +29,59 @@ def test_workers_change_nothing_and_a_second_reading_decodes_nothing(workspace: 
     run_data_stages(tree_2017(workspace / "root"))
     first = load_faces(FACES, "train", 32, 1).images.clone()
     (kept,) = scratch("decoded").iterdir()
-    (kept / "pixels.npy").unlink()
+    (kept / "pixels.uint8").unlink()
     assert np.array_equal(load_faces(FACES, "train", 32, 2).images, first)
-    monkeypatch.setattr("affectnet.dataset.in_order", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("affectnet.dataset._decode_group", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
+
+
+def flip(path: Path, at: int) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 4
+    path.write_bytes(content)
+
+
+def cut(path: Path, left: int) -> None:
+    path.write_bytes(path.read_bytes()[:left])
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "a flipped bit in the first face": ("pixels.uint8", lambda path: flip(path, 0)),
+    "a flipped bit in the last face": ("pixels.uint8", lambda path: flip(path, -1)),
+    "a page of zeros, as after a power cut": ("pixels.uint8", lambda path: path.write_bytes(path.read_bytes()[:4096] + bytes(4096))),
+    "cut": ("pixels.uint8", lambda path: cut(path, path.stat().st_size // 2)),
+    "cut by a byte": ("pixels.uint8", lambda path: cut(path, -1)),
+    "with a byte too much": ("pixels.uint8", lambda path: path.write_bytes(path.read_bytes() + b"0")),
+    "empty": ("pixels.uint8", lambda path: cut(path, 0)),
+    "no checksums": ("checksums.json", Path.unlink),
+    "cut checksums": ("checksums.json", lambda path: cut(path, 9)),
+    "other checksums": ("checksums.json", lambda path: path.write_text('{"crc32": null}')),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+    run_data_stages(tree_2017(workspace / "root"))
+    first = load_faces(FACES, "train", 32, 1).images.clone()
+    (folder,) = scratch("decoded").iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["checksums.json", "pixels.uint8"]
+    name, spoil = DAMAGE[damage]
+    spoil(folder / name)
+    capsys.readouterr()
+    assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
+    (told,) = capsys.readouterr().err.splitlines()
+    assert told.startswith(f"decode: {folder / 'pixels.uint8'}: ") and told.endswith("; decoding again")
+    assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
+    assert capsys.readouterr().err == ""
+
+
+def test_the_pixels_are_mapped_for_reading_alone(workspace: Path) -> None:
+    """A private map that can be written counts as memory, so that the kernel refuses one that is larger."""
+    run_data_stages(tree_2017(workspace / "root"))
+    faces = load_faces(FACES, "train", 32, 1)
+    assert len(faces)
+    maps = [line.split() for line in Path("/proc/self/maps").read_text().splitlines() if line.endswith("pixels.uint8")]
+    assert {fields[1] for fields in maps} == {"r--s"}
 
 
 def test_only_the_newest_decoded_arrays_are_kept(workspace: Path) -> None:
