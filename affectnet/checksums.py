@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError, first_few, pass_machine_fault
 
 CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
 """Path below the root, and 32 bytes of SHA-256 or 16 of MD5."""
@@ -31,6 +31,7 @@ def read_checksums(path: Path) -> pa.Table:
                 elif text and not text.startswith("#"):
                     wrong.append(f"line {number}")
     except (OSError, UnicodeDecodeError) as error:
+        pass_machine_fault(error, path)
         raise UserError(f"{path}: no readable checksum list: {error}") from None
     if wrong:
         raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
@@ -44,7 +45,8 @@ def file_sha256(path: Path) -> bytes | None:
             return None
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").digest()
-    except OSError:
+    except OSError as error:
+        pass_machine_fault(error, path)
         return None
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from affectnet.atomic import replacing
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.inputs import Shot
 from affectnet.outputs import label
 from affectnet.photograph import Pixels
@@ -110,6 +110,7 @@ def _mark(place: Path) -> str | None:
     try:
         with Image.open(place, formats=["JPEG"]) as image:
             comment = image.info.get("comment")
-    except (OSError, ValueError):
+    except (OSError, ValueError) as error:
+        pass_machine_fault(error, place)
         return None
     return comment.decode("ascii", "replace") if isinstance(comment, bytes) else None

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from affectnet.photograph import Pixels
 from affectnet.video import frames
@@ -88,6 +88,7 @@ def _below(folder: str, root: str, without: Path | None, told: Told, other: Told
         with os.scandir(folder) as found:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
     except OSError as error:
+        pass_machine_fault(error, folder)
         told(f"{folder}: {error.strerror}")
         return
     for name, is_folder in entries:

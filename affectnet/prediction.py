@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from affectnet.drawing import Album, annotated
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.inputs import Shot, Told, files, shots
 from affectnet.outputs import Write
 from affectnet.parallel import cores, in_order
@@ -129,7 +129,8 @@ def _drawn(result: Result | UserError) -> Result | UserError:
 
 
 def problem(path: str, error: Exception) -> UserError:
-    """Why the photograph cannot be read, as one line: the error itself when it is one."""
+    """Why the photograph cannot be read, as one line: the error itself when it is one. Errors: what is the machine's fault."""
+    pass_machine_fault(error, path)
     if isinstance(error, UserError):
         return error
     return UserError(f"{path}: no readable image: {type(error).__name__}: {error}")

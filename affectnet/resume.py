@@ -19,7 +19,7 @@ from typing import Any
 import torch
 
 from affectnet.atomic import replacing
-from affectnet.errors import UserError, one_line
+from affectnet.errors import UserError, one_line, pass_machine_fault
 from affectnet.scratch import scratch
 
 ENDED = "ended"
@@ -71,6 +71,7 @@ class TrainingState:
             if not isinstance(state, dict):
                 raise TypeError(f"holds a {type(state).__name__}")
         except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
+            pass_machine_fault(error, self.path)  # the next run may well read it
             self.refuse(error)
             return None
         return state

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from affectnet.atomic import replacing
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 
 BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
@@ -30,6 +30,8 @@ def readable_parquet(path: Path, remedy: str = "run `dvc repro`") -> Iterator[No
     except FileNotFoundError:
         raise UserError(f"{path}: not there; {remedy}") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
+        if not isinstance(error, MemoryError):  # which broken bytes cause, too
+            pass_machine_fault(error, path)
         raise UserError(f"{path}: no readable Parquet: {error}; {remedy}") from None
 
 

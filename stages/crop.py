@@ -18,7 +18,7 @@ from affectnet.annotations import ANNOTATIONS
 from affectnet.atomic import replacing_folder
 from affectnet.cluster import spread
 from affectnet.cropping import Crop, cut
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import SPLITS
 from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.framing import CropPolicy
@@ -124,6 +124,7 @@ def _cut_row(root: Path, policy: CropPolicy, row: dict[str, object]) -> Crop:
     try:
         content = path.read_bytes()
     except OSError as error:
+        pass_machine_fault(error, path)
         raise UserError(f"{path}: was readable for verify, now {error.strerror}; run `dvc repro -f verify`") from None
     if hashlib.sha256(content).digest() != row["sha256"]:
         raise UserError(f"{path}: has changed since verify read it; run `dvc repro -f verify`")

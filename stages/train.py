@@ -23,7 +23,7 @@ from affectnet.atomic import write_json
 from affectnet.dataset import fingerprint, load_faces
 from affectnet.device import choose, choose_precision, has_bfloat16, prepare
 from affectnet.distributed import Group, process_group, started
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
@@ -115,7 +115,10 @@ def _resumed(trainer: Trainer, state: TrainingState, last: int) -> Progress:
             raise ValueError(f"of epoch {reached.epoch}, this training ends after epoch {last}")
         trainer.scored.load_state_dict(reached.best_weights)  # to see whether they fit
         trainer.resume(saved)
+    except torch.OutOfMemoryError:  # on a smaller batch the state is as good as ever
+        raise
     except Exception as error:  # as of an unreadable file: training from the start is right and merely slower
+        pass_machine_fault(error, state.path)
         state.refuse(error)
         trainer.resume(untrained)
         return Progress()

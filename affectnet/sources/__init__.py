@@ -1,6 +1,6 @@
 """The readers, one file a layout: from a download on the disk to rows of one shape."""
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, pass_machine_fault
 from affectnet.pointer import Pointer
 from affectnet.sources.affectnet2017 import AffectNet2017
 from affectnet.sources.affectnet2021 import AffectNet2021
@@ -23,4 +23,5 @@ def open_source(pointer: Pointer) -> Source:
     try:
         return LAYOUTS[pointer.layout](pointer)
     except OSError as error:
+        pass_machine_fault(error, pointer.root)
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user the right to, or take it out") from None

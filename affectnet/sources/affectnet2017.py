@@ -14,7 +14,7 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from affectnet.annotations import LANDMARKS
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError, first_few, pass_machine_fault
 from affectnet.parallel import in_order
 from affectnet.pointer import Pointer
 from affectnet.sources.source import LARGEST, Source, batch, numbers
@@ -210,6 +210,7 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
                 decoder.decode(piece)
             decoder.decode(b"", final=True)
     except (UnicodeDecodeError, OSError) as error:
+        pass_machine_fault(error, path)
         raise UserError(f"{path}: no readable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]
     names = {name.lower(): name for name in COLUMNS}

@@ -1,6 +1,7 @@
 """AffectNet 2021 (eight labels): 224×224 images, and one npy file an image and kind of annotation."""
 
 import io
+import math
 import re
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from affectnet.errors import pass_machine_fault
 from affectnet.sources.per_image import Annotation, PerImage, checked, content
 
 KINDS = ("exp", "val", "aro", "lnd")
@@ -34,6 +36,7 @@ class AffectNet2021(PerImage):
             try:
                 values[kind] = _array(file) if kind == "lnd" else _array(file).item()
             except Exception as error:  # numpy's header parser raises many kinds: each means that the file is no annotation
+                pass_machine_fault(error, file)
                 return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         missing = [kind for kind in KINDS[:3] if kind not in values]
         if missing:
@@ -43,9 +46,23 @@ class AffectNet2021(PerImage):
 
 def _array(file: Path) -> NDArray[Any]:
     """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content(file, LARGEST)), allow_pickle=False)
+    held = content(file, LARGEST)
+    if _stated_bytes(held) > len(held):
+        raise ValueError("a header that claims more than the file holds")  # memory would not hold it either
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(held), allow_pickle=False)
     if array.dtype.kind not in "iufUS":
         raise TypeError(array.dtype)
     if array.dtype.kind == "U" and (np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4") > sys.maxunicode).any():
         raise ValueError("letters that are none")  # numpy makes a string of them that breaks whatever reads it
     return array
+
+
+def _stated_bytes(held: bytes) -> int:
+    """Bytes of the values that the header of an npy array states. Errors: of many kinds, when it is none."""
+    stream = io.BytesIO(held)
+    header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(stream)]
+    try:
+        shape, _, kind = header(stream)
+    except MemoryError:
+        raise ValueError("a header nested too deep for Python's parser") from None
+    return math.prod(shape) * kind.itemsize

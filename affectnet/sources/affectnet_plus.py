@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from affectnet.errors import pass_machine_fault
 from affectnet.sources.per_image import Annotation, PerImage, checked, content
 
 LARGEST = 1 << 20
@@ -30,6 +31,7 @@ class AffectNetPlus(PerImage):
         try:
             values = plain_keys(json.loads(content(file, LARGEST).decode("utf-8-sig")))
         except (OSError, ValueError, RecursionError, AttributeError) as error:
+            pass_machine_fault(error, file)
             return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         landmarks = next(filter(None, map(values.get, LANDMARKS)), None)
         return checked(values.get("humanlabel"), values.get("valence"), values.get("arousal"), landmarks)
