@@ -18,7 +18,7 @@ from affectnet.atomic import replacing
 from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
 from affectnet.framing import CropPolicy
-from affectnet.network import ModelParams, State, build
+from affectnet.network import NetworkParams, State, build
 from affectnet.preprocessing import Grey
 
 FORMAT: Final = 3
@@ -154,7 +154,7 @@ def _beyond(number: object) -> bool:
 
 def _network(path: Path, card: Card, weights: State) -> nn.Module:
     try:
-        params = ModelParams.model_validate(card.model)
+        params = NetworkParams.model_validate(card.model)
         form = _without_memory(params, card.outputs)
     except ValidationError as error:
         raise UserError(f"{path}: its description of the network is none: {_first(error, 'model')}") from None
@@ -175,7 +175,7 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
     return network
 
 
-def _without_memory(params: ModelParams, outputs: int) -> nn.Module:
+def _without_memory(params: NetworkParams, outputs: int) -> nn.Module:
     """The network without its weights: a small file that claims to be a giant shall not cost the giant's memory."""
     try:
         with torch.device("meta"), _Undrawn():

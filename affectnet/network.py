@@ -1,6 +1,5 @@
 """The networks: a classifier of torchvision's registry, or of timm's, by name, with its head replaced."""
 
-import re
 from collections.abc import Mapping
 from importlib.util import find_spec
 from pathlib import Path
@@ -28,8 +27,8 @@ TIMM = "timm/"
 """What precedes the name of an architecture of timm: `timm/efficientnet_b2`."""
 
 
-class ModelParams(Section):
-    """One entry of `models`."""
+class NetworkParams(Section):
+    """What a model file says of its network; in it, `weights` is none and `freeze_epochs` 0."""
 
     architecture: str
     width: float = Field(gt=0, le=1)
@@ -41,7 +40,15 @@ class ModelParams(Section):
     freeze_epochs: int = Field(ge=0)
 
 
-def build(params: ModelParams, outputs: int) -> nn.Module:
+class ModelParams(NetworkParams):
+    """One entry of `models`: a network, and what training it takes; no model file holds the latter."""
+
+    lr_factor: float = Field(gt=0, le=1)
+    layer_decay: float = Field(gt=0, le=1)
+    epochs: int = Field(ge=1)
+
+
+def build(params: NetworkParams, outputs: int) -> nn.Module:
     """The network, its weights drawn from torch's global generator: (n, 3, image_px, image_px) float32 → (n, outputs).
 
     The last linear layer is new, with dropout before it. Errors: UserError when there is no classifier of that name, or
@@ -60,7 +67,7 @@ def build(params: ModelParams, outputs: int) -> nn.Module:
     return network
 
 
-def _torchvision(params: ModelParams) -> nn.Module:
+def _torchvision(params: NetworkParams) -> nn.Module:
     name = params.architecture
     if name not in models.list_models(module=models):
         known = ", ".join(models.list_models(module=models, include="vgg*"))
@@ -75,7 +82,7 @@ def _torchvision(params: ModelParams) -> nn.Module:
     return network
 
 
-def _refuse_what_vgg_alone_has(params: ModelParams) -> None:
+def _refuse_what_vgg_alone_has(params: NetworkParams) -> None:
     if params.width != 1 or params.head != "original":
         raise UserError(
             f"params.yaml: model: width and head pooled are for the VGG family, {params.architecture} has width 1 and head original"
@@ -89,7 +96,7 @@ def _sized(name: str, image_px: int) -> dict[str, Any]:
     return {"image_size": image_px} if name.startswith("vit_") else {}
 
 
-def _timm(params: ModelParams, outputs: int) -> nn.Module:
+def _timm(params: NetworkParams, outputs: int) -> nn.Module:
     name = params.architecture.removeprefix(TIMM)
     if find_spec("timm") is None:
         raise UserError(f"params.yaml: model: {params.architecture} needs timm; run `pip install timm`")
@@ -121,31 +128,13 @@ def _set_dropout(network: nn.Module, head: str, p: float) -> None:
         _replace(network, head, nn.Sequential(nn.Dropout(p), network.get_submodule(head)))
 
 
-def _set_stochastic_depth(network: nn.Module, params: ModelParams) -> None:
+def _set_stochastic_depth(network: nn.Module, params: NetworkParams) -> None:
     """The share of dropped residual branches, rising linearly from 0 at the input (Huang et al. 2016)."""
     branches = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     if params.stochastic_depth and not branches:
         raise UserError(f"params.yaml: model: {params.architecture} has no stochastic depth; set stochastic_depth to 0")
     for position, branch in enumerate(branches):
         branch.p = params.stochastic_depth * position / len(branches)
-
-
-def layers(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters by layer, from input to output, each once.
-
-    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
-    biases and norms that stand alone go with the weights before them.
-    """
-    found: dict[str, list[nn.Parameter]] = {}
-    last = ""
-    for name, parameter in network.named_parameters():
-        match = re.match(r".*?\d+(?=\.|$)", name)
-        block = match.group() if match else name.rpartition(".")[0] or name
-        if block not in found and last and parameter.dim() < 2:
-            block = last
-        found.setdefault(block, []).append(parameter)
-        last = block
-    return list(found.values())
 
 
 def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
@@ -249,7 +238,7 @@ def _plain(value: object) -> bool:
     return value.layout is torch.strided and value.device.type == "cpu" and not value.is_complex() and not value.is_quantized
 
 
-def _vgg(params: ModelParams, outputs: int) -> nn.Module:
+def _vgg(params: NetworkParams, outputs: int) -> nn.Module:
     """VGG with each layer's channels times `width`; the full classifier is never allocated when it is not used."""
     name, normalised = params.architecture.removesuffix("_bn"), params.architecture.endswith("_bn")
     layers: list[Any] = [layer if layer == "M" else max(8, int(layer * params.width)) for layer in models.vgg.cfgs[VGG_LAYERS[name]]]

@@ -1,6 +1,7 @@
 """The optimisers and their schedules: what `optimizers.<name>` and `train.schedule` of params.yaml turn into."""
 
 import math
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal
 
@@ -8,7 +9,6 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from affectnet.network import layers
 from affectnet.params import Section
 from affectnet.passes import draws_repeated, statistics_kept
 
@@ -131,6 +131,24 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives each group the rate times its `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
+
+
+def layers(network: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters by layer, from input to output, each once.
+
+    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
+    biases and norms that stand alone go with the weights before them.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
+    last = ""
+    for name, parameter in network.named_parameters():
+        match = re.match(r".*?\d+(?=\.|$)", name)
+        block = match.group() if match else name.rpartition(".")[0] or name
+        if block not in found and last and parameter.dim() < 2:
+            block = last
+        found.setdefault(block, []).append(parameter)
+        last = block
+    return list(found.values())
 
 
 def _by_layer(params: OptimizerParams, network: nn.Module) -> list[list[nn.Parameter]]:

@@ -3,19 +3,18 @@
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import torch
-from pydantic import Field, ValidationInfo, field_validator
-from pydantic_core import PydanticCustomError
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from affectnet.affect_scores import DIMENSIONS, affect_scores
 from affectnet.calibration import fit_temperature
+from affectnet.collapse import ANSWERED
 from affectnet.dataset import Faces
 from affectnet.device import choose_precision
 from affectnet.distributed import Group
@@ -24,56 +23,19 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.feed import Feed, Part
 from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
-from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, LossParams, build_loss, takes_class_weights
-from affectnet.network import ModelParams, build, head_name, pixel_statistics, start, trunk_parameters
+from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, build_loss
+from affectnet.network import build, head_name, pixel_statistics, start, trunk_parameters
 from affectnet.objective import Targets, TaskParams, build_objective, joined, refuse_without_affect
-from affectnet.optimizers import (
-    OptimizerParams,
-    ScheduleParams,
-    build_optimizer,
-    learning_rate_factor,
-    refuse_other_optimizers,
-    set_learning_rate,
-)
-from affectnet.params import Section
+from affectnet.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.passes import backward
-from affectnet.preprocessing import Augment, Augmentation, normalised
+from affectnet.preprocessing import Augment, normalised
 from affectnet.progress import progress
-from affectnet.samplers import SamplerName, batches, epoch_order, expected_shares
+from affectnet.recipe import TrainerParams
+from affectnet.samplers import batches, epoch_order, expected_shares
 from affectnet.scores import confusion_matrix, scores
 from affectnet.seeds import seed_of
 
 Metrics = dict[str, float]
-
-
-class TrainerParams(Section):
-    """What decides an epoch: of section `train`, and the selected model, optimiser, loss and task."""
-
-    task: TaskParams
-    model: ModelParams
-    optimizer: OptimizerParams
-    loss: LossParams
-    seed: int = Field(ge=0)
-    epochs: int = Field(ge=1)
-    batch: int = Field(ge=2)
-    accumulate: int = Field(ge=1)
-    sampler: SamplerName
-    augmentation: Augmentation
-    precision: Literal["auto", "float32", "bfloat16"]
-    clip_norm: float = Field(ge=0)
-    ema: float = Field(ge=0, lt=1)
-    schedule: ScheduleParams
-
-    @field_validator("sampler")
-    @classmethod
-    def _counts_rare_expressions_once(cls, sampler: str, others: ValidationInfo) -> str:
-        """Errors: ValueError when the sampler and the class weights would both make the rare expressions count more."""
-        task, loss = others.data.get("task"), others.data.get("loss")
-        if task and loss and task.expressions and takes_class_weights(loss) and sampler != "plan":
-            raise PydanticCustomError(
-                "counts_twice", "with the class weights of the loss the rare expressions count twice; choose plan, or loss plain"
-            )
-        return sampler
 
 
 def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
@@ -116,7 +78,7 @@ class Trainer:
         self.wrapped, self.trainable = self.network, [False]
         loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
         self.objective = build_objective(params.task, loss).to(group.device)
-        self.optimizer = build_optimizer(params.optimizer, self.network, self.objective.parameters())
+        self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
@@ -166,7 +128,10 @@ class Trainer:
         return loss
 
     def validate(self) -> tuple[Metrics, torch.Tensor]:
-        """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls."""
+        """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls.
+
+        `ANSWERED` stands beside them where expressions are learned.
+        """
         found = self.predict()
         joined = torch.cat([found.logits, found.affect], 1).to(self.device)
         with torch.no_grad():
@@ -178,6 +143,7 @@ class Trainer:
             predicted = codes[found.logits.argmax(1).numpy()]
             reached = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
             metrics |= {"validation/accuracy": float(reached.accuracy), "validation/macro_f1": float(reached.macro_f1)}
+            metrics[ANSWERED] = float(len(np.unique(predicted)))
             recall = torch.from_numpy(reached.recall[np.searchsorted(seen, codes)]).float()
         for column, name in enumerate(DIMENSIONS if found.affect.shape[1] else ()):
             given, answered = self.validation_targets.affect[:, column], found.affect[:, column]
@@ -262,7 +228,7 @@ class Trainer:
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _learning_rate(self, epoch: float) -> float:
-        return self.params.optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
+        return self.params.scaled_optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
 
     def _refuse_nan(self, losses: torch.Tensor, epoch: int) -> None:
         broken = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()

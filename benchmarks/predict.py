@@ -16,7 +16,7 @@ import torch
 from affectnet.detection import haar
 from affectnet.expressions import EXPRESSIONS
 from affectnet.modelfile import load_model
-from affectnet.network import ModelParams, build
+from affectnet.network import ModelParams, NetworkParams, build
 from affectnet.onnxfile import export_network, session
 from affectnet.params import read_document
 from affectnet.predictor import Predictor
@@ -36,8 +36,8 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
 
 def _of_model(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     document: dict[str, Any] = read_document()
-    params = {**document["models"][name], "weights": "none"}
-    model = ModelParams.model_validate(params)
+    model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
+    params = model.model_dump(include=set(NetworkParams.model_fields))
     _, shipped = load_model(ROOT / PRETRAINED)
     card = replace(shipped, model=params, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()

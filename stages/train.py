@@ -20,6 +20,7 @@ from pydantic import ConfigDict, Field, TypeAdapter
 
 from affectnet import vision
 from affectnet.atomic import write_json
+from affectnet.collapse import collapsed, said_of_all, said_of_epoch
 from affectnet.dataset import fingerprint, load_faces
 from affectnet.device import choose, choose_precision, has_bfloat16, prepare
 from affectnet.distributed import Group, process_group, started
@@ -28,12 +29,14 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy, shard_paths
 from affectnet.launch import launch
 from affectnet.modelfile import FORMAT, Card, save_model
+from affectnet.network import NetworkParams
 from affectnet.params import Runtime
 from affectnet.plan import CLASS_WEIGHTS, PLAN
 from affectnet.preprocessing import without_colour
 from affectnet.processes import start
+from affectnet.recipe import TrainerParams
 from affectnet.resume import TrainingState, finite, followed_state, resume_key, training_state
-from affectnet.trainer import Metrics, Trainer, TrainerParams, learned
+from affectnet.trainer import Metrics, Trainer, learned
 from affectnet.watch import tell
 
 
@@ -150,6 +153,8 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
             for name, value in values.items():
                 live.log_metric(name, value)
             live.next_step()
+            if collapsed(values):
+                print(said_of_epoch(live.step), file=sys.stderr)
             tell({**values, "score": selection_score(values)})
 
         yield log
@@ -188,6 +193,8 @@ def _train(
     resolved: dict[str, Any] = {"device": device.type, "precision": choose_precision(params.precision, device), **spread}
     _log_emulation(resolved["precision"], device)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
+    if group.first and params.scaled_rate:
+        print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
@@ -202,7 +209,7 @@ def _train(
     found = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
         f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type}; best is epoch {reached.best_epoch}, "
-        f"on {len(validation):,} validation faces {found}"
+        f"on {len(validation):,} validation faces {found}{params.scaled_rate}{said_of_all(reached.history)}"
     )
 
 
@@ -230,7 +237,7 @@ def check_curves(folder: Path, history: list[Metrics]) -> None:
 
 def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress, grey: bool) -> Card:
     return Card(
-        model={**params.model.model_dump(), "weights": "none", "freeze_epochs": 0},
+        model={**params.model.model_dump(include=set(NetworkParams.model_fields)), "weights": "none", "freeze_epochs": 0},
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
         affect=params.task.affect,
         temperature=trainer.temperature(),

@@ -7,14 +7,18 @@ from chain import ROOT, TINY
 from affectnet.expressions import EXPRESSIONS
 from affectnet.framing import CropPolicy
 from affectnet.modelfile import FORMAT, Card
+from affectnet.network import NetworkParams
 from affectnet.params import read_document
 
 
 def card(**changes: Any) -> Card:
-    """Of TINY as it is after its second epoch of three, with the shipped crop policy. changes: fields with another value."""
-    section = read_document(ROOT / "params.yaml")["crop"]
+    """Of TINY as it is after its second epoch of three, with the shipped crop policy.
+
+    changes: fields with another value; `model` is an entry of `models`.
+    """
+    section, model = read_document(ROOT / "params.yaml")["crop"], changes.pop("model", TINY)
     content: dict[str, Any] = {
-        "model": TINY,
+        "model": {name: value for name, value in model.items() if name in NetworkParams.model_fields},
         "labels": EXPRESSIONS,
         "affect": False,
         "temperature": 1.5,

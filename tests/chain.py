@@ -25,6 +25,9 @@ TINY: dict[str, Any] = {
     "stochastic_depth": 0.0,
     "image_px": 32,
     "freeze_epochs": 0,
+    "lr_factor": 1.0,
+    "layer_decay": 1.0,
+    "epochs": 3,
 }
 """The smallest network that the tests train, as an entry of `models`."""
 

@@ -18,7 +18,8 @@ from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.launch import launch
 from affectnet.losses import Classes
-from affectnet.trainer import Trainer, TrainerParams
+from affectnet.recipe import TrainerParams
+from affectnet.trainer import Trainer
 from stages import train
 
 SHARP = {**TINY, "dropout": 0.0}

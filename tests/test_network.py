@@ -9,7 +9,8 @@ from safetensors.torch import save_file
 from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, head_name, last_linear, layers, pixel_statistics, start, trunk_parameters
+from affectnet.network import ModelParams, build, head_name, last_linear, pixel_statistics, start, trunk_parameters
+from affectnet.optimizers import layers
 from affectnet.params import read_document
 from affectnet.preprocessing import MEAN, STD
 

@@ -12,8 +12,9 @@ from affectnet.distributed import Group
 from affectnet.errors import UserError
 from affectnet.losses import Classes, LdamLoss, LogitAdjustedLoss
 from affectnet.params import parse, read_document
+from affectnet.recipe import TrainerParams
 from affectnet.samplers import SamplerName
-from affectnet.trainer import Trainer, TrainerParams
+from affectnet.trainer import Trainer
 
 CPU = torch.device("cpu")
 COUNTS = (40, 16, 8)

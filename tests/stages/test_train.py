@@ -8,20 +8,22 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
-from chain import TINY, curves, entry, forget_training, run_data_stages, run_stage
+from chain import ROOT, TINY, curves, entry, forget_training, run_data_stages, run_stage
 from drawn import grey, tree_drawn
 from PIL import Image
 from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
 import stages.train
+from affectnet.collapse import ANSWERED
 from affectnet.dataset import Faces
 from affectnet.description import content, text
 from affectnet.errors import UserError
 from affectnet.launch import _guarded
 from affectnet.modelfile import load_model
+from affectnet.network import NetworkParams
 from affectnet.objective import ExpressionTask
-from affectnet.params import read_document
+from affectnet.params import parse, read_document
 from affectnet.plan import CLASS_WEIGHTS
 from affectnet.preprocessing import normalised
 from affectnet.resume import TrainingState
@@ -31,6 +33,8 @@ from affectnet.watch import PROGRESS_FILE
 from stages.train import TrainParams, check_curves
 
 MODEL = Path("models/model.safetensors")
+DOCUMENT = read_document(ROOT / "params.yaml")
+CONSTANT = {"shape": "constant", "warmup_epochs": 0.0, "step_epochs": 10, "gamma": 0.9}
 
 
 @pytest.fixture
@@ -139,6 +143,69 @@ def test_frozen_epochs_change_the_head_alone(prepared: Path) -> None:
     other = load_file(MODEL)
     changed = {name.split(".")[0] for name in frozen if not torch.equal(frozen[name], other[name])}
     assert changed == {"classifier"}
+
+
+def test_the_models_entry_scales_the_optimisers_rate_and_the_line_says_so(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = fit(model={**TINY, "lr_factor": 0.1}, schedule=CONSTANT)
+    assert curves()["learning_rate"] == pytest.approx([1e-4] * 3)
+    said = "learning rate 0.0001 at most, optimizers.<name>.lr 0.001 × models.<name>.lr_factor 0.1"
+    assert said in line and f"train: 3 epochs; {said}" in capsys.readouterr().err
+    assert "learning rate" not in fit(schedule=CONSTANT) and curves()["learning_rate"] == pytest.approx([1e-3] * 3)
+
+
+def test_the_models_entry_and_the_optimisers_slow_the_lower_layers_together() -> None:
+    params = parse(
+        {**DOCUMENT, "model": "vit_b_16", "optimizers": {"adam": entry("optimizer", "adam", layer_decay=0.5)}}, "train", TrainParams
+    )
+    assert params.scaled_optimizer.layer_decay == 0.325 and params.scaled_optimizer.lr == 1.25e-4
+
+
+def test_the_models_entry_says_how_many_epochs_unless_train_does() -> None:
+    for model, epochs in (("vgg16", 8), ("vgg16_small", 30), ("efficientnet_b2", 9)):
+        assert parse({**DOCUMENT, "model": model}, "train", TrainParams).epochs == epochs
+        train = {**DOCUMENT["train"], "epochs": 30}
+        assert parse({**DOCUMENT, "model": model, "train": train}, "train", TrainParams).epochs == 30
+
+
+@pytest.mark.parametrize("name", [name for name, model in DOCUMENT["models"].items() if model["weights"] != "none"])
+@pytest.mark.parametrize("optimizer", DOCUMENT["optimizers"])
+def test_whatever_starts_from_weights_is_fine_tuned_as_published(name: str, optimizer: str) -> None:
+    """Adam, AdamW and SAM: between CAGE's 4e-5 and LDL-FER's 3e-4; SGD: between Emotion-GCN's 1e-3 and a tenth of ESR-9's 0.1."""
+    params = parse({**DOCUMENT, "model": name, "optimizer": optimizer}, "train", TrainParams)
+    low, high = (1e-3, 1e-2) if optimizer == "sgd" else (4e-5, 3e-4)
+    assert low <= params.scaled_optimizer.lr <= high
+    assert params.epochs <= (20 if name == "vit_b_16" else 10) and params.model.freeze_epochs <= params.epochs / 3
+
+
+def test_what_learns_from_nothing_has_the_optimisers_rate() -> None:
+    for name in ("vgg16_small", "vgg16_48"):
+        params = parse({**DOCUMENT, "model": name}, "train", TrainParams)
+        assert params.model.weights == "none" and params.scaled_optimizer == params.optimizer and params.epochs == 30
+
+
+def test_a_model_file_says_nothing_of_how_it_was_fine_tuned_but_in_its_training(prepared: Path) -> None:
+    fit(epochs=1, model={**TINY, "lr_factor": 0.5})
+    _, card = load_model(MODEL)
+    assert set(card.model) == set(NetworkParams.model_fields) and card.training["params"]["model"]["lr_factor"] == 0.5
+
+
+def test_a_network_that_answers_one_expression_is_said_at_each_epoch_and_at_the_end(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    steep = entry("optimizer", "adam", lr=10.0)
+    line = fit(optimizer=steep, model={**TINY, "architecture": "vgg16"}, schedule=CONSTANT)
+    assert curves()[ANSWERED] == [1, 1, 1]
+    collapse = "the network answers one expression for all of validation"
+    lines = [f"train: epoch {epoch}: {collapse}; if it stays so, lower optimizers.<name>.lr" for epoch in (1, 2, 3)]
+    assert capsys.readouterr().err.splitlines() == lines
+    assert line.endswith(f"; {collapse} after 3 of 3 epochs, last after epoch 3: lower optimizers.<name>.lr")
+
+
+def test_a_network_that_answers_several_expressions_has_not_collapsed(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    line = fit(epochs=12, batch=8, augmentation="none", optimizer=entry("optimizer", "adam", lr=3e-3), model={**TINY, "dropout": 0.0})
+    answered = curves()[ANSWERED]
+    assert answered[-1] > 1 and "last after epoch 12" not in line
+    assert len(capsys.readouterr().err.splitlines()) == answered.count(1.0)
 
 
 def test_a_loss_that_is_no_number_is_one_line_that_names_the_place(prepared: Path) -> None:

@@ -78,7 +78,7 @@ def of(**changes: Any) -> Callable[[Path], bytes]:
 
 
 def network_of(**changes: Any) -> Callable[[Path], bytes]:
-    return of(model={**TINY, **changes})
+    return of(model={**cards.card().model, **changes})
 
 
 def crop_of(drop: str = "", **changes: Any) -> Callable[[Path], bytes]:
@@ -219,7 +219,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "image_px below 0": of(image_px=-32),
     "image_px 0": of(image_px=0),
     "image_px of another network": of(image_px=64),
-    "image_px of a thousand million": of(image_px=10**9, model={**TINY, "image_px": 10**9}),
+    "image_px of a thousand million": of(image_px=10**9, model={**cards.card().model, "image_px": 10**9}),
     "image_px broken": of(image_px=32.5),
     "std 0": of(std=[0.2, 0.0, 0.2]),
     "std below 0": of(std=[-0.2, 0.2, 0.2]),
@@ -343,7 +343,9 @@ def test_a_bad_model_file_as_start_weights_is_one_line_or_sound(
     tally("bad model files as start weights", "one line, or sound")
 
 
-@pytest.mark.parametrize("changes", [{"evil": 1}, {"model": {**TINY, "evil": 1}}, {"crop": {"evil": 1}}, {"format": FORMAT + 1}])
+@pytest.mark.parametrize(
+    "changes", [{"evil": 1}, {"model": {**cards.card().model, "evil": 1}}, {"crop": {"evil": 1}}, {"format": FORMAT + 1}]
+)
 def test_what_a_later_version_wrote_is_called_that(changes: Card, tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(prepared)
     crop = {**good()[0]["crop"], **changes.get("crop", {})}
