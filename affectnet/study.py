@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 import optuna
+from optuna.trial import TrialState
 from pydantic import Field
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
@@ -103,9 +104,10 @@ def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
         )
     except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
         raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
-    if SETTINGS not in study.user_attrs:  # it is new, or older than this attribute
+    if FIRST not in study.user_attrs:  # it is new, or older than this attribute
         study.set_user_attr(FIRST, 0 if study.trials else _first_free_number(params.study))
-        study.set_user_attr(SETTINGS, settings)
+    if SETTINGS not in study.user_attrs or all(trial.state == TrialState.FAIL for trial in study.trials):
+        study.set_user_attr(SETTINGS, settings)  # what failed has no score, and its settings may be why
     if differing := _differences(study.user_attrs[SETTINGS], settings):
         raise UserError(f"search.study: {params.study} was made with other settings, {first_few(differing)}; give --study NAME for another")
     return study

@@ -73,6 +73,12 @@ def test_a_study_of_another_space_is_refused_in_one_line(searched: Clone, change
     assert "search.space." in done.stderr and "give --study NAME" in done.stderr
 
 
+def test_a_mistake_in_the_first_call_does_not_bind_the_study(repository: Clone) -> None:
+    for changes in (CALL, [*CALL, "-S", "datasets.folder.root=/data/two"]):
+        done = call(repository, *changes)
+        assert done.returncode == 2 and "failed" in done.stdout and "other settings" not in done.stderr
+
+
 def test_other_choices_than_those_of_a_study_without_settings_are_one_line(repository: Clone) -> None:
     folder = repository.folder / ".dvc" / "tmp" / "affectnet" / "search"
     folder.mkdir(parents=True)
