@@ -5,18 +5,23 @@ from typing import Literal
 
 import torch
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, brief
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
 """Of glibc's mallopt, mallopt(3): memory at the heap's end is kept with −1, and blocks below 32 MiB, the most it takes, come from it."""
 
 
-def choose(device: str) -> torch.device:
-    """The device that `runtime.device` means: `auto` is a GPU when there is one. Errors: UserError when there is none for `cuda`."""
-    if device == "cuda" and not torch.cuda.is_available():
-        raise UserError("params.yaml: runtime.device: cuda, but torch sees no GPU; use auto or cpu")
-    return torch.device("cuda" if device != "cpu" and torch.cuda.is_available() else "cpu")
+def choose(device: str, place: str = "params.yaml: runtime.device") -> torch.device:
+    """The device of this name, of which `auto` is a GPU when there is one. place: where it is named.
+
+    Errors: UserError, with those that are there, when it is none of them.
+    """
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    there = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
+    if device not in {"auto", *there}:
+        raise UserError(f"{place}: {brief(device)} is not here; torch sees {', '.join(there)}; use one of these, or auto")
+    return torch.device(("cuda" if gpus else "cpu") if device == "auto" else device)
 
 
 def has_bfloat16(device: torch.device) -> bool:

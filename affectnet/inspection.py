@@ -15,13 +15,12 @@ from affectnet.formats import STARTS, SUFFIX_FORMATS, brand
 from affectnet.photograph import (
     MOST_BYTES,
     MOST_PIXELS,
-    SIDEWAYS,
     decode_plain,
     format_name,
     open_image,
-    orientation,
     pillow_heif,
     plain_jpeg,
+    shown_dimensions,
     shrink_within,
     upright,
 )
@@ -113,8 +112,7 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
         status, dhash = "unreadable", None
         if width * height <= MOST_PIXELS:
             try:
-                if orientation(image) in SIDEWAYS:
-                    width, height = height, width
+                width, height = shown_dimensions(image)
                 image.draft("L", (HASH_PX, HASH_PX))
                 dhash, status = difference_hash(upright(image)), "ok"
             except OSError as error:

@@ -54,6 +54,9 @@ FILL = re.compile(rb"\xff*")
 NOT_PLAIN = (b"Exif\0\0", b"MPF\0")
 """How the segments begin of a JPEG that may be stored turned, or that holds several pictures: Pillow reads those."""
 
+XMP, XMP_TURNED = b"http:/", re.compile(rb"tiff:Orientation(?:=\"|>)[2-8]")
+"""How the segment of XMP begins, and what says there that the photograph is stored turned: Pillow reads those, too."""
+
 Pixels = NDArray[np.uint8]
 
 
@@ -125,6 +128,8 @@ def plain_jpeg(content: bytes) -> tuple[int, int, bool] | None:
     """Width, height and whether it is grey, of a JPEG that is one picture, upright, in YCbCr or grey; None for anything else."""
     segments = _segments(content) if content.startswith(JPEG) else []
     if not segments or segments[-1][0] != START_OF_SCAN or any(start.startswith(NOT_PLAIN) for _, start in segments):
+        return None
+    if any(start == XMP for _, start in segments) and XMP_TURNED.search(content):
         return None
     if _endless(content, segments):
         return None
@@ -221,19 +226,27 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     except Exception as error:  # a parser that stumbles over broken bytes raises what it likes
         pass_machine_fault(error, place)
         raise UserError(f"{place}: no readable image: {error}") from None
-    width, height = image.size
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
-    dimensions = (height, width) if turn in SIDEWAYS else (width, height)
-    return Photograph(content, place, dimensions, image.format == "JPEG", plain, image.mode == "L", image)
+    return Photograph(content, place, shown_dimensions(image), image.format == "JPEG", plain, image.mode == "L", image)
 
 
 def orientation(image: Image.Image) -> object:
-    """As EXIF has it, 1 for upright; foul data may hold no number. Errors: of many kinds, when the EXIF data are broken."""
+    """As EXIF has it, or XMP where EXIF has none; 1 for upright; foul data may hold no number.
+
+    Errors: of many kinds, when the EXIF data are broken.
+    """
     return image.getexif().get(EXIF_ORIENTATION, 1)
 
 
+def shown_dimensions(image: Image.Image) -> tuple[int, int]:
+    """Width and height of the image as a viewer shows it. Errors: of many kinds, when the EXIF data are broken."""
+    width, height = image.size
+    by_pillow = EXIF_ORIENTATION in getattr(image, "tag_v2", ())  # of a TIFF, whose sides it has exchanged by itself
+    return (height, width) if orientation(image) in SIDEWAYS and not by_pillow else (width, height)
+
+
 def upright(image: Image.Image) -> Image.Image:
-    """The pixels turned as the EXIF orientation says, in mode L or RGB.
+    """The pixels turned as EXIF says, or XMP where EXIF does not, in mode L or RGB.
 
     Grey stays grey (the caller converts after resizing, which is cheaper). Transparency is laid on white, 16-bit grey
     divided by 257 (65535 → 255), CMYK, palettes and the rest converted by Pillow. Errors: UserError for

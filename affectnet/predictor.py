@@ -1,15 +1,13 @@
 """What a model file says of the faces in a photograph, from Python."""
 
-import io
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 from torch import nn
 
 from affectnet.calibration import probabilities
@@ -21,17 +19,17 @@ from affectnet.errors import UserError, brief
 from affectnet.framing import Box, CropPolicy, Points
 from affectnet.inference import BATCH, Averaging, Outputs, predict
 from affectnet.modelfile import Card, load_model
-from affectnet.photograph import open_photograph, read_photograph
+from affectnet.photograph import open_photograph
+from affectnet.pictures import Picture, file_content
 from affectnet.shipped import default_model
-
-Picture = str | Path | bytes | Image.Image | NDArray[np.uint8] | torch.Tensor
-"""A path, a file's bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w), uint8 or float in 0–1."""
 
 Crops = list[tuple[Box, NDArray[np.uint8]]]
 """The faces of one photograph as the network sees them: each one's box, and its crop (image_px, image_px, 3) uint8 RGB."""
 
-Where = Literal["detect", "whole"] | Sequence[Box]
+Where = Literal["detect", "whole"] | Sequence[Box] | NDArray[Any]
 """Where the faces are: to be found, the whole photograph one face, or boxes (left, top, right, bottom) in px of the photograph as shown."""
+
+WHERE = "give 'detect', 'whole', or a list of boxes (left, top, right, bottom), one a face"
 
 
 @dataclass(frozen=True)
@@ -70,20 +68,20 @@ class Predictor:
     def load(
         cls,
         model: str | Path | None = None,
-        device: Literal["auto", "cpu", "cuda"] = "auto",
+        device: str | torch.device = "auto",
         detector: Detector | None = None,
         averaging: Averaging = "none",
     ) -> "Predictor":
-        """model: by default the repository's pretrained file, else models/model.safetensors; detector: what finds faces, OpenCV's
+        """model: by default the repository's pretrained file, else models/model.safetensors; device: `auto` is a GPU where there is one,
 
-        Haar cascade by default; averaging: the views of each face over which the outputs are averaged. Errors: UserError when the
-        file is no model of this pipeline, or the averaging none.
+        else `cpu`, `cuda` or `cuda:1`; detector: what finds faces, OpenCV's Haar cascade by default; averaging: the views of each face
+        over which the outputs are averaged. Errors: UserError when the file is no model of this pipeline, or the device not here.
         """
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
         path = default_model() if model is None else Path(model)
         network, card = load_model(path)
-        return cls(network, card, choose(device), detector or haar(), averaging, str(path))
+        return cls(network, card, choose(str(device), "device"), detector or haar(), averaging, str(path))
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
@@ -91,7 +89,11 @@ class Predictor:
 
     def predict_many(self, pictures: Sequence[Picture], faces: Sequence[Where] | Literal["detect", "whole"] = "detect") -> list[list[Face]]:
         """The faces of each photograph; the network sees all of them in batches. Errors: UserError as `predict`."""
+        if isinstance(pictures, str | bytes | Path):
+            raise UserError(f"pictures: one, {brief(pictures)}; give a list of them, or call predict")
         wheres: Sequence[Where] = [faces] * len(pictures) if isinstance(faces, str) else faces
+        if len(wheres) != len(pictures):
+            raise UserError(f"faces: for {len(wheres):,} of {len(pictures):,} photographs; give boxes, 'detect' or 'whole' for each")
         return self.answer([self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)])
 
     def answer(self, found: Sequence[Crops]) -> list[list[Face]]:
@@ -105,15 +107,17 @@ class Predictor:
 
         landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
         """
-        content, place = _content(picture)
+        content, place = file_content(picture)
         photograph = open_photograph(content, place)
         boxes: Sequence[Box | None]
-        if faces == "whole":
-            boxes = [None]
-        elif isinstance(faces, str):
+        if not isinstance(faces, str):
+            boxes = [_checked(box, photograph.dimensions, place) for box in _edges(faces)]
+        elif faces == "detect":
             boxes = self.detector(photograph.pixels())
+        elif faces == "whole":
+            boxes = [None]
         else:
-            boxes = [_checked(box, photograph.dimensions, place) for box in faces]
+            raise UserError(f"faces: {brief(faces)}; {WHERE}")
         points = landmarks if landmarks is not None else [None] * len(boxes)
         width, height = photograph.dimensions
         whole: Box = (0.0, 0.0, float(width), float(height))
@@ -140,34 +144,15 @@ class Predictor:
         ]
 
 
-def _content(picture: Picture) -> tuple[bytes, str]:
-    """The photograph as the bytes of a file, and its name in messages."""
-    if isinstance(picture, bytes):
-        return picture, "photograph"
-    if isinstance(picture, str | Path):
-        return read_photograph(Path(picture)), str(picture)
-    if isinstance(picture, torch.Tensor):
-        picture = _of_tensor(picture)
-    if isinstance(picture, np.ndarray):
-        if picture.dtype != np.uint8 or picture.ndim not in {2, 3} or picture.shape[2:] not in {(), (3,)} or not picture.size:
-            raise UserError(f"photograph: an array of {picture.dtype}, shape {picture.shape}; give (h, w) or (h, w, 3) uint8, RGB")
-        picture = Image.fromarray(picture)
-    buffer = io.BytesIO()
-    if picture.mode not in {"L", "RGB", "RGBA"}:
-        picture = picture.convert("RGB")
-    picture.save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue(), "photograph"
-
-
-def _of_tensor(picture: torch.Tensor) -> NDArray[np.uint8]:
-    if picture.ndim != 3 or picture.shape[0] != 3 or not (picture.dtype == torch.uint8 or picture.is_floating_point()):
-        raise UserError(f"photograph: a tensor of {picture.dtype}, shape {tuple(picture.shape)}; give (3, h, w), uint8 or float in 0–1")
-    if picture.is_floating_point():
-        if not bool(((picture >= 0) & (picture <= 1)).all()):
-            raise UserError("photograph: a tensor of floats that are not all in 0–1; give it before it is normalised")
-        picture = (picture * 255).round().to(torch.uint8)
-    found: NDArray[np.uint8] = picture.permute(1, 2, 0).cpu().numpy()
-    return np.ascontiguousarray(found)
+def _edges(boxes: Sequence[Box] | NDArray[Any]) -> list[Box]:
+    """The boxes as numbers. Errors: UserError when they are no list of four numbers each."""
+    try:
+        edges = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):  # text, or boxes of other lengths
+        raise UserError(f"faces: {brief(boxes)}; {WHERE}") from None
+    if edges.shape != (0,) and edges.shape[1:] != (4,):
+        raise UserError(f"faces: numbers of shape {edges.shape}; {WHERE}")
+    return [(left, top, right, bottom) for left, top, right, bottom in edges.tolist()]
 
 
 def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
@@ -176,4 +161,4 @@ def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
         raise UserError(
             f"{place}: box {tuple(box)} has no part of the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
         )
-    return float(left), float(top), float(right), float(bottom)
+    return box
