@@ -1,8 +1,19 @@
 """The inventory: one row a file of the download, as `verify` found it. Everything later hangs off it."""
 
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import pyarrow as pa
 
+from affectnet.errors import UserError
+from affectnet.scratch import scratch
 from affectnet.tables import Column, Contract
+
+MEMORY = "verify"
+"""Folder of the scratch folder with what verify remembers of the files by their size and time."""
+
+VERIFY_AGAIN = "run `dvc repro -f verify`, which reads every file again, then `dvc repro`"
 
 DHASH_BYTES = 16
 
@@ -33,3 +44,21 @@ INVENTORY = Contract(
         Column("listed", pa.bool_(), "an annotation list names it"),
     ),
 )
+
+
+class ChangedFileError(UserError):
+    """A file of the download is not the one that the inventory has."""
+
+
+@contextmanager
+def held_against_inventory() -> Iterator[None]:
+    """The block opens files of the download. Errors: ChangedFileError again, once verify has forgotten all that it remembers.
+
+    A disk may turn a bit and leave size and time as they were. Verify would remember the file as it was, and whoever holds it
+    against the inventory would refuse it for ever.
+    """
+    try:
+        yield
+    except ChangedFileError:
+        shutil.rmtree(scratch(MEMORY))
+        raise

@@ -16,9 +16,9 @@ from affectnet.atomic import write_json
 from affectnet.checksums import file_sha256
 from affectnet.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
 from affectnet.emonet import contradicts
-from affectnet.errors import UserError, first_few
+from affectnet.errors import first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
-from affectnet.inventory import INVENTORY
+from affectnet.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
 from affectnet.label_order import permuted
 from affectnet.launch import launch
 from affectnet.params import Section
@@ -92,7 +92,8 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     pointer = Pointer.read(raw)
     source = open_source(pointer)
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
-    _unchanged(source, files)
+    with held_against_inventory():
+        _unchanged(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
     _reject_unusable(rows, params)
     _reject_contradictions(rows, params)
@@ -116,15 +117,13 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
 
 
 def _unchanged(source: Source, files: pa.Table) -> None:
-    """Errors: UserError when an annotation file is not the one that verify hashed."""
+    """Errors: ChangedFileError when an annotation file is not the one that verify hashed."""
     paths = source.annotation_files()
     place = pc.index_in(pa.array(map(readable, paths), pa.string()), files["path"]).to_pylist()
     known = [None if at is None else files["sha256"][at].as_py() for at in place]
     changed = [path for path, digest in zip(paths, known, strict=True) if digest != file_sha256(source.root / path)]
     if changed:
-        raise UserError(
-            f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; run `dvc repro -f verify`"
-        )
+        raise ChangedFileError(f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; {VERIFY_AGAIN}")
 
 
 def _reject_unusable(rows: Rows, params: CleanParams) -> None:

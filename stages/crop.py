@@ -22,7 +22,7 @@ from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import SPLITS
 from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.framing import CropPolicy
-from affectnet.inventory import INVENTORY
+from affectnet.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
 from affectnet.launch import launch
 from affectnet.params import Runtime
 from affectnet.pointer import Pointer
@@ -55,7 +55,7 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
     done = progress(spread(partial(_cut_chunk, root, params.policy), chunks, runtime, root), "crop", len(groups), "group")
     count = passed = aligned = 0
-    with replacing_folder(faces) as unfinished:
+    with held_against_inventory(), replacing_folder(faces) as unfinished:
         for shard in shards:
             with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
                 for table, unchanged, level in islice(done, len(shard.groups)):
@@ -125,9 +125,9 @@ def _cut_row(root: Path, policy: CropPolicy, row: dict[str, object]) -> Crop:
         content = path.read_bytes()
     except OSError as error:
         pass_machine_fault(error, path)
-        raise UserError(f"{path}: was readable for verify, now {error.strerror}; run `dvc repro -f verify`") from None
+        raise ChangedFileError(f"{path}: was readable for verify, now {error.strerror}; {VERIFY_AGAIN}") from None
     if hashlib.sha256(content).digest() != row["sha256"]:
-        raise UserError(f"{path}: has changed since verify read it; run `dvc repro -f verify`")
+        raise ChangedFileError(f"{path}: has changed since verify read it; {VERIFY_AGAIN}")
     edges = [row[name] for name in ("left", "top", "right", "bottom")]
     box = None if edges[0] is None else tuple(edges)
     landmarks = None if row["landmarks"] is None else np.asarray(row["landmarks"], np.float32).reshape(68, 2)

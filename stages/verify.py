@@ -22,10 +22,10 @@ from affectnet import formats, inspection, photograph
 from affectnet.atomic import replacing, write_json
 from affectnet.checksums import CHECKSUMS, mismatched, read_checksums
 from affectnet.cluster import spread
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError, first_few, pass_machine_fault
 from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.inspection import inspect_file
-from affectnet.inventory import DHASH_BYTES, INVENTORY, STATUSES
+from affectnet.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
 from affectnet.launch import launch
 from affectnet.params import Runtime, Section
 from affectnet.photograph import HEIF_UNREAD, pillow_heif
@@ -171,10 +171,11 @@ class Memory:
         readers = [Path(module.__file__ or "").read_bytes() for module in (formats, inspection, photograph)]
         versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")] + [f"pillow-heif {pillow_heif()}".encode()]
         key = hashlib.sha256(b"\0".join([*readers, *versions, os.fsencode(root)])).hexdigest()[:16]
-        self.path = scratch("verify") / f"{key}.parquet"
+        self.path = scratch(MEMORY) / f"{key}.parquet"
         try:
             self.table = pq.read_table(self.path, schema=INSPECTED, page_checksum_verification=True)
-        except (pa.ArrowException, OSError, ValueError):
+        except (pa.ArrowException, OSError, ValueError) as error:
+            pass_machine_fault(error, self.path)  # else what it holds would be read again, and lost
             self.table = INSPECTED.empty_table()
 
     def recall(self, seen: pa.Table, md5: bool) -> tuple[pa.Table, pa.Table]:

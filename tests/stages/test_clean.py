@@ -1,3 +1,4 @@
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -272,6 +273,19 @@ def test_a_list_that_changed_after_verify_is_refused(workspace: Path) -> None:
     listing.write_text(listing.read_text() + row("1/new.jpg") + "\n")
     with pytest.raises(UserError, match="annotation files have changed since verify read them"):
         run_stage("clean")
+
+
+def test_a_list_of_the_same_size_and_time_is_read_again_by_the_command_that_the_message_names(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    for path in (workspace / "root").rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
+    clean(pointer)
+    listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
+    listing.write_text(listing.read_text().replace("0.67,0.08", "0.76,0.80", 1))
+    os.utime(listing, ns=(10**18, 10**18))
+    with pytest.raises(UserError, match="run `dvc repro -f verify`, which reads every file again"):
+        clean(pointer)
+    assert clean(pointer)[1]["kept"] == 64
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,12 @@
 import json
+import os
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from chain import local, run_stage
+from chain import local, metrics, run_stage
 from PIL import Image
 from trees import LANDMARKS, images_2017, tree_2017, tree_2021
 
@@ -21,6 +23,12 @@ def prepare(pointer: Pointer) -> None:
     pointer.write(Path("data/raw"))
     for stage in ("verify", "clean"):
         run_stage(stage)
+
+
+def settle(root: Path) -> None:
+    """Makes all files old, so that verify remembers them."""
+    for path in root.rglob("*"):
+        os.utime(path, ns=(10**18, 10**18))
 
 
 def contents() -> dict[str, bytes]:
@@ -87,6 +95,35 @@ def test_landmarks_align_where_they_exist_and_the_rest_is_counted(workspace: Pat
     listing.write_text(listing.read_text().replace(LANDMARKS, "", 5))
     prepare(pointer)
     assert "5 not aligned for want of landmarks" in run_stage("crop", align=True)
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_bit_that_the_disk_turned_is_found_by_the_command_that_the_message_names(
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, workers: int
+) -> None:
+    pointer = tree_2017(workspace / "root")
+    settle(workspace / "root")
+    prepare(pointer)
+    run_stage("crop")
+    rotten = sorted((workspace / "root").rglob("*.jpg"))[20:22]
+    for path in rotten:
+        content, before = bytearray(path.read_bytes()), path.stat()
+        content[len(content) // 2 :] = bytes(len(content) - len(content) // 2)
+        path.write_bytes(content)
+        os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+    run_stage("verify", tolerance=1.0)
+    assert metrics("verify")["ok"] == 64  # size and time say that nothing has changed
+    monkeypatch.setattr("chain.local", lambda: local(workers))
+    with pytest.raises(UserError, match="has changed since verify read it; run `dvc repro -f verify`, which reads every file again"):
+        run_stage("crop")
+    run_stage("verify", tolerance=1.0)
+    mended = Path("data/inventory.parquet").read_bytes()
+    shutil.rmtree(".dvc")
+    run_stage("verify", tolerance=1.0)
+    assert Path("data/inventory.parquet").read_bytes() == mended and metrics("verify")["ok"] == 62
+    run_stage("clean")
+    run_stage("crop")
+    assert metrics("clean")["rejected"] == 2
 
 
 def test_a_photograph_that_changed_or_went_after_verify_is_refused(workspace: Path) -> None:
