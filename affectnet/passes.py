@@ -1,4 +1,4 @@
-"""Passes of the same faces through a network more than once in a step: the same draws, and batch statistics counted once."""
+"""Steps whose faces pass the network more than once: with the same draws, and batch statistics updated once."""
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
@@ -42,14 +42,14 @@ def backward(
 
 @contextmanager
 def draws_repeated() -> Iterator[None]:
-    """What follows the block draws what the block drew, on the processor and on the current GPU: dropout above all."""
+    """Restores the random state after the block, of the processor and the current GPU: what follows draws the same, as dropout does."""
     with torch.random.fork_rng(devices=[torch.cuda.current_device()] if torch.cuda.is_available() else []):
         yield
 
 
 @contextmanager
 def statistics_kept(network: nn.Module) -> Iterator[None]:
-    """Batch normalisation uses the batch's statistics in the block as always, and leaves its running ones as they are."""
+    """Batch normalisation normalises as always within the block, and does not update its running statistics."""
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm) and module.track_running_stats]
     for norm in norms:
         norm.track_running_stats = False
