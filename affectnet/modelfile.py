@@ -18,7 +18,7 @@ from affectnet.atomic import replacing
 from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
 from affectnet.framing import CropPolicy
-from affectnet.network import NetworkParams, State, build
+from affectnet.network import NetworkParams, State, assemble
 from affectnet.preprocessing import Grey
 
 FORMAT: Final = 3
@@ -170,7 +170,7 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
         raise UserError(f"{path}: weights and description disagree in tensors, {first_few(differing)}")
     if broken := _not_finite(weights):
         raise UserError(f"{path}: weights are not finite in tensors, {first_few(broken)}")
-    network = build(params, card.outputs)
+    network = assemble(params, card.outputs)
     network.load_state_dict(weights)  # which makes float32 of float16
     return network
 
@@ -179,9 +179,9 @@ def _without_memory(params: NetworkParams, outputs: int) -> nn.Module:
     """The network without its weights: a small file that claims to be a giant shall not cost the giant's memory."""
     try:
         with torch.device("meta"), _Undrawn():
-            return build(params, outputs)
+            return assemble(params, outputs)
     except NotImplementedError:  # RegNet looks at numbers while it is built
-        return build(params, outputs)
+        return assemble(params, outputs)
 
 
 class _Undrawn(TorchFunctionMode):

@@ -1,19 +1,18 @@
 """The networks: a classifier of torchvision's registry, or of timm's, by name, with its head replaced."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from importlib.util import find_spec
-from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from pydantic import Field
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, one_line
 from affectnet.params import Section
 from affectnet.preprocessing import MEAN, STD
+from affectnet.provenance import TIMM
 from affectnet.vision import StochasticDepth, models
 
 Pixel = tuple[float, float, float]
@@ -21,10 +20,6 @@ State = Mapping[str, torch.Tensor]
 
 VGG_LAYERS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 """Configurations of Simonyan & Zisserman 2015, table 1."""
-
-
-TIMM = "timm/"
-"""What precedes the name of an architecture of timm: `timm/efficientnet_b2`."""
 
 
 class NetworkParams(Section):
@@ -51,13 +46,28 @@ class ModelParams(NetworkParams):
 def build(params: NetworkParams, outputs: int) -> nn.Module:
     """The network, its weights drawn from torch's global generator: (n, 3, image_px, image_px) float32 → (n, outputs).
 
-    The last linear layer is new, with dropout before it. Errors: UserError when there is no classifier of that name, or
-    its width, head, stochastic depth or input side is not to be had.
+    The last linear layer is new, with dropout before it. Errors: UserError when there is no classifier of that name, its width,
+    head or stochastic depth is not to be had, or it cannot take an image of that side, which is tried.
     """
+    network = assemble(params, outputs)
+    try:
+        with torch.no_grad():
+            answers = network.eval()(torch.zeros(1, 3, params.image_px, params.image_px))
+    except Exception as error:  # of hundreds of networks, each refuses a side in its way
+        raise _unfit(params, error) from None
+    if not isinstance(answers, torch.Tensor) or answers.shape != (1, outputs):
+        raise UserError(f"params.yaml: model: {params.architecture} gives other than {outputs} outputs a face; choose another architecture")
+    return network.train()
+
+
+def assemble(params: NetworkParams, outputs: int) -> nn.Module:
+    """The network of `build`, not tried: for a file whose network was trained. Errors: UserError but for the side of the image."""
     if params.architecture.removesuffix("_bn") in VGG_LAYERS:
         network = _vgg(params, outputs)
     elif params.architecture.startswith(TIMM):
-        return _timm(params, outputs)
+        network = _timm(params, outputs)
+        last_linear(network)
+        return network
     else:
         network = _torchvision(params)
         name, head = last_linear(network)
@@ -78,8 +88,16 @@ def _torchvision(params: NetworkParams) -> nn.Module:
     try:
         network: nn.Module = models.get_model(name, weights=None, **_sized(name, params.image_px))
     except (ValueError, AssertionError) as error:
-        raise UserError(f"params.yaml: model: {name} cannot take image_px {params.image_px}: {error}") from None
+        raise _unfit(params, error) from None
     return network
+
+
+def _unfit(params: NetworkParams, error: Exception) -> UserError:
+    return UserError(f"params.yaml: model: {params.architecture} cannot take image_px {params.image_px}: {_reason(error)}")
+
+
+def _reason(error: Exception) -> str:
+    return one_line((str(error).splitlines() or [type(error).__name__])[0])
 
 
 def _refuse_what_vgg_alone_has(params: NetworkParams) -> None:
@@ -96,26 +114,42 @@ def _sized(name: str, image_px: int) -> dict[str, Any]:
     return {"image_size": image_px} if name.startswith("vit_") else {}
 
 
+def timm_name(architecture: str) -> str:
+    """The name as timm has it, with its tag: `timm/resnet18.a1_in1k`, or as timm's page on the hub is called, `timm/hf-hub:timm/…`."""
+    return architecture.removeprefix(TIMM).removeprefix("hf-hub:timm/")
+
+
 def _timm(params: NetworkParams, outputs: int) -> nn.Module:
-    name = params.architecture.removeprefix(TIMM)
+    name = timm_name(params.architecture)
     if find_spec("timm") is None:
         raise UserError(f"params.yaml: model: {params.architecture} needs timm; run `pip install timm`")
     import timm  # noqa: PLC0415 (optional)
 
-    if name not in timm.list_models():
+    if name.startswith("hf-hub:"):  # its description is fetched, also by who opens the model file later
+        raise UserError(
+            f"params.yaml: model: {name} is described on a hub alone; name an architecture of timm's, and a local file as weights"
+        )
+    if not timm.is_model(name):
         near = ", ".join(timm.list_models(f"*{name[:5]}*")[:3])
         raise UserError(f"params.yaml: model: timm has no classifier {name!r}" + (f"; near it are {near}" if near else ""))
     _refuse_what_vgg_alone_has(params)
-    given: dict[str, Any] = {"num_classes": outputs, "drop_rate": params.dropout}
+    settings: dict[str, Any] = {"num_classes": outputs, "drop_rate": params.dropout}
     if params.stochastic_depth:
-        given["drop_path_rate"] = params.stochastic_depth
-    if "vit" in name or "deit" in name:
-        given["img_size"] = params.image_px
+        settings["drop_path_rate"] = params.stochastic_depth
     try:
-        network: nn.Module = timm.create_model(name, pretrained=False, **given)
-    except (TypeError, AssertionError) as error:
-        raise UserError(f"params.yaml: model: timm's {name} refuses this entry: {error}") from None
-    return network
+        return with_side(partial(timm.create_model, name, pretrained=False, **settings), params.image_px)
+    except Exception as error:  # of a thousand constructors, each refuses in its way
+        raise UserError(f"params.yaml: model: timm's {name} refuses this entry: {_reason(error)}") from None
+
+
+def with_side(create: Callable[..., nn.Module], image_px: int) -> nn.Module:
+    """The network, made for the side of the input where its constructor has a param for it."""
+    try:
+        return create(img_size=image_px)
+    except TypeError as error:
+        if "img_size" not in str(error):
+            raise
+        return create()
 
 
 def _set_dropout(network: nn.Module, head: str, p: float) -> None:
@@ -161,81 +195,6 @@ def trunk_parameters(network: nn.Module) -> list[nn.Parameter]:
 def head_name(network: nn.Module) -> str:
     """Name of the part that holds the head, as `classifier` for VGG: the first word of the last linear layer's name."""
     return last_linear(network)[0].split(".")[0]
-
-
-def start(network: nn.Module, params: ModelParams) -> None:
-    """Loads the start weights named by `params.weights` into the trunk; `none` leaves the drawn ones.
-
-    `IMAGENET1K_V1` and its like are members of torchvision's enum for the architecture (downloaded once, hash-checked);
-    anything else is a local `.safetensors` or `.pth` file. Errors: UserError when they cannot be had or do not fit.
-    """
-    if params.weights == "none":
-        return
-    state, head = (_timm_weights if params.architecture.startswith(TIMM) else _weights)(params), head_name(network) + "."
-    trunk = {name: tensor for name, tensor in state.items() if not name.startswith(head)}
-    wanted = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items() if not name.startswith(head)}
-    wrong = [name for name, shape in wanted.items() if name not in trunk or tuple(trunk[name].shape) != shape]
-    if wrong:
-        raise UserError(
-            f"{params.weights}: does not fit {params.architecture} at width {params.width:g}: "
-            f"{len(wrong)} tensors are missing or of another shape, first {wrong[0]}"
-        )
-    broken = [name for name in wanted if not trunk[name].float().isfinite().all()]
-    if broken:
-        raise UserError(f"{params.weights}: weights are not finite in {len(broken)} tensors, first {broken[0]}")
-    network.load_state_dict({name: trunk[name] for name in wanted}, strict=False)
-
-
-def _weights(params: ModelParams) -> State:
-    enum = models.get_model_weights(params.architecture)
-    if params.weights not in enum.__members__:
-        return _local(params.weights, ", ".join(enum.__members__))
-    try:
-        state: State = enum[params.weights].get_state_dict(check_hash=True, progress=False)
-    except (OSError, RuntimeError) as error:
-        raise _no_download(params.weights, error) from None
-    return state
-
-
-def _timm_weights(params: ModelParams) -> State:
-    if params.weights != "pretrained":
-        return _local(params.weights, "pretrained")
-    import timm  # noqa: PLC0415 (optional)
-
-    try:
-        state: State = timm.create_model(params.architecture.removeprefix(TIMM), pretrained=True).state_dict()
-    except (OSError, RuntimeError) as error:
-        raise _no_download(f"{params.architecture} pretrained", error) from None
-    return state
-
-
-def _no_download(name: str, error: Exception) -> UserError:
-    reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-    return UserError(
-        f"{name}: could not be downloaded ({reason}); name a local .pth or .safetensors file in models.<name>.weights, or none"
-    )
-
-
-def _local(weights: str, known: str) -> State:
-    path = Path(weights)
-    try:
-        state = load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there; models.<name>.weights takes none, {known} or a local file") from None
-    except (OSError, SafetensorError, RuntimeError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: no readable weights: {(str(error).splitlines() or [type(error).__name__])[0]}") from None
-    except Exception as error:  # torch wraps pickle's many errors in whatever comes: all of them mean that the file is refused
-        raise UserError(f"{path}: refused, holds more than tensors: {type(error).__name__}") from None
-    if not isinstance(state, Mapping) or not all(isinstance(name, str) and _plain(tensor) for name, tensor in state.items()):
-        raise UserError(f"{path}: holds no state dict (a mapping from names to tensors of real numbers)")
-    return state
-
-
-def _plain(value: object) -> bool:
-    """Whether it is a tensor of real numbers, all of them there: no sparse, quantised, complex or merely described one."""
-    if not isinstance(value, torch.Tensor):
-        return False
-    return value.layout is torch.strided and value.device.type == "cpu" and not value.is_complex() and not value.is_quantized
 
 
 def _vgg(params: NetworkParams, outputs: int) -> nn.Module:

@@ -24,7 +24,7 @@ from affectnet.feed import Feed, Part
 from affectnet.inference import Outputs, predict
 from affectnet.lookahead import LookAhead
 from affectnet.losses import Classes, DynamicLearnedLoss, ExpressionLoss, build_loss
-from affectnet.network import build, head_name, pixel_statistics, start, trunk_parameters
+from affectnet.network import build, head_name, pixel_statistics, trunk_parameters
 from affectnet.objective import Targets, TaskParams, build_objective, joined, refuse_without_affect
 from affectnet.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.passes import backward
@@ -34,6 +34,7 @@ from affectnet.recipe import TrainerParams
 from affectnet.samplers import batches, epoch_order, expected_shares
 from affectnet.scores import confusion_matrix, scores
 from affectnet.seeds import seed_of
+from affectnet.start_weights import start
 
 Metrics = dict[str, float]
 
@@ -70,11 +71,10 @@ class Trainer:
         group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(seed_of(params.seed, "weights"))
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
-        start(network, params.model)
+        self.started = start(network, params.model)
         self.mean, self.std = pixel_statistics(network)
         self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
-        network = group.synchronised(network)
-        self.network: nn.Module = network.to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
         self.objective = build_objective(params.task, loss).to(group.device)

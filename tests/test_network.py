@@ -1,15 +1,13 @@
 from contextlib import nullcontext
-from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from chain import ROOT, TINY
-from safetensors.torch import save_file
 from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, head_name, last_linear, pixel_statistics, start, trunk_parameters
+from affectnet.network import ModelParams, build, head_name, last_linear, pixel_statistics, trunk_parameters
 from affectnet.optimizers import layers
 from affectnet.params import read_document
 from affectnet.preprocessing import MEAN, STD
@@ -100,65 +98,3 @@ def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) 
 def test_a_network_that_cannot_be_had_is_one_line(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(params(**changes), 8)
-
-
-@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
-def test_local_weights_fill_the_trunk_and_leave_the_head(tmp_path: Path, suffix: str) -> None:
-    source, network = build(params(), 5), build(params(), 8)
-    path = tmp_path / f"weights{suffix}"
-    if suffix == ".pth":
-        torch.save(source.state_dict(), path)
-    else:
-        save_file(source.state_dict(), path)
-    head = network.get_submodule(head_name(network))[-1].weight.clone()  # type: ignore[index]
-    start(network, params(weights=str(path)))
-    given, found = source.state_dict(), network.state_dict()
-    assert all(torch.equal(given[name], found[name]) for name in given if name.startswith("features"))
-    assert torch.equal(head, found["classifier.1.weight"])
-
-
-class Poison:
-    def __reduce__(self) -> tuple[Any, ...]:
-        return (print, ("code ran",))
-
-
-def test_weights_that_are_missing_broken_foreign_or_poisoned_are_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    network = build(params(), 8)
-    paths = {name: tmp_path / name for name in ("missing.pth", "broken.pth", "broken.safetensors", "poison.pth", "list.pth", "other.pth")}
-    for name in ("broken.pth", "broken.safetensors"):
-        paths[name].write_bytes(b"not weights")
-    torch.save({"a": Poison()}, paths["poison.pth"])
-    torch.save([1, 2], paths["list.pth"])
-    torch.save(build(params(width=0.125), 8).state_dict(), paths["other.pth"])
-    for path in paths.values():
-        with pytest.raises(UserError) as caught:
-            start(network, params(weights=str(path)))
-        assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
-    assert "code ran" not in capsys.readouterr().out
-
-
-def test_weights_that_cannot_be_downloaded_are_one_line_and_no_random_start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setenv("TORCH_HOME", str(tmp_path))
-    monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
-    network = build(params(width=1.0), 8)
-    with pytest.raises(UserError, match=r"IMAGENET1K_V1: could not be downloaded \(no route\)"):
-        start(network, params(width=1.0, weights="IMAGENET1K_V1"))
-
-
-def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = params(architecture="timm/efficientnet_b0", width=1.0, head="original", weights="pretrained")
-    source = build(given, 1000)
-    monkeypatch.setattr("timm.create_model", lambda *_, **__: source)
-    network = build(given, 1000)
-    start(network, given)
-    assert torch.equal(network.state_dict()["conv_stem.weight"], source.state_dict()["conv_stem.weight"])
-
-    def refuse(*_: object, **__: object) -> None:
-        raise OSError("no route")
-
-    monkeypatch.setattr("timm.create_model", refuse)
-    with pytest.raises(UserError, match=r"timm/efficientnet_b0 pretrained: could not be downloaded \(no route\)"):
-        start(network, given)

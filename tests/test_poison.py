@@ -14,8 +14,9 @@ from tally import Tally
 
 from affectnet.errors import UserError
 from affectnet.modelfile import load_model
-from affectnet.network import ModelParams, build, start
+from affectnet.network import ModelParams, build
 from affectnet.resume import TrainingState
+from affectnet.start_weights import start
 
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}

@@ -24,8 +24,9 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.faces import read_policy
 from affectnet.modelfile import FORMAT, METADATA_KEY, load_model
-from affectnet.network import ModelParams, build, start
+from affectnet.network import ModelParams, build
 from affectnet.predictor import Predictor
+from affectnet.start_weights import start
 
 Weights = dict[str, torch.Tensor]
 Card = dict[str, Any]
