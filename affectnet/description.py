@@ -35,6 +35,7 @@ def text(found: Mapping[str, Any]) -> str:
         "affect": "valence, arousal" if found["affect"] else "none",
         "validation": _listed(validation_scores(training)),
         "epoch": f"{training.get('epoch')} of {training.get('epochs')}",
+        **({"started": _listed(training["started_from"])} if "started_from" in training else {}),
         **{name: _listed(params[name]) for name in NAMED[:3] if name in params},
         "training": _listed(plain),
         "data": f"SHA-256 {found['data']}",

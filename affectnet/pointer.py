@@ -21,7 +21,8 @@ class Pointer:
     classes, splits: explicit maps of layout `folder` (folder name → expression; folder name → train, validation or
     test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
     checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
-    where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version.
+    where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
+    state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -35,6 +36,7 @@ class Pointer:
     checksums: str | None = None
     test_share: float | None = None
     name: str = ""
+    state: str | None = None
 
     @property
     def params(self) -> str:
@@ -43,7 +45,7 @@ class Pointer:
 
     def labelling(self) -> dict[str, Any]:
         """What decides the rows that a reader makes of the files below the root: all but where they lie and what is expected of them."""
-        return {name: value for name, value in asdict(self).items() if name not in {"root", "expected", "checksums", "name"}}
+        return {name: value for name, value in asdict(self).items() if name not in {"root", "expected", "checksums", "name", "state"}}
 
     def write(self, folder: Path) -> None:
         write_json(folder / POINTER, asdict(self))

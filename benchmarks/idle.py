@@ -19,6 +19,6 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
         began = time.perf_counter()
         done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, capture_output=True, text=True, check=True)
         taken.append(time.perf_counter() - began)
-        if "Running stage" in done.stdout:
+        if done.stdout.count("Running stage") > 1:  # fingerprint always runs
             raise UserError("dvc repro: had something to do; run it before the benchmarks")
     yield Row("dvc repro, nothing to do", "s", {"ours": statistics.median(taken[1:]), "limit": MOST_SECONDS}, 1.0)

@@ -1,6 +1,7 @@
 """Draws the demo download, or writes a pointer to the user's own copy after a look whether it is there."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,7 @@ from affectnet.errors import UserError
 from affectnet.launch import launch
 from affectnet.params import FolderName, Runtime, Section
 from affectnet.pointer import Pointer
+from affectnet.provenance import UserCopy, read_records
 from affectnet.sources import open_source
 
 Count = Annotated[int, Field(ge=0)]
@@ -58,7 +60,7 @@ class AcquireParams(Section):
     dataset: Annotated[Dataset, Field(discriminator="layout")]
 
 
-def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
+def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -> str:
     """Writes data/raw; returns the summary line."""
     dataset = params.dataset
     if isinstance(dataset, DemoParams):
@@ -68,7 +70,8 @@ def run(params: AcquireParams, runtime: Runtime, *, raw: Path) -> str:
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
     pointer = own_copy(params.dataset_name, dataset)
     reading = open_source(pointer).reading()
-    pointer.write(raw)
+    copy = read_records(download, UserCopy).get("copy", UserCopy())
+    replace(pointer, state=copy.sha256 if copy.root == pointer.root else None).write(raw)
     return f"acquire: {dataset.layout} at {pointer.root}" + (f": {reading}" if reading else "")
 
 

@@ -9,7 +9,7 @@ import platform
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal
 
@@ -36,6 +36,7 @@ from affectnet.preprocessing import without_colour
 from affectnet.processes import start
 from affectnet.recipe import TrainerParams
 from affectnet.resume import TrainingState, finite, followed_state, resume_key, training_state
+from affectnet.start_weights import check_record
 from affectnet.trainer import Metrics, Trainer, learned
 from affectnet.watch import tell
 
@@ -160,7 +161,9 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
         yield log
 
 
-def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_weights: Path, *, model: Path, metrics: Path) -> str:
+def run(
+    params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_weights: Path, weights: Path, *, model: Path, metrics: Path
+) -> str:
     """Trains and writes the model file and DVCLive's folder; returns the summary line.
 
     With more than one of `runtime.processes` it starts this file in as many, and waits for them.
@@ -170,13 +173,13 @@ def run(params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_we
         return start("stages.train", runtime.processes, device)
     with process_group(device) as group:
         try:
-            return _train(group, params, runtime.workers, faces, plan, class_weights, model, metrics)
+            return _train(group, params, runtime.workers, faces, plan, class_weights, weights, model, metrics)
         except torch.OutOfMemoryError:
             raise UserError("train.batch: the GPU's memory is full; lower it, or raise train.accumulate") from None
 
 
 def _train(
-    group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, model: Path, metrics: Path
+    group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, weights: Path, model: Path, metrics: Path
 ) -> str:
     device = group.device
     prepare(device)
@@ -188,8 +191,7 @@ def _train(
     shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
     # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
     spread = {"processes": group.count} if group.count > 1 else {}
-    started_from = [path for path in [Path(params.model.weights)] if path.is_file()]
-    files = [*shards, plan, class_weights, *started_from]
+    files = [*shards, plan, class_weights, weights]
     resolved: dict[str, Any] = {"device": device.type, "precision": choose_precision(params.precision, device), **spread}
     _log_emulation(resolved["precision"], device)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
@@ -197,6 +199,7 @@ def _train(
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
+        check_record(weights, trainer.started)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         grey = all(without_colour(of_one.images) for of_one in (train, validation))
         card = _card(params, trainer, faces, reached, grey)
@@ -208,8 +211,8 @@ def _train(
     best = reached.history[reached.best_epoch - 1]
     found = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
-        f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type}; best is epoch {reached.best_epoch}, "
-        f"on {len(validation):,} validation faces {found}{params.scaled_rate}{said_of_all(reached.history)}"
+        f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type} from {trainer.started}; best is epoch "
+        f"{reached.best_epoch}, on {len(validation):,} validation faces {found}{params.scaled_rate}{said_of_all(reached.history)}"
     )
 
 
@@ -250,6 +253,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress,
         training={
             "params": params.model_dump(),
             "precision": trainer.precision,
+            "started_from": asdict(trainer.started),
             "epoch": reached.best_epoch,
             "epochs": reached.epoch,
             "score": reached.best_score,

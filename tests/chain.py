@@ -73,8 +73,9 @@ def forget_training() -> None:
 
 
 def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
-    """verify, clean, crop and rebalance over the pointer's download. changes: fields of a stage's section, by stage."""
+    """fingerprint, and verify, clean, crop and rebalance over the pointer's download. changes: fields of a stage's section, by stage."""
     pointer.write(Path("data/raw"))
+    run_stage("fingerprint")
     for stage in ("verify", "clean", "crop", "rebalance"):
         run_stage(stage, **({"tolerance": 1.0} if stage == "verify" else {}), **changes.get(stage, {}))
 

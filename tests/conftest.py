@@ -88,7 +88,8 @@ def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
             clone = fresh.copy(half / "clone")
             (half / "seconds.json").write_text(json.dumps(durations(clone)))
             shutil.rmtree(clone.folder / ".dvc" / "tmp" / "affectnet" / "resume")  # so that a forced training trains
-            clone.git("commit", "--quiet", "--all", "--message", "reproduced")
+            clone.git("add", "--all")
+            clone.git("commit", "--quiet", "--message", "reproduced")
             half.rename(folder)
     return folder
 

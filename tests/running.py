@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from affectnet.resume import ENDED
 
-STAGES = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
+STAGES = ("fingerprint", "acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
 LOOK_EVERY_S = 0.05
 ASK_EVERY_S = 10.0  # a `dvc queue status` costs two seconds of a core
 LONGEST_S = 180.0
@@ -87,8 +87,13 @@ def is_stage(process: psutil.Process, name: str) -> bool:
 
 
 def executed(output: str) -> list[str]:
-    """The stages that `dvc repro` or `dvc exp run` ran, by what it said."""
-    return re.findall(r"Running stage '(\w+)'", output)
+    """The stages that `dvc repro` or `dvc exp run` ran, by what it said; without `fingerprint`, which always runs."""
+    return [stage for stage in re.findall(r"Running stage '(\w+)'", output) if stage != "fingerprint"]
+
+
+def is_up_to_date(status: str) -> bool:
+    """Whether `dvc status` names nothing but `fingerprint`, which always runs."""
+    return status.split() == ["fingerprint:", "always", "changed"]
 
 
 def durations(clone: Clone) -> dict[str, float]:

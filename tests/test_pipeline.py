@@ -8,14 +8,15 @@ from pathlib import Path
 
 import pytest
 from clones import Clone, files_of
-from running import executed
+from running import STAGES, executed, is_up_to_date
 from trees import tree_folder
 
 
 def test_repro_leaves_a_clean_tree_and_a_second_one_runs_nothing(reproduced: Clone) -> None:
     assert reproduced.git("status", "--porcelain") == ""
     output = reproduced.dvc("repro")
-    assert executed(output) == [] and "up to date" in output
+    assert executed(output) == [] and output.count("didn't change, skipping") == len(STAGES) - 1
+    assert is_up_to_date(reproduced.dvc("status")) and reproduced.git("status", "--porcelain") == ""
 
 
 def test_every_row_of_the_demo_is_accounted_for_through_all_stages(reproduced: Clone) -> None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from clones import Clone, files_of
 from ruamel.yaml import YAML
+from running import is_up_to_date
 
 from affectnet.licensed import DATA, PICTURE, reason
 
@@ -35,7 +36,7 @@ def test_another_clone_pulls_what_was_pushed_and_has_nothing_left_to_do(reproduc
     other = reader(author, tmp_path / "reader")
     other.dvc("pull")
     assert outputs(other) == outputs(author) and len(outputs(other)) > 100
-    assert "up to date" in other.dvc("status") and other.git("status", "--porcelain") == ""
+    assert is_up_to_date(other.dvc("status")) and other.git("status", "--porcelain") == ""
 
 
 def test_nothing_is_pushed_before_somebody_names_a_remote(reproduced: Clone) -> None:
@@ -52,7 +53,7 @@ def test_with_push_false_photographs_and_labels_stay_here_and_the_rest_is_shared
         stage["outs"] = [{out: {"push": False}} if out in LICENSED else out for out in stage.get("outs", [])]
     yaml.dump(document, path)
     remote(author, tmp_path / "lab")
-    assert "up to date" in author.dvc("status")
+    assert is_up_to_date(author.dvc("status"))
     author.dvc("push")
     sent = [path.read_bytes() for path in (tmp_path / "lab").rglob("*") if path.is_file()]
     kinds = [reason("notes.md", content, len(content)) for content in sent]

@@ -14,6 +14,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.params import parse, read_document
 from stages.acquire import AcquireParams, run
 
+NEVER_SEEN = Path("no-record.json")
 FAULTS = dict.fromkeys(Faults.model_fields, 1)
 
 
@@ -32,7 +33,7 @@ def params(faults: dict[str, int] | None = None, seed: int = 3) -> AcquireParams
 
 def draw(folder: Path, workers: int = 1, **changes: Any) -> dict[str, bytes]:
     """Every file of a small download, by its path."""
-    run(params(**changes), local(workers), raw=folder)
+    run(params(**changes), local(workers), NEVER_SEEN, raw=folder)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
 
 
@@ -128,7 +129,7 @@ def test_a_copy_that_is_not_there_is_one_line_and_no_pointer(tmp_path: Path, lay
     empty = tmp_path / "empty"
     empty.mkdir()
     with pytest.raises(UserError, match=said) as caught:
-        run(own(layout, root=str(empty) if root == "" else root), local(), raw=tmp_path / "raw")
+        run(own(layout, root=str(empty) if root == "" else root), local(), NEVER_SEEN, raw=tmp_path / "raw")
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "raw").exists()
 

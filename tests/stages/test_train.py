@@ -1,3 +1,4 @@
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -488,3 +489,22 @@ def test_dynamic_weights_are_logged_and_move(prepared: Path) -> None:
         rows = np.array([values for key, values in curves().items() if key.startswith("loss_weight/")])
         assert rows.shape == (8, 2) and rows.mean(0) == pytest.approx(1, abs=1e-5)
         assert not np.allclose(rows[:, 0], rows[:, 1])
+
+
+def test_start_weights_are_held_against_their_record_and_told_in_the_model_file(prepared: Path) -> None:
+    path, model = prepared / "start.pth", {**TINY, "weights": "start.pth"}
+    fit(epochs=1)
+    assert load_model(MODEL)[1].training["started_from"]["weights"]["source"] == "none"
+    torch.save(load_file(MODEL), path)
+    with pytest.raises(UserError, match=r"weights.json: records none.*, training reads start.pth of SHA-256 \w+; run `dvc repro`"):
+        fit(epochs=1, model=model)
+    run_stage("fingerprint", model=model)
+    assert "1 epochs on cpu from start.pth; best" in fit(epochs=1, model=model)
+    record = load_model(MODEL)[1].training["started_from"]
+    assert record == {
+        "weights": {"source": "file", "name": "start.pth", "version": None, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
+        "unwrapped": [],
+    }
+    torch.save({name: tensor + 1 for name, tensor in load_file(MODEL).items()}, path)
+    with pytest.raises(UserError, match=r"records start.pth of SHA-256 \w+, training reads start.pth of SHA-256 \w+; run `dvc repro`"):
+        fit(epochs=1, model=model)

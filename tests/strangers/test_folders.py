@@ -33,7 +33,7 @@ def acquired(root: Path, dataset: str = "folder", **changes: Any) -> str:
     document = read_document(ROOT / "params.yaml")
     document["dataset"] = dataset
     document["datasets"][dataset] = {**document["datasets"][dataset], "root": str(root), "expected": None, **changes}
-    return acquire.run(parse(document, "acquire", acquire.AcquireParams), local(), raw=Path("data/raw"))
+    return acquire.run(parse(document, "acquire", acquire.AcquireParams), local(), Path("no-record.json"), raw=Path("data/raw"))
 
 
 def tried(root: Path, dataset: str = "folder", **changes: Any) -> Lines:

@@ -6,7 +6,8 @@ from chain import TINY
 from torch.nn import functional
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, layers, trunk_parameters
+from affectnet.network import ModelParams, build, trunk_parameters
+from affectnet.optimizers import layers
 
 SHORT = (
     *("timm/swin_tiny_patch4_window7_224", "timm/fastvit_t8", "timm/inception_v4", "timm/levit_128s"),

@@ -12,7 +12,7 @@ import psutil
 import pytest
 import zc.lockfile
 from clones import Clone, files_of
-from running import queue_once_idle, trained
+from running import is_up_to_date, queue_once_idle, trained
 from tally import Tally, every
 
 WHAT = "concurrent use"
@@ -75,7 +75,7 @@ def test_of_two_repros_in_one_clone_the_second_is_refused_and_the_first_is_right
     second = clone.attempt(*command)
     assert ended(first).returncode == 0 and results(clone) == results(reproduced)
     assert second.returncode != 0 and any(reason in second.stderr for reason in BUSY), second.stderr
-    assert "up to date" in clone.dvc("status")
+    assert is_up_to_date(clone.dvc("status"))
     tally(WHAT, "right")
     tally(WHAT, "refused")
 
@@ -89,7 +89,7 @@ def test_two_clones_with_one_cache_reproduce_at_once(fresh: Clone, reproduced: C
         done = ended(running)
         assert done.returncode == 0, done.stderr
     for clone in clones:
-        assert results(clone) == results(reproduced) and "up to date" in clone.dvc("status")
+        assert results(clone) == results(reproduced) and is_up_to_date(clone.dvc("status"))
         tally(WHAT, "right")
 
 
@@ -162,7 +162,7 @@ def test_a_training_is_right_whatever_command_falls_into_it(
     clone = reproduced.copy(tmp_path / "clone")
     repro, other = during_training(clone, "dvc", *command)
     assert repro.returncode == 0 and results(clone) == results(reproduced)
-    assert "up to date" in clone.dvc("status") and clone.git("status", "--porcelain") == ""
+    assert is_up_to_date(clone.dvc("status")) and clone.git("status", "--porcelain") == ""
     tally(WHAT, "right")
     tally(WHAT, "refused" if other.returncode else "right")
 
@@ -180,7 +180,7 @@ def test_a_training_whose_folder_was_overwritten_is_refused_and_taken_up_again(
     clone.git("restore", "params.yaml")
     assert len(trained(clone)) == 1
     clone.run(*RETRAIN)
-    assert results(clone) == results(reproduced) and "up to date" in clone.dvc("status")
+    assert results(clone) == results(reproduced) and is_up_to_date(clone.dvc("status"))
     tally(WHAT, "refused, right when run again")
 
 
@@ -204,7 +204,7 @@ def test_a_training_that_ends_while_another_command_has_the_lock_loses_nothing(
         lock.close()
         assert done.returncode != 0 and "Unable to acquire lock" in done.stderr
         clone.dvc("commit", "--force", "train")
-    assert results(clone) == results(reproduced) and "up to date" in clone.dvc("status")
+    assert results(clone) == results(reproduced) and is_up_to_date(clone.dvc("status"))
     tally(WHAT, "right" if waits else "refused")
 
 

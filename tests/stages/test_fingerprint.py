@@ -1,0 +1,169 @@
+import hashlib
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trees import tree_folder
+
+from affectnet.params import parse, read_document
+from stages.fingerprint import FingerprintParams, run
+
+DOWNLOAD, WEIGHTS = Path("download.json"), Path("weights.json")
+
+
+def fingerprint(root: Path | None = None, weights: str = "none", architecture: str = "resnet18", **changes: Any) -> str:
+    """Runs the stage for a copy and for start weights; returns its summary line."""
+    document = read_document()
+    document["fingerprint"].update({name: value for name, value in changes.items() if name == "walk"})
+    if root is not None:
+        document["dataset"] = "folder"
+        document["datasets"]["folder"].update(root=str(root), checksums=changes.get("checksums"))
+    document["models"][document["model"]].update(weights=weights, architecture=architecture)
+    return run(parse(document, "fingerprint", FingerprintParams), download=DOWNLOAD, weights=WEIGHTS)
+
+
+def copy() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(DOWNLOAD.read_bytes())["copy"]
+    return record
+
+
+def start() -> dict[str, Any]:
+    record: dict[str, Any] = json.loads(WEIGHTS.read_bytes())["start"]
+    return record
+
+
+@pytest.fixture
+def own(workspace: Path) -> Path:
+    tree_folder(workspace / "own")
+    (workspace / "own" / "names.csv").write_text("a,b\n")
+    return workspace / "own"
+
+
+def test_the_demo_has_no_copy_and_draws_its_weights(workspace: Path) -> None:
+    assert fingerprint() == "fingerprint: no copy of yours; start weights none"
+    assert copy() == dict.fromkeys(("root", "files", "bytes", "sha256"))
+    assert start() == {"source": "none", "name": "none", "version": None, "sha256": None}
+
+
+def test_a_copy_that_is_as_it_was_leaves_its_record_untouched(own: Path) -> None:
+    files = [path for path in own.rglob("*") if path.is_file()]
+    assert f"{len(files)} files in {own}, new" in fingerprint(own)
+    assert (copy()["files"], copy()["bytes"]) == (len(files), sum(path.stat().st_size for path in files))
+    before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (DOWNLOAD, WEIGHTS)]
+    assert f"{len(files)} files in {own}, as before" in fingerprint(own)
+    assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (DOWNLOAD, WEIGHTS)] == before
+
+
+def images(own: Path) -> list[Path]:
+    return sorted((own / "train").rglob("*.*"))
+
+
+def edited(own: Path) -> None:
+    path = own / "names.csv"
+    times = path.stat().st_mtime_ns
+    path.write_text("a,c\n")
+    os.utime(path, ns=(times, times + 1000))
+
+
+def swapped(own: Path) -> None:
+    first, second = images(own)[:2]
+    first.rename(own / "aside")
+    second.rename(first)
+    (own / "aside").rename(second)
+
+
+def lengthened(own: Path) -> None:
+    (own / "names.csv").write_text("a,b,c\n")
+    os.utime(own / "names.csv", ns=(0, 0))
+
+
+CHANGES: dict[str, Callable[[Path], object]] = {
+    "an edited list": edited,
+    "an added image": lambda own: (own / "train" / "happy" / "new.png").write_bytes(b"new"),
+    "a removed image": lambda own: images(own)[0].unlink(),
+    "a renamed image": lambda own: images(own)[0].rename(own / "train" / "renamed.png"),
+    "two images exchanged": swapped,
+    "an added folder": lambda own: tree_folder(own / "more"),
+    "a longer file of the same time": lengthened,
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_whatever_changes_in_the_copy_changes_its_record(own: Path, name: str) -> None:
+    os.utime(own / "names.csv", ns=(0, 0))
+    fingerprint(own)
+    before = copy()["sha256"]
+    CHANGES[name](own)
+    assert "changed; start" in fingerprint(own) and copy()["sha256"] != before
+
+
+def test_an_edited_checksum_list_changes_the_record(own: Path, workspace: Path) -> None:
+    checksums = workspace / "sha256.txt"
+    checksums.write_text("1")
+    fingerprint(own, checksums=str(checksums))
+    before = copy()["sha256"]
+    checksums.write_text("22")
+    assert "changed; start" in fingerprint(own, checksums=str(checksums)) and copy()["sha256"] != before
+
+
+@pytest.mark.parametrize("empty", [False, True])
+def test_a_copy_that_is_not_mounted_keeps_its_record_and_another_root_has_none(own: Path, workspace: Path, empty: bool) -> None:
+    fingerprint(own)
+    before = DOWNLOAD.read_bytes()
+    own.rename(workspace / "elsewhere")
+    if empty:
+        own.mkdir()
+    assert f"{own} not there or empty, its record kept" in fingerprint(own)
+    assert DOWNLOAD.read_bytes() == before
+    assert "no record of it" in fingerprint(workspace / "nowhere") and copy()["sha256"] is None
+
+
+def test_without_a_walk_the_record_stays_whatever_lies_there(own: Path) -> None:
+    fingerprint(own)
+    before = DOWNLOAD.read_bytes()
+    edited(own)
+    assert "not looked at (fingerprint.walk), its record kept" in fingerprint(own, walk=False)
+    assert DOWNLOAD.read_bytes() == before
+
+
+def test_a_local_file_is_known_by_its_bytes_and_kept_when_it_is_gone(workspace: Path) -> None:
+    path = workspace / "start.pth"
+    path.write_bytes(b"one")
+    assert "start.pth, new" in fingerprint(weights=str(path))
+    assert start() == {"source": "file", "name": str(path), "version": None, "sha256": hashlib.sha256(b"one").hexdigest()}
+    path.write_bytes(b"two")
+    assert "start.pth, changed" in fingerprint(weights=str(path))
+    assert "start.pth, as before" in fingerprint(weights=str(path))
+    path.unlink()
+    assert "start.pth not there, their record kept" in fingerprint(weights=str(path))
+    assert start()["sha256"] == hashlib.sha256(b"two").hexdigest()
+    assert "other.pth not there, no record of them" in fingerprint(weights="other.pth") and start()["sha256"] is None
+
+
+@pytest.mark.parametrize(
+    ("architecture", "weights", "source", "name", "versioned"),
+    [
+        ("vgg16", "IMAGENET1K_V1", "torchvision", "vgg16 IMAGENET1K_V1", False),
+        ("vgg16", "DEFAULT", "torchvision", "vgg16 DEFAULT", True),
+        ("timm/resnet18", "pretrained", "timm", "timm/resnet18", True),
+        ("timm/resnet18.a1_in1k", "pretrained", "timm", "timm/resnet18.a1_in1k", True),
+        ("vgg16", "pretrained", "file", "pretrained", False),
+    ],
+)
+def test_published_weights_are_known_by_name_and_by_version_where_the_name_says_too_little(
+    workspace: Path, architecture: str, weights: str, source: str, name: str, versioned: bool
+) -> None:
+    fingerprint(weights=weights, architecture=architecture)
+    assert (start()["source"], start()["name"], start()["version"] is not None) == (source, name, versioned)
+
+
+def test_a_record_that_another_program_wrote_is_made_again(own: Path) -> None:
+    fingerprint(own)
+    before = DOWNLOAD.read_bytes()
+    for content in ("", "{", "[]", '{"copy": 3}', '{"copy": {"depth": 3}}'):
+        DOWNLOAD.write_text(content)
+        fingerprint(own)
+        assert DOWNLOAD.read_bytes() == before

@@ -1,0 +1,57 @@
+"""What changes outside of DVC's sight: start weights replaced under their name, a download edited, a disk that is not mounted here."""
+
+from pathlib import Path
+
+import pytest
+from chain import TINY
+from clones import Clone
+from ruamel.yaml import YAML
+from running import executed
+from safetensors.torch import load_file, save_file
+from trees import noise, tree_folder
+
+
+@pytest.fixture
+def clone(reproduced: Clone, tmp_path: Path) -> Clone:
+    return reproduced.copy(tmp_path / "clone")
+
+
+def test_start_weights_replaced_under_their_name_train_again_and_put_back_come_from_the_cache(clone: Clone, tmp_path: Path) -> None:
+    path, model = tmp_path / "start.safetensors", clone.folder / "models" / "model.safetensors"
+    yaml, params = YAML(), clone.folder / "params.yaml"
+    document = yaml.load(params)
+    document["models"]["mine"] = {**TINY, "weights": str(path)}
+    document["model"] = "mine"
+    yaml.dump(document, params)
+    weights = load_file(model)
+    save_file(weights, path)
+    assert executed(clone.dvc("repro", "train")) == ["train"]
+    first = model.read_bytes()
+    assert executed(clone.dvc("repro", "train")) == []
+    kept = path.read_bytes()
+    save_file({name: tensor + (0.1 if tensor.is_floating_point() else 0) for name, tensor in weights.items()}, path)
+    assert executed(clone.dvc("repro", "train")) == ["train"]
+    assert model.read_bytes() != first
+    path.write_bytes(kept)
+    assert "Stage 'train' is cached" in clone.dvc("repro", "train")
+    assert model.read_bytes() == first
+    path.unlink()
+    output = clone.dvc("repro", "train")
+    assert executed(output) == [] and "not there, their record kept" in output
+
+
+def test_an_edited_download_is_seen_and_one_that_is_not_mounted_keeps_what_was_made_of_it(clone: Clone, tmp_path: Path) -> None:
+    own = tmp_path / "own"
+    tree_folder(own, each=6, tests=2)
+    switches = ["dataset=folder", f"datasets.folder.root={own}"]
+    clone.dvc("exp", "run", *(part for switch in switches for part in ("-S", switch)), "clean")
+    read = clone.metrics("clean")["read"]
+    assert executed(clone.dvc("repro", "clean")) == []
+    noise(own / "train" / "happy" / "added.png", 4711)
+    assert executed(clone.dvc("repro", "clean")) == ["acquire", "verify", "clean"]
+    assert clone.metrics("clean")["read"] == read + 1
+    (own / "notes.txt").write_text("nothing that a list names")
+    assert executed(clone.dvc("repro", "clean")) == ["acquire", "verify", "clean"]
+    own.rename(tmp_path / "elsewhere")
+    output = clone.dvc("repro", "clean")
+    assert executed(output) == [] and "not there or empty, its record kept" in output
