@@ -33,6 +33,10 @@ EVALUATE = (
 )
 DEMO = "A page on 127.0.0.1 that shows what the model says of a photograph. Nothing is kept. Needs gradio."
 DEFAULT = f"by default {PRETRAINED} of the repository where it has one, else {TRAINED}"
+SMALLEST = (
+    "faces of a smaller side are not looked for, as a share of the photograph's shorter side; by default 0.05; none has less than 24 px; "
+    "the smaller, the longer it takes, and the more is found that is no face"
+)
 DETECTOR = "find faces with YuNet; by default with OpenCV's Haar cascade"
 
 
@@ -140,11 +144,13 @@ def _silence() -> None:
 
 def _predictor(given: argparse.Namespace, averaging: "Averaging" = "none") -> "Predictor":
     """With the model and the detector that were named, or else those by default; which model answers then is told."""
-    from affectnet.detection import haar, yunet  # noqa: PLC0415
+    from affectnet.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
     from affectnet.predictor import Predictor  # noqa: PLC0415
 
     model = given.model or default_model()
-    predictor = Predictor.load(model, detector=yunet(given.detector) if given.detector else haar(), averaging=averaging)
+    smallest = SMALLEST_SHARE if given.smallest is None else given.smallest
+    detector = yunet(given.detector, smallest) if given.detector else haar(smallest)
+    predictor = Predictor.load(model, detector=detector, averaging=averaging)
     if given.model is None:
         shown = min(str(model), os.path.relpath(model), key=len)
         _tell(f"{given.command.__name__}: {shown} answers; --model names another", "")
@@ -171,7 +177,7 @@ def _parser() -> Parser:
     kind.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row a face")
     kind.add_argument("--parquet", type=Path, metavar="FILE", help="one row a face, into this file")
     sub.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and named there")
-    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    _add_detector(sub)
     sub.add_argument("--whole", action="store_true", help="each photograph is one face, already cut")
     sub.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="one frame of a video in so many; 0: all; by default 1")
 
@@ -192,13 +198,13 @@ def _parser() -> Parser:
         help="what another folder means; null: not used; may be repeated",
     )
     sub.add_argument("--averaging", choices=AVERAGING, help="views of each face over which outputs are averaged; as params.yaml by default")
-    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    _add_detector(sub)
     sub.add_argument("--batch", type=_count, default=64, metavar="N", help="faces that the network sees together; by default 64")
 
     sub = commands.add_parser("demo", help="a page for photographs, on this machine alone", description=DEMO)
     sub.set_defaults(command=demo)
     sub.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
-    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    _add_detector(sub)
     sub.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; by default 7860")
     sub.add_argument("--open", action="store_true", help="open the page in the browser")
 
@@ -207,6 +213,11 @@ def _parser() -> Parser:
     sub.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=DEFAULT)
     sub.add_argument("--json", action="store_true", help="all of it, as JSON")
     return parser
+
+
+def _add_detector(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    sub.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
 def _port(text: str) -> int:
@@ -219,6 +230,16 @@ def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
         raise argparse.ArgumentTypeError(f"{text!r} is no number of faces, 1 to {MOST_FACES:,}")
     return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is no share, more than 0 and at most 1")
+    return value
 
 
 def _seconds(text: str) -> float:
