@@ -45,15 +45,20 @@ def _filling(lengths: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
 
 
 def lacking(by_split: Mapping[str, Mapping[str, int]]) -> str | None:
-    """Which expressions of training validation lacks, in one line, None for none of them. by_split: faces by split and expression.
+    """Which expressions validation or test lacks of training, and training of test, in one line, None for none of them.
 
-    Errors: UserError when validation has no face at all.
+    by_split: faces by split and expression. Errors: UserError when validation or test has no face at all.
     """
-    train, validation = by_split["train"], by_split["validation"]
-    absent = [f"{name} ({count} in training)" for name, count in train.items() if count and not validation[name]]
-    if absent and not any(validation.values()):
+    faces = {split: sum(by_expression.values()) for split, by_expression in by_split.items()}
+    if faces["train"] and not faces["validation"]:
         raise UserError(
-            f"clean.validation_share: none of {sum(train.values()):,} training faces can go to validation, since near duplicates of each "
+            f"clean.validation_share: none of {faces['train']:,} training faces can go to validation, since near duplicates of each "
             "expression stay together; add photographs, or lower clean.near_duplicate_bits"
         )
-    return f"validation holds no face of {', '.join(absent)}" if absent else None
+    if faces["train"] and not faces["test"]:
+        raise UserError("data/annotations.parquet: no face is left for test; see metrics/clean.json for why rows were rejected")
+    lines = []
+    for split, other in (("validation", "train"), ("test", "train"), ("train", "test")):
+        if absent := [f"{name} ({count} in {other})" for name, count in by_split[other].items() if count and not by_split[split][name]]:
+            lines.append(f"{split} holds no face of {', '.join(absent)}")
+    return "; ".join(lines) or None

@@ -111,7 +111,7 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     return (
         f"clean: {counts['read']:,} rows read, {counts['kept']:,} kept ({splits}), {counts['rejected']:,} rejected"
         + (f" ({reasons})" if reasons else "")
-        + (f"; test is {pointer.test_share:g} of it, cut off by {pointer.params}.test_share" if pointer.test_share is not None else "")
+        + (f"; test is cut off by {pointer.params}.test_share {pointer.test_share:g}" if pointer.test_share is not None else "")
         + "".join(f"; WARNING: {text}" for text in warnings)
     )
 

@@ -211,12 +211,23 @@ def test_a_cut_that_leaves_validation_without_a_face_is_one_line(workspace: Path
         clean(write_2017(root, rows, [row("1/t.jpg")]))
 
 
-def test_an_expression_that_validation_lacks_is_told(workspace: Path) -> None:
+def test_test_without_a_face_is_one_line(workspace: Path) -> None:
+    root = workspace / "root"
+    noise(images_2017(root) / "1" / "t.jpg", 2)
+    with pytest.raises(UserError, match=r"no face is left for test; see metrics/clean\.json"):
+        clean(write_2017(root, others(root), [row("1/t.jpg", expression=9)]))
+    assert metrics("clean")["rejected_by"] == {"expression_uncertain": 1}
+
+
+def test_expressions_that_a_split_lacks_are_in_the_line(workspace: Path) -> None:
     root = workspace / "root"
     noise(images_2017(root) / "1" / "lonely.jpg", 1)
     noise(images_2017(root) / "1" / "t.jpg", 2)
     line, counts = clean(write_2017(root, [row("1/lonely.jpg", expression=2), *others(root)], [row("1/t.jpg")]))
-    assert line.endswith("; WARNING: validation holds no face of Sad (1 in training)")
+    assert line.endswith(
+        "; WARNING: validation holds no face of Sad (1 in train); test holds no face of Sad (1 in train), Contempt (1 in train); "
+        "train holds no face of Neutral (1 in test)"
+    )
     assert counts["by_split"]["train"]["Sad"] == 1
 
 

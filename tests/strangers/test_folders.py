@@ -13,6 +13,7 @@ from chain import ROOT, local, metrics, run_stage
 from trees import MEANS, noise
 
 from affectnet.errors import UserError
+from affectnet.labelled import class_folders, folder_classes
 from affectnet.params import parse, read_document
 from stages import acquire
 
@@ -253,3 +254,10 @@ def test_other_maps_and_shares_change_what_clean_depends_on_and_another_place_do
         run_stage("verify")
         contents.append(Path("data/inventory.parquet").read_bytes())
     assert contents[0] == contents[1] != contents[2]
+
+
+def test_evaluate_takes_numbers_as_keys_and_passes_hidden_folders_over(workspace: Path) -> None:
+    hide(folders(workspace / "root", names=["0", "1"]))
+    classes = folder_classes({"datasets": {"folder": {"classes": {0: "Anger", "1": "Sad"}}}}, Path("params.yaml"))
+    found = class_folders(workspace / "root", "train", classes)
+    assert [(folder.name, expression) for folder, expression in found] == [("0", "Anger"), ("1", "Sad")]
