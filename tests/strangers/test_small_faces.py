@@ -43,7 +43,7 @@ def test_the_smallest_share_holds_in_panoramas_too(width: int, height: int) -> N
 def test_smaller_faces_are_looked_for_on_request_and_larger_ones_alone() -> None:
     photograph = row_of_faces(3200, 2400, 120)
     assert found(photograph, SMALLEST_SHARE, 120) == 0
-    assert found(photograph, 0.02, 120) == FACES
+    assert found(photograph, 0.015, 120) == FACES
     assert found(row_of_faces(1280, 960, 150), 0.5, 150) == 0
 
 
