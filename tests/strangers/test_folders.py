@@ -257,7 +257,7 @@ def test_other_maps_and_shares_change_what_clean_depends_on_and_another_place_do
 
 
 def test_evaluate_takes_numbers_as_keys_and_passes_hidden_folders_over(workspace: Path) -> None:
-    hide(folders(workspace / "root", names=["0", "1"]))
-    classes = folder_classes({"datasets": {"folder": {"classes": {0: "Anger", "1": "Sad"}}}}, Path("params.yaml"))
-    found = class_folders(workspace / "root", "train", classes)
-    assert [(folder.name, expression) for folder, expression in found] == [("0", "Anger"), ("1", "Sad")]
+    hide(folders(workspace / "root", names=["0", "happy", "sad"]))
+    classes = folder_classes({"datasets": {"folder": {"classes": {0: "Anger", "happy": "Happy", "sad": "Sad"}}}}, Path("params.yaml"))
+    read = class_folders(workspace / "root", "train", classes)
+    assert [(folder.name, expression) for folder, expression in read] == [("0", "Anger"), ("happy", "Happy"), ("sad", "Sad")]
