@@ -33,8 +33,22 @@ VIDEO_SUFFIXES = frozenset(
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
 
-STARTS = (b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"BM", b"GIF8", b"II*\0", b"MM\0*", b"RIFF", b"\0\0\0\x0cjP  ", b"\xff\x4f\xff\x51")
+START_FORMATS = MappingProxyType(
+    {
+        b"\xff\xd8\xff": "JPEG",
+        b"\x89PNG\r\n\x1a\n": "PNG",
+        b"BM": "BMP",
+        b"GIF8": "GIF",
+        b"II*\0": "TIFF",
+        b"MM\0*": "TIFF",
+        b"RIFF": "WEBP",
+        b"\0\0\0\x0cjP  ": "JPEG2000",
+        b"\xff\x4f\xff\x51": "JPEG2000",
+    }
+)
 """First bytes of the image formats; those of HEIF and AVIF are told by `brand`."""
+
+STARTS = tuple(START_FORMATS)
 
 
 def brand(content: bytes) -> str | None:
@@ -47,3 +61,9 @@ def brand(content: bytes) -> str | None:
     if brands.intersection(AVIF_BRANDS):
         return "AVIF"
     return "HEIF" if brands.intersection(HEIF_BRANDS) else None
+
+
+def suffix_by_content(content: bytes) -> str:
+    """The first suffix of the format that the file's first bytes are of, `.jpg` for JPEG; empty for no image."""
+    kind = brand(content) or next((kind for start, kind in START_FORMATS.items() if content.startswith(start)), None)
+    return PHOTOGRAPHS[kind][0] if kind else ""

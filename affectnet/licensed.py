@@ -69,6 +69,10 @@ EMBEDDED = re.compile(
 )
 AFFECTNET_NAME = re.compile(rf"\b[0-9a-f]{{56}}\.(?:{'|'.join(PICTURES)})\b", re.IGNORECASE)
 NUMBERS = re.compile(r"(?<![\w.])(?:-?\d+(?:\.\d*)?(?:e[+-]?\d+)?[;,| \t]{1,3}){99}-?\d")
+ONLY_NUMBERS = re.compile(r"[\s\d.+eE-]+")
+BOX = 4
+"""Numbers of the smallest file of annotations, the box of one face."""
+
 FILE_COLUMNS = re.compile("(?:ima?ge?|face|photo)s?(?:_?(?:id|name|path))?|(?:sub_?directory_?)?file_?(?:name|path)?|path|pth|pixels")
 LABEL_COLUMNS = re.compile("expressions?|emotions?|exp|labels?|class|valence|arousal|val|aro|human-label")
 
@@ -128,6 +132,8 @@ def _label(path: PurePosixPath, text: str) -> str | None:
         return f"names a photograph of AffectNet, {found[0]}"
     if path.suffix.lower() != ".svg" and NUMBERS.search(text):
         return "a hundred numbers in a row: landmarks or pixels"
+    if ONLY_NUMBERS.fullmatch(text) and len(text.split()) >= BOX:
+        return "nothing but numbers: a box or a label of one photograph"
     return _table(path, text) or _json(text)
 
 

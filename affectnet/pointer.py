@@ -18,11 +18,13 @@ class Pointer:
     """The download of one data set.
 
     layout: one of affectnet.sources.LAYOUTS; root: its folder, absolute, or relative to the pointer's own;
-    classes, splits: explicit maps of layout `folder` (folder name → expression; folder name → train, validation or
+    classes, splits: explicit maps of a layout with names of its own (name → expression; name → train, validation or
     test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
     checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
     where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
-    state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes.
+    state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes;
+    options: what one layout alone has, by its name in params.yaml; unpacked_from: the folder of the download whose images
+    `acquire` unpacked to root, or None.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -37,6 +39,8 @@ class Pointer:
     test_share: float | None = None
     name: str = ""
     state: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    unpacked_from: str | None = None
 
     @property
     def params(self) -> str:
@@ -45,7 +49,8 @@ class Pointer:
 
     def labelling(self) -> dict[str, Any]:
         """What decides the rows that a reader makes of the files below the root: all but where they lie and what is expected of them."""
-        return {name: value for name, value in asdict(self).items() if name not in {"root", "expected", "checksums", "name", "state"}}
+        elsewhere = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
 
     def write(self, folder: Path) -> None:
         write_json(folder / POINTER, asdict(self))
@@ -66,6 +71,11 @@ class Pointer:
             there = root.is_dir()
         except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, a link to itself
             root, there = Path(pointer.root), False
+        if not there and pointer.unpacked_from:
+            raise UserError(
+                f"{path}: {one_line(str(root))}, where the images of {one_line(pointer.unpacked_from)} were unpacked, is not there; "
+                "run `dvc repro -f acquire`"
+            )
         if not there:
             raise UserError(f"{path}: root {one_line(str(root))} is not a folder; is the disk mounted?")
         return cls(**{**asdict(pointer), "root": str(root)})

@@ -15,18 +15,33 @@ from affectnet.launch import launch
 from affectnet.params import FolderName, Runtime, Section
 from affectnet.pointer import Pointer
 from affectnet.provenance import UserCopy, read_records
-from affectnet.sources import open_source
+from affectnet.scratch import scratch
+from affectnet.sources import open_layout
+from affectnet.sources.unpacked import Container, unpack
 
 Count = Annotated[int, Field(ge=0)]
 Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
 
 
-class OwnCopy(Section):
-    """What every data set of the user's has: its folder, a checksum list, and the published numbers of images."""
+class Download(Section):
+    """What every data set of the user's has: its folder, and the published numbers of images."""
 
     root: str | None
-    checksums: str | None
     expected: dict[Literal["training", "validation"], Count] | None
+
+
+class OwnCopy(Download):
+    """A download whose images are files has a checksum list, too."""
+
+    checksums: str | None
+
+
+class Mapped(Download):
+    """A download whose names of classes and splits the user maps, and which may be without a test split."""
+
+    classes: dict[FolderName, Expression | None] = Field(min_length=1)
+    splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
+    test_share: float | None = Field(gt=0, lt=1)
 
 
 class AffectNet2017Params(OwnCopy):
@@ -42,14 +57,42 @@ class AffectNetPlusParams(OwnCopy):
     layout: Literal["affectnet_plus"]
 
 
-class FolderParams(OwnCopy):
+class FolderParams(Mapped, OwnCopy):
     layout: Literal["folder"]
-    classes: dict[FolderName, Expression | None] = Field(min_length=1)
-    splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
-    test_share: float | None = Field(gt=0, lt=1)
 
 
-Dataset = DemoParams | AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams
+class Fer2013CsvParams(Download):
+    layout: Literal["fer2013_csv"]
+    test: Literal["PublicTest", "PrivateTest"]
+    other: Literal["validation", "unused"]
+
+
+class HuggingFaceParams(Mapped):
+    layout: Literal["huggingface"]
+    image: str
+    label: str
+
+
+class RafDbParams(OwnCopy):
+    layout: Literal["raf_db"]
+    images: Literal["aligned", "original"]
+
+
+class YoloParams(Mapped, OwnCopy):
+    layout: Literal["yolo"]
+
+
+OwnDataset = (
+    AffectNet2017Params
+    | AffectNet2021Params
+    | AffectNetPlusParams
+    | FolderParams
+    | Fer2013CsvParams
+    | HuggingFaceParams
+    | RafDbParams
+    | YoloParams
+)
+Dataset = DemoParams | OwnDataset
 
 
 class AcquireParams(Section):
@@ -69,13 +112,17 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
             Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
     pointer = own_copy(params.dataset_name, dataset)
-    reading = open_source(pointer).reading()
+    reader = open_layout(pointer)
+    reading = reader.reading()
+    if isinstance(reader, Container):
+        pointer = unpack(reader, scratch("unpacked"))
+        reading = f"{reading}; images unpacked to {pointer.root}"
     copy = read_records(download, UserCopy).get("copy", UserCopy())
-    replace(pointer, state=copy.sha256 if copy.root == pointer.root else None).write(raw)
-    return f"acquire: {dataset.layout} at {pointer.root}" + (f": {reading}" if reading else "")
+    replace(pointer, state=copy.sha256 if copy.root == str(reader.root) else None).write(raw)
+    return f"acquire: {dataset.layout} at {reader.root}" + (f": {reading}" if reading else "")
 
 
-def own_copy(name: str, dataset: AffectNet2017Params | AffectNet2021Params | AffectNetPlusParams | FolderParams) -> Pointer:
+def own_copy(name: str, dataset: OwnDataset) -> Pointer:
     """The pointer to the user's copy. Errors: UserError when its root or checksum list is not set, not absolute or not there."""
     place = f"params.yaml: datasets.{name}"
     if dataset.root is None:
@@ -85,12 +132,14 @@ def own_copy(name: str, dataset: AffectNet2017Params | AffectNet2021Params | Aff
         raise UserError(f"{place}.root: {root} is not absolute; experiments run in folders of their own")
     if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):  # noqa: PTH112 (Path raises for a name that is too long)
         raise UserError(f"{place}.root: {root} is not a folder that can be read")
-    if dataset.checksums is not None and not Path(dataset.checksums).is_absolute():
-        raise UserError(f"{place}.checksums: {dataset.checksums} is not absolute")
-    if dataset.checksums is not None and not os.path.isfile(dataset.checksums):  # noqa: PTH113
-        raise UserError(f"{place}.checksums: {dataset.checksums} is not there")
+    checksums = dataset.checksums if isinstance(dataset, OwnCopy) else None
+    if checksums is not None and not Path(checksums).is_absolute():
+        raise UserError(f"{place}.checksums: {checksums} is not absolute")
+    if checksums is not None and not os.path.isfile(checksums):  # noqa: PTH113
+        raise UserError(f"{place}.checksums: {checksums} is not there")
     of_layout = dataset.model_dump(exclude={"layout", "root", "expected", "checksums"})
-    return Pointer(dataset.layout, str(root), expected=dataset.expected or {}, checksums=dataset.checksums, name=name, **of_layout)
+    options = {option: of_layout.pop(option) for option in sorted(of_layout.keys() - Pointer.__dataclass_fields__.keys())}
+    return Pointer(dataset.layout, str(root), expected=dataset.expected or {}, checksums=checksums, name=name, options=options, **of_layout)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,5 @@
 """Reads the annotations of any layout, rejects what breaks a rule with its reason, and cuts the splits."""
 
-from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -67,6 +66,8 @@ class Rows:
         self.found = pc.is_valid(place).to_numpy()
         of_file = inventory.select(["status", "sha256", "width", "height"])
         self.file = of_file.take(pc.fill_null(place, 0)) if len(inventory) else of_file
+        relative = _filled(table["relative"], False)
+        self.box[relative] *= np.stack([_filled(self.file[name], 0)[relative] for name in ("width", "height")] * 2, axis=1)
         self.place = _filled(place, -1)
 
     def reject(self, where: Mask, reason: str) -> None:
@@ -129,6 +130,7 @@ def _unchanged(source: Source, files: pa.Table) -> None:
 def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     """Cells that cannot be read, labels that name no expression, files that do not decode, boxes without a face."""
     fault = np.asarray(pc.fill_null(rows.table["fault"], "").to_numpy(zero_copy_only=False))
+    rows.reject(fault == "left_out", "left_out")
     rows.reject(fault == "malformed", "malformed")
     rows.judge(fault == "null_box", "null_box", params.null_box)
     rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
@@ -184,11 +186,12 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
         for reason, key in (("listed_in_test", rows.place), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
             rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
     if params.exact_duplicates != "keep":
-        kept = np.flatnonzero(rows.kept & (rows.split != TEST))
+        positions = np.arange(len(rows.place))
+        kept = positions[rows.kept & (rows.split != TEST)]
         repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
-            rows.reject(_at(kept[contradictory], len(rows.place)), "contradictory_duplicate")
-        rows.reject(_at(kept[repeated], len(rows.place)), "exact_duplicate")
+            rows.reject(np.isin(positions, kept[contradictory]), "contradictory_duplicate")
+        rows.reject(np.isin(positions, kept[repeated]), "exact_duplicate")
 
 
 def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> None:
@@ -267,12 +270,6 @@ def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
     """A number for each distinct value, in order of first appearance sorted by value for text; −1 for null."""
     values = pc.unique(column.drop_null()).sort() if pa.types.is_string(column.type) else pc.unique(column.drop_null())
     return _filled(pc.index_in(column, values), -1).astype(np.int64)
-
-
-def _at(positions: Sequence[int] | NDArray[np.intp], count: int) -> Mask:
-    mask = np.zeros(count, np.bool_)
-    mask[positions] = True
-    return mask
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 from chain import TINY, metrics, run_data_stages, run_stage
-from trees import TREES
+from trees import CLASSES, TREES
 
 from affectnet.modelfile import load_model
 
@@ -14,7 +14,7 @@ def test_each_layout_runs_through_every_stage(workspace: Path, layout: str) -> N
     run_data_stages(TREES[layout](workspace / "root", each=8, tests=3))
     run_stage("train", model=TINY, epochs=1, batch=16)
     run_stage("evaluate", bootstrap=100)
-    classes = 7 if layout == "folder" else 8
+    classes = CLASSES[layout]
     assert metrics("clean")["read"] == metrics("clean")["kept"] == classes * 11
     assert metrics("evaluate")["faces"] == classes * 3 and len(metrics("evaluate")["expression"]["recall"]) == classes
     assert len(load_model(Path("models/model.safetensors"))[1].labels) == classes

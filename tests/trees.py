@@ -1,14 +1,21 @@
 """Tiny downloads of each layout, written by the tests: noise for faces, true shapes for everything else."""
 
+import io
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 from PIL import Image
 
+from affectnet.expressions import EXPRESSIONS
 from affectnet.pointer import Pointer
+from affectnet.sources import open_layout, open_source
+from affectnet.sources.unpacked import Container, unpack
 
 LANDMARKS = ";".join(f"{value:.2f}" for value in np.linspace(10, 80, 136))
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
@@ -24,11 +31,23 @@ FER_CLASSES = {
 }
 
 
-def noise(path: Path, seed: int, side: int = 96, kind: str | None = None, mode: str = "RGB") -> None:
-    """A photograph of nothing: smooth noise, so that no two hashes are near."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+def smooth(seed: int, side: int) -> Image.Image:
+    """A picture of nothing: smooth noise, so that no two hashes are near."""
     cells = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
-    image = Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC).convert(mode)
+    return Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)
+
+
+def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
+    """The bytes of the image's file."""
+    file = io.BytesIO()
+    image.save(file, kind)
+    return file.getvalue()
+
+
+def noise(path: Path, seed: int, side: int = 96, kind: str | None = None, mode: str = "RGB") -> None:
+    """A photograph of nothing."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = smooth(seed, side).convert(mode)
     image.save(path, kind, **({"quality": 90} if path.suffix.lower() in {".jpg", ".jpeg"} and kind is None else {}))
 
 
@@ -111,9 +130,109 @@ def tree_folder(root: Path, each: int = 6, tests: int = 2) -> Pointer:
     return Pointer("folder", str(root), classes=FER_CLASSES, splits={"train": "train", "validation": "test"})
 
 
+def tree_raf(root: Path, each: int = 6, tests: int = 2) -> Pointer:
+    """RAF-DB's list, aligned images, and original ones with their boxes; seven classes."""
+    lines = []
+    for split, count in (("train", each), ("test", tests)):
+        for number in range(7 * count):
+            name = f"{split}_{number:05d}"
+            noise(root / "basic" / "Image" / "aligned" / f"{name}_aligned.jpg", number + 2000 * (split == "test"), 100)
+            noise(root / "basic" / "Image" / "original" / f"{name}.jpg", number + 2000 * (split == "test") + 5000, 96)
+            box = root / "basic" / "Annotation" / "boundingbox" / f"{name}_boundingbox.txt"
+            box.parent.mkdir(parents=True, exist_ok=True)
+            box.write_text("8.5 10.0 80.5 84.0 \n")
+            lines.append(f"{name}.jpg {number % 7 + 1}\n")
+    (root / "basic" / "EmoLabel").mkdir()
+    (root / "basic" / "EmoLabel" / "list_patition_label.txt").write_text("".join(lines))
+    return Pointer("raf_db", str(root), options={"images": "aligned"})
+
+
+def tree_yolo(root: Path, each: int = 6, tests: int = 2) -> Pointer:
+    """Eight classes in alphabetical order, which data.yaml says, a face an image; the boxes differ."""
+    for split, count in (("train", each), ("valid", tests)):
+        for number in range(8 * count):
+            noise(root / split / "images" / f"{number:04d}.jpg", number + 3000 * (split == "valid"), 96)
+            label = root / split / "labels" / f"{number:04d}.txt"
+            label.parent.mkdir(parents=True, exist_ok=True)
+            label.write_text(f"{number % 8} 0.5 0.5 {0.5 + number % 5 / 10} 0.8\n")
+    (root / "data.yaml").write_text(f"train: ../train/images\nval: ../valid/images\nnc: 8\nnames: {sorted(EXPRESSIONS)}\n")
+    return Pointer("yolo", str(root), classes={name: name for name in EXPRESSIONS}, splits={"train": "train", "valid": "validation"})
+
+
+def download_fer2013_csv(root: Path, each: int = 6, tests: int = 2) -> Pointer:
+    """`each` Training rows and `tests` PrivateTest rows of each of the seven emotions."""
+    lines = ["emotion,pixels,Usage"]
+    for usage, count in (("Training", each), ("PrivateTest", tests)):
+        for number in range(7 * count):
+            pixels = np.asarray(smooth(number + 2000 * (usage == "PrivateTest"), 48).convert("L"))
+            lines.append(f"{number % 7},{' '.join(map(str, pixels.ravel()))},{usage}")
+    root.mkdir(parents=True, exist_ok=True)
+    (root / "fer2013.csv").write_text("\n".join(lines) + "\n")
+    return Pointer("fer2013_csv", str(root), options={"test": "PrivateTest", "other": "validation"})
+
+
+def features(names: list[str]) -> dict[bytes, bytes]:
+    """What `datasets` writes into a Parquet file's metadata of an image and a ClassLabel."""
+    kinds = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
+    return {b"huggingface": json.dumps({"info": {"features": kinds}}).encode()}
+
+
+def download_huggingface(root: Path, each: int = 6, tests: int = 2) -> Pointer:
+    """Two training shards and a test shard, labels in alphabetical order, their names in the metadata."""
+    for split, count, shards in (("train", each, 2), ("test", tests, 1)):
+        for shard in range(shards):
+            numbers = range(shard, 8 * count, shards)
+            images = [encoded(smooth(number + 3000 * (split == "test"), 96)) for number in numbers]
+            table = pa.table(
+                {
+                    "image": [{"bytes": content, "path": f"{number}.jpg"} for content, number in zip(images, numbers, strict=True)],
+                    "label": pa.array([number % 8 for number in numbers], pa.int64()),
+                }
+            )
+            path = root / "data" / f"{split}-{shard:05d}-of-{shards:05d}.parquet"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            pq.write_table(table.replace_schema_metadata(features(sorted(EXPRESSIONS))), path)
+    return Pointer(
+        "huggingface",
+        str(root),
+        classes={name: name for name in EXPRESSIONS},
+        splits={"train": "train", "validation": "validation", "test": "test"},
+        options={"image": "image", "label": "label"},
+    )
+
+
+def unpacked_rows(pointer: Pointer, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
+    """Where a container's images are, once unpacked below the folder, and its rows."""
+    reader = open_layout(pointer)
+    assert isinstance(reader, Container)
+    there = unpack(reader, folder)
+    return Path(there.root), [row for part in open_source(there).rows() for row in part.to_pylist()]
+
+
+def unpacked(download: Callable[..., Pointer]) -> Callable[..., Pointer]:
+    """A tree whose images were unpacked to its root, from the download beside it."""
+
+    def tree(root: Path, each: int = 6, tests: int = 2) -> Pointer:
+        reader = open_layout(download(root.with_name(f"{root.name}-download"), each, tests))
+        assert isinstance(reader, Container)
+        pointer = unpack(reader, root.with_name(f"{root.name}-unpacked"))
+        Path(pointer.root).rename(root)
+        return replace(pointer, root=str(root))
+
+    return tree
+
+
 TREES: dict[str, Callable[..., Pointer]] = {
     "affectnet2017": tree_2017,
     "affectnet2021": tree_2021,
     "affectnet_plus": tree_plus,
+    "fer2013_csv": unpacked(download_fer2013_csv),
+    "huggingface": unpacked(download_huggingface),
+    "raf_db": tree_raf,
+    "yolo": tree_yolo,
     "folder": tree_folder,
 }
+"""Downloads as the stages after `acquire` see them, by layout."""
+
+CLASSES = {name: 7 if name in {"fer2013_csv", "raf_db", "folder"} else 8 for name in TREES}
+"""Expressions that each of them has; seven are all but Contempt."""

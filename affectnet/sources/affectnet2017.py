@@ -2,6 +2,7 @@
 
 import codecs
 import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -29,7 +30,6 @@ LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test
 BLOCK = 4 << 20
 """Bytes of a list parsed at a time, about 4,000 rows with landmarks: longest line allowed, too."""
 
-
 LONGEST = 1 << 13
 """Characters kept of a line that has another number of cells: more than any file name has."""
 
@@ -48,6 +48,7 @@ class AnnotationList:
 class AffectNet2017(Source):
     """Reader of the full release. Folder spellings vary between copies, so lists and image folders are searched for."""
 
+    sign = re.compile(r"(^|/)(training|automatically_annotated)\.csv$")
     annotates = ("box", "landmarks", "valence", "arousal")
 
     def __init__(self, pointer: Pointer) -> None:

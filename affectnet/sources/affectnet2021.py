@@ -25,6 +25,8 @@ class AffectNet2021(PerImage):
     The release has no face boxes: its images are cut to them already. exp, val and aro are 0-d arrays of text or number.
     """
 
+    sign = re.compile(r"_set/annotations/[^/]+_(exp|val|aro|lnd)\.npy$")
+
     def annotated_name(self, file: str) -> str | None:
         match = _FILE.fullmatch(file)
         return match[1] if match else None

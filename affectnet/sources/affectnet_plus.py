@@ -1,6 +1,7 @@
 """AffectNet+: 224×224 images and one JSON file an image, its keys in any capitalisation."""
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ class AffectNetPlus(PerImage):
 
     The images without human labels (`no_human_annotated`) are left alone.
     """
+
+    sign = re.compile(r"_set/annotations/[^/]+\.json$")
 
     def accepts(self, folder: Path) -> bool:
         return not any(part.lower().startswith("no_human") for part in folder.relative_to(self.root).parts)

@@ -1,5 +1,6 @@
 """One folder a class below one folder a split: FER2013, Kaggle's copies, and most data sets that people make themselves."""
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -39,6 +40,8 @@ class Folder(Source):
     `test_share` of train off as test. Numbered folders need numbers in the map, since their meaning differs from copy to copy.
     Errors: UserError when a folder is in no map, a map names an unknown expression or split, or a split is not there.
     """
+
+    sign = re.compile(r"(^|/)(train|training|val|valid|validation|test|testing)/(?!images/|labels/|annotations/)[^/]+/[^/]+\.(jpe?g|png)$")
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)

@@ -129,9 +129,14 @@ class PerImage(Source):
 
     def _image_set(self, folder: Path, split: str) -> ImageSet:
         files: dict[str, list[str]] = {}
-        for file in _visible(folder / "annotations"):
+        entries = list(_visible(folder / "annotations"))
+        for file in entries:
             if (name := self.annotated_name(file)) is not None:
                 files.setdefault(name, []).append(file)
+        if entries and not files:
+            raise UserError(
+                f"{folder / 'annotations'}: no file there is an annotation of layout {self.pointer.layout}, {first_few(entries)}"
+            )
         shown = sorted(_visible(folder / "images"))
         images = {Path(name).stem: name for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES}
         names = sorted(files, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))

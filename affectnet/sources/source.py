@@ -1,5 +1,6 @@
 """What every reader offers: the listed images, the files that carry annotations, and the annotations as rows."""
 
+import re
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from pathlib import Path
@@ -31,13 +32,20 @@ ROWS = pa.schema(
         ("arousal", pa.float32()),
         ("fault", pa.string()),  # why the row cannot be used as it stands: malformed, null_box, landmarks_malformed, …
         ("detail", pa.string()),
+        ("relative", pa.bool_()),  # the edges are shares of the photograph's width and height, not px
     ]
 )
 """Rows as a reader gives them. Values that a cell does not hold are null; a cell that cannot be read gives a fault."""
 
 
-class Source(ABC):
-    """A download of one layout. Adding a layout is one file with such a class, and its name in LAYOUTS."""
+class Layout(ABC):
+    """A download of one layout: a Source, or a Container, whose images `acquire` unpacks.
+
+    Adding a layout is one file with such a class, and its name in LAYOUTS. sign: what a path below the root, in lower case,
+    looks like in this layout and in no other; it names the layout where another one is selected.
+    """
+
+    sign: ClassVar[re.Pattern[str]]
 
     annotates: ClassVar[tuple[Literal["box", "landmarks", "valence", "arousal"], ...]] = ()
     """What the layout has beside expressions."""
@@ -48,6 +56,10 @@ class Source(ABC):
     def reading(self) -> str:
         """How the download is read, for the line of `acquire`: which folder is which split; empty when there is nothing to say."""
         return ""
+
+
+class Source(Layout):
+    """A layout whose images are files."""
 
     @abstractmethod
     def annotation_files(self) -> list[str]:

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from chain import metrics, run_stage
 from PIL import Image
-from trees import MEANS, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
+from trees import CLASSES, MEANS, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
 
 from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.errors import UserError
@@ -44,7 +44,7 @@ def rejected() -> dict[tuple[str, int], str]:
 def test_every_row_of_every_layout_is_accounted_for(workspace: Path, layout: str) -> None:
     _, counts = clean(TREES[layout](workspace / "root", each=20, tests=4))
     assert counts["read"] == counts["kept"] + counts["rejected"] == len(kept()) + len(rejected())
-    classes = 7 if layout == "folder" else 8
+    classes = CLASSES[layout]
     assert counts["rejected"] == 0 and counts["read"] == classes * 24
     assert counts["by_split"]["validation"] == {name: 3 if CODES[name] < classes else 0 for name in EXPRESSIONS}
     assert sum(counts["by_split"]["test"].values()) == classes * 4

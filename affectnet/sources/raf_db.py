@@ -1,0 +1,128 @@
+"""RAF-DB, the basic expressions: one list of all images, which are aligned or original (Li, Deng and Du 2017)."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from affectnet.errors import UserError, first_few
+from affectnet.expressions import CODES
+from affectnet.pointer import Pointer
+from affectnet.sources.per_image import DETAIL, NUMBER, content
+from affectnet.sources.source import LARGEST, Source, batch
+from affectnet.walk import folders_below, readable
+
+LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
+"""The list's name as it was shipped, and as its readme spells it."""
+
+EXPRESSIONS = {1: "Surprise", 2: "Fear", 3: "Disgust", 4: "Happy", 5: "Sad", 6: "Anger", 7: "Neutral"}
+"""The list's codes (readme of the database, EMOTION_LABEL)."""
+
+ROWS_A_BATCH = 4096
+LARGEST_BOX = 1 << 10
+"""Bytes of a box file at most."""
+
+
+class RafDb(Source):
+    """`EmoLabel/list_patition_label.txt`, and `Image/aligned/<name>_aligned.jpg` or `Image/original/<name>.jpg`.
+
+    options: images, which of the two. Original images have the box of `Annotation/boundingbox/<name>_boundingbox.txt`
+    where that file is there (left, top, right, bottom in px); aligned ones are cut to their faces already. Names begin
+    with their split, `train_` or `test_`. The 5 and 37 landmarks of the release are not the 68 of this project and are not read.
+    """
+
+    sign = re.compile(r"(^|/)list_par?tition_label\.txt$")
+
+    def __init__(self, pointer: Pointer) -> None:
+        super().__init__(pointer)
+        self.images_are = pointer.options["images"]
+        lists, folders = _search(self.root)
+        self.list = self._one(lists, f"{' or '.join(sorted(LISTS))}; is this the root of a RAF-DB download?")
+        self.folder = self._one(folders.get(self.images_are, []), f"folder {self.images_are} with images; unpack {self.images_are}.zip")
+        boxes = folders.get("boundingbox", [])
+        self.boxes = {path.name: path for folder in boxes for path in folder.iterdir()} if self.images_are == "original" else {}
+        self.lines = [line for line in enumerate(_lines(self.list), 1) if line[1].strip()]
+
+    def reading(self) -> str:
+        return f"{self.images_are} images" + (f", {len(self.boxes):,} boxes" if self.images_are == "original" else "")
+
+    def annotation_files(self) -> list[str]:
+        boxes = [self._box_file(name) for name in dict.fromkeys(self._names())]
+        return [self._below(path) for path in (self.list, *boxes) if path is not None]
+
+    def images(self) -> Iterator[tuple[str, pa.Array]]:
+        for split in ("train", "test"):
+            yield split, pa.array([self._image(name) for name in self._names() if name.startswith(f"{split}_")], pa.string())
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        for first in range(0, len(self.lines), ROWS_A_BATCH):
+            chosen = self.lines[first : first + ROWS_A_BATCH]
+            rows = [self._row(line) for _, line in chosen]
+            names = ("image", "split", "left", "top", "right", "bottom", "expression", "fault", "detail")
+            yield batch(
+                len(rows),
+                list=readable(self._below(self.list)),
+                row=[number for number, _ in chosen],
+                **{name: [row.get(name) for row in rows] for name in names},
+            )
+
+    def _row(self, line: str) -> dict[str, Any]:
+        cells = line.split()
+        if len(cells) != 2 or not re.fullmatch("[0-9]{1,4}", cells[1]) or not cells[0].startswith(("train_", "test_")):
+            return {"fault": "malformed", "detail": line.strip()[:DETAIL]}
+        name, code = cells
+        row: dict[str, Any] = {"image": self._image(name), "split": name.partition("_")[0]}
+        row["expression"] = CODES[EXPRESSIONS[int(code)]] if int(code) in EXPRESSIONS else None
+        if (file := self._box_file(name)) is not None:
+            row |= _box(file)
+        return row if int(code) in EXPRESSIONS else {**row, "detail": f"code {code}"}
+
+    def _names(self) -> list[str]:
+        return [line.split()[0] for _, line in self.lines]
+
+    def _image(self, name: str) -> str:
+        """The path of a listed image. A name that climbs stays recognisable, for verify to refuse."""
+        stem, dot, suffix = name.rpartition(".")
+        return readable(f"{self._below(self.folder)}/") + (f"{stem}_aligned{dot}{suffix}" if self.images_are == "aligned" else name)
+
+    def _box_file(self, name: str) -> Path | None:
+        return self.boxes.get(f"{name.rpartition('.')[0]}_boundingbox.txt")
+
+    def _one(self, paths: list[Path], what: str) -> Path:
+        if len(paths) != 1:
+            place = f"more than one, {first_few([self._below(path) for path in paths])}" if paths else "none"
+            raise UserError(f"{self.root}: wanted one {what}: below the root is {place}")
+        return paths[0]
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _search(root: Path) -> tuple[list[Path], dict[str, list[Path]]]:
+    """The lists, and the folders `aligned`, `original` and `boundingbox` that hold files."""
+    lists, folders = list[Path](), dict[str, list[Path]]()
+    for folder, _, files in folders_below(root):
+        lists += [folder / name for name in files if name.lower() in LISTS and folder.name.lower() == "emolabel"]
+        if files and folder.name.lower() in {"aligned", "original", "boundingbox"}:
+            folders.setdefault(folder.name.lower(), []).append(folder)
+    return lists, folders
+
+
+def _lines(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8-sig").splitlines()
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: no readable list: {error}") from None
+
+
+def _box(file: Path) -> dict[str, Any]:
+    """left, top, right and bottom of a box file, or a fault."""
+    try:
+        cells = content(file, LARGEST_BOX).decode().split()
+    except (OSError, ValueError) as error:
+        return {"fault": "malformed", "detail": f"{file.name}: {type(error).__name__}"}
+    if len(cells) != 4 or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST for cell in cells):
+        return {"fault": "malformed", "detail": f"{file.name}: {' '.join(cells)}"[:DETAIL]}
+    return dict(zip(("left", "top", "right", "bottom"), map(float, cells), strict=True))

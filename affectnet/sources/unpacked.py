@@ -1,0 +1,169 @@
+"""Downloads whose images lie within larger files: unpacked once, each image a file, then read as any other download."""
+
+import fcntl
+import hashlib
+import inspect
+import json
+import re
+from abc import abstractmethod
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from affectnet.atomic import replacing_folder
+from affectnet.checksums import file_sha256
+from affectnet.errors import UserError, first_few
+from affectnet.expressions import SPLITS
+from affectnet.pointer import Pointer
+from affectnet.progress import progress
+from affectnet.sources.source import ROWS, Layout, Source
+from affectnet.walk import readable
+
+LIST = "rows.parquet"
+"""The rows of an unpacked download: ROWS, and `bytes`, how long the image's file is."""
+
+UNPACKED = pa.schema([*ROWS, ("bytes", pa.int64())])
+ROWS_A_BATCH = 4096
+
+
+class Member(NamedTuple):
+    """One row of a container: where it stands, its labels, and the bytes of its image, None where it has none.
+
+    list: its file below the root; row: its number there, from 1; split: None for a row that is left out; suffix: of the
+    image's name; fault and detail: as in ROWS.
+    """
+
+    list: str
+    row: int
+    split: str | None
+    suffix: str = ""
+    content: bytes | None = None
+    expression: int | None = None
+    fault: str | None = None
+    detail: str | None = None
+
+    @property
+    def image(self) -> str | None:
+        """The path of its image when it is unpacked; None for a row without a usable image."""
+        return None if self.fault else f"{self.list.rpartition('.')[0]}/{self.row:07d}{self.suffix}"
+
+
+class Container(Layout):
+    """A layout that holds its images within larger files."""
+
+    @abstractmethod
+    def files(self) -> list[Path]:
+        """The files that hold images and labels, sorted."""
+
+    @abstractmethod
+    def members(self) -> Iterator[Member]:
+        """Each row of each file, once. Errors: UserError when a file cannot be read to its end."""
+
+    def below(self, file: Path) -> str:
+        return readable(file.relative_to(self.root).as_posix())
+
+
+class Unpacked(Source):
+    """The images of a Container, as `unpack` has written them, and the list of its rows."""
+
+    sign = re.compile(rf"^{re.escape(LIST)}$")
+
+    def annotation_files(self) -> list[str]:
+        return [LIST]
+
+    def images(self) -> Iterator[tuple[str, pa.Array]]:
+        for part in self._batches(["split", "image"]):
+            for split in SPLITS:
+                yield split, part.filter(pc.equal(part["split"], split))["image"]
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        for part in self._batches(ROWS.names):
+            yield part.cast(ROWS)
+
+    def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
+        try:
+            with pq.ParquetFile(self.root / LIST) as file:
+                yield from file.iter_batches(ROWS_A_BATCH, columns=columns)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"{self.root / LIST}: cannot be read ({error}); run `dvc repro -f acquire`") from None
+
+
+def unpack(container: Container, folder: Path) -> Pointer:
+    """The pointer to the container's images, which are written below `folder` unless they are there already, and whole.
+
+    Their place is named by the SHA-256 of the container's files, the options and this code: nothing there is ever changed.
+    One process at a time writes it, and it appears whole or not at all.
+    """
+    place = folder / _key(container)
+    folder.mkdir(parents=True, exist_ok=True)
+    with place.with_name(f"{place.name}.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not _whole(place):
+            with replacing_folder(place) as unfinished:
+                _write(container, unfinished)
+    return replace(
+        container.pointer, layout="unpacked", root=str(place), classes={}, splits={}, options={}, unpacked_from=str(container.root)
+    )
+
+
+def _key(container: Container) -> str:
+    """16 hex digits of what decides each byte that is unpacked."""
+    digests = {container.below(file): (file_sha256(file) or b"").hex() for file in container.files()}
+    pointer = container.pointer
+    maps = [dict(values) for values in (pointer.classes, pointer.splits, pointer.options)]
+    code = b"".join(Path(inspect.getfile(kind)).read_bytes() for kind in (type(container), Container))
+    return hashlib.sha256(json.dumps([pointer.layout, digests, maps]).encode() + code).hexdigest()[:16]
+
+
+def _whole(place: Path) -> bool:
+    """Whether the list is there and each image that it names, at its length."""
+    try:
+        rows = pq.read_table(place / LIST, columns=["image", "bytes"]).to_pylist()
+        return all((place / row["image"]).stat().st_size == row["bytes"] for row in rows if row["bytes"] is not None)
+    except (OSError, pa.ArrowException):
+        return False
+
+
+def _write(container: Container, folder: Path) -> None:
+    """The images and their list. Errors: UserError when no row is of the training or the test split, unless that is cut off later."""
+    splits: set[str | None] = set()
+    rows = progress(container.members(), "acquire", unit="row")
+    with pq.ParquetWriter(folder / LIST, UNPACKED) as writer:
+        while members := list(islice(rows, ROWS_A_BATCH)):
+            for member in members:
+                _write_image(folder, member)
+            splits |= {member.split for member in members}
+            writer.write_batch(_rows(members))
+    needed = ("train", "test") if container.pointer.test_share is None else ("train",)
+    if absent := [split for split in needed if split not in splits]:
+        files = first_few([container.below(file) for file in container.files()])
+        raise UserError(
+            f"{container.root}: no row for the split {' and '.join(absent)} in {files}; see params.yaml: {container.pointer.params}"
+        )
+
+
+def _write_image(folder: Path, member: Member) -> None:
+    if member.image is None or member.content is None:
+        return
+    path = folder / member.image
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(member.content)
+
+
+def _rows(members: Iterable[Member]) -> pa.RecordBatch:
+    """The members as UNPACKED."""
+    rows = [
+        {
+            **member._asdict(),
+            "image": member.image,
+            "bytes": None if member.image is None or member.content is None else len(member.content),
+        }
+        for member in members
+    ]
+    return pa.RecordBatch.from_pylist(rows, schema=UNPACKED)

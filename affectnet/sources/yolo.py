@@ -1,0 +1,154 @@
+"""The copies for YOLO's detectors: a text file an image, a face a line, and the names of the classes in data.yaml."""
+
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from affectnet.errors import UserError, brief, first_few
+from affectnet.formats import IMAGE_SUFFIXES
+from affectnet.parallel import in_order
+from affectnet.params import read_document
+from affectnet.pointer import Pointer
+from affectnet.sources.maps import class_codes, splits_of, splits_read
+from affectnet.sources.per_image import DETAIL, NUMBER, content
+from affectnet.sources.source import LARGEST, Source, batch
+from affectnet.walk import HIDDEN, folders_below, readable
+
+IMAGES_A_BATCH = 4096
+LARGEST_FILE = 1 << 20
+"""Bytes of a label file at most."""
+
+NO_FACE = 10
+"""An image without a line holds no object, as YOLO has it."""
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """One pair of folders below the root, its split, and its images, each with its label file (None: there is none)."""
+
+    images_folder: str
+    labels_folder: str
+    split: str
+    images: tuple[str, ...]
+    labels: tuple[str | None, ...]
+
+
+class Yolo(Source):
+    """`<split>/{images,labels}` or `{images,labels}/<split>`, anywhere below the root, and one `data.yaml` with `names`.
+
+    A line is a class number, then centre and size of the face's box as shares of the photograph. Each line is a row; an
+    image without one has a row No-Face. Errors: UserError when data.yaml or the sets are not there, or a map lacks a name.
+    """
+
+    sign = re.compile(r"(^|/)labels/([^/]+/)?[^/]+\.txt$")
+    annotates = ("box",)
+
+    def __init__(self, pointer: Pointer) -> None:
+        super().__init__(pointer)
+        documents, pairs = self._search()
+        if len(documents) != 1:
+            said = f"more than one, {first_few([self._below(path) for path in documents])}" if documents else "none"
+            raise UserError(f"{self.root}: wanted one data.yaml with the names of the classes below it, there is {said}")
+        (self.document,) = documents
+        self.names = class_names(self.document)
+        codes = class_codes(pointer, self.names)
+        self.codes = [codes[name.lower()] for name in self.names]
+        self.splits = splits_of(pointer, pairs)
+        self.sets = [self._image_set(*pairs[name], split) for name, split in self.splits.items() if split is not None]
+
+    def reading(self) -> str:
+        return splits_read(self.pointer, self.splits)
+
+    def annotation_files(self) -> list[str]:
+        labels = [f"{part.labels_folder}/{name}" for part in self.sets for name in part.labels if name is not None]
+        return [self._below(self.document), *labels]
+
+    def images(self) -> Iterator[tuple[str, pa.Array]]:
+        for part in self.sets:
+            yield part.split, pa.array([readable(f"{part.images_folder}/{name}") for name in part.images], pa.string())
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        for part in self.sets:
+            chunks = [range(first, min(first + IMAGES_A_BATCH, len(part.images))) for first in range(0, len(part.images), IMAGES_A_BATCH)]
+            yield from in_order(partial(self._batch, part), chunks, 0, "thread")
+
+    def _batch(self, part: ImageSet, chosen: range) -> pa.RecordBatch:
+        rows = [row for at in chosen for row in self._rows(part, at)]
+        names = ("image", "list", "row", "left", "top", "right", "bottom", "relative", "expression", "fault", "detail")
+        return batch(len(rows), split=part.split, **{name: [row.get(name) for row in rows] for name in names})
+
+    def _rows(self, part: ImageSet, at: int) -> list[dict[str, Any]]:
+        """The faces of one image."""
+        label = part.labels[at] or f"{Path(part.images[at]).stem}.txt"
+        image, listed = readable(f"{part.images_folder}/{part.images[at]}"), readable(f"{part.labels_folder}/{label}")
+        try:
+            text = "" if part.labels[at] is None else content(self.root / part.labels_folder / label, LARGEST_FILE).decode("utf-8-sig")
+        except (OSError, ValueError) as error:
+            return [{"image": image, "list": listed, "row": 1, "fault": "malformed", "detail": type(error).__name__}]
+        faces = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        if not faces:
+            return [{"image": image, "list": listed, "row": 1, "expression": NO_FACE, "detail": "no line"}]
+        return [{"image": image, "list": listed, "row": number, **self._face(line)} for number, line in faces]
+
+    def _face(self, line: str) -> dict[str, Any]:
+        """Expression and box of a line, in shares of the photograph, or a fault."""
+        cells = line.split()
+        sound = len(cells) == 5 and re.fullmatch("[0-9]{1,9}", cells[0])
+        if not sound or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST for cell in cells[1:]):
+            return {"fault": "malformed", "detail": line.strip()[:DETAIL]}
+        x, y, width, height = map(float, cells[1:])
+        box = {"left": x - width / 2, "top": y - height / 2, "right": x + width / 2, "bottom": y + height / 2, "relative": True}
+        number = int(cells[0])
+        if number >= len(self.codes):
+            return {**box, "detail": f"class {number}, which data.yaml does not name"}
+        code = self.codes[number]
+        return {**box, "expression": code} if code is not None else {**box, "fault": "left_out", "detail": self.names[number][:DETAIL]}
+
+    def _search(self) -> tuple[list[Path], dict[str, tuple[Path, Path]]]:
+        """The files data.yaml, and for each split's name its folders of images and of labels."""
+        documents, pairs = list[Path](), dict[str, tuple[Path, Path]]()
+        for folder, below, files in folders_below(self.root):
+            documents += [folder / name for name in files if name.lower() in {"data.yaml", "data.yml"}]
+            lower = {name.lower(): name for name in below}
+            if {"images", "labels"} <= set(lower):
+                images, labels = folder / lower["images"], folder / lower["labels"]
+                inner = [name for name in _names(images) if (images / name).is_dir()]
+                found = {name: (images / name, labels / name) for name in inner} or {folder.name: (images, labels)}
+                if twice := sorted(set(found) & set(pairs)):
+                    raise UserError(f"{self.root}: more than one folder for {first_few(twice)}; leave one of each")
+                pairs |= found
+            below[:] = [name for name in below if name.lower() not in {"images", "labels"}]
+        return documents, pairs
+
+    def _image_set(self, images: Path, labels: Path, split: str) -> ImageSet:
+        shown = [name for name in _names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        texts = {Path(name).stem: name for name in _names(labels) if name.lower().endswith(".txt")}
+        pairs = [(name, texts.get(Path(name).stem)) for name in shown]
+        alone = [(f"{stem}.jpg", text) for stem, text in texts.items() if stem not in {Path(name).stem for name in shown}]
+        names, labelled = zip(*pairs, *alone, strict=True) if pairs or alone else ((), ())
+        return ImageSet(self._below(images), self._below(labels), split, names, labelled)
+
+    def _below(self, path: Path) -> str:
+        return path.relative_to(self.root).as_posix()
+
+
+def _names(folder: Path) -> list[str]:
+    """The names in a folder, sorted, those of hidden files left out; none where it is not there."""
+    return sorted(entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name)) if folder.is_dir() else []
+
+
+def class_names(document: Path) -> list[str]:
+    """`names` of a data.yaml in the order of the class numbers: a list, or a mapping from number to name. Errors: UserError."""
+    names = read_document(document).get("names")
+    if isinstance(names, dict) and all(str(number).isdecimal() for number in names):
+        numbered = {int(number): name for number, name in names.items()}
+        names = [numbered[number] for number in range(len(numbered))] if sorted(numbered) == list(range(len(numbered))) else None
+    if not isinstance(names, list) or not names or not all(isinstance(name, str | int) for name in names):
+        raise UserError(f"{document}: names: wanted a list of class names, or a mapping from 0, 1, … to them, got {brief(names)}")
+    return [str(name) for name in names]

@@ -1,0 +1,78 @@
+"""A layout that is selected for another's tree: the line names the one that it is, or what is at the top."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from trees import (
+    FER_CLASSES,
+    download_fer2013_csv,
+    download_huggingface,
+    noise,
+    tree_2017,
+    tree_2021,
+    tree_folder,
+    tree_plus,
+    tree_raf,
+    tree_yolo,
+)
+
+from affectnet.errors import UserError
+from affectnet.pointer import Pointer
+from affectnet.sources import LAYOUTS, open_layout
+
+DOWNLOADS: dict[str, Callable[..., Pointer]] = {
+    "affectnet2017": tree_2017,
+    "affectnet2021": tree_2021,
+    "affectnet_plus": tree_plus,
+    "fer2013_csv": download_fer2013_csv,
+    "huggingface": download_huggingface,
+    "raf_db": tree_raf,
+    "yolo": tree_yolo,
+    "folder": tree_folder,
+}
+OPTIONS = {"test": "PrivateTest", "other": "validation", "image": "image", "label": "label", "images": "aligned"}
+
+
+def selected(layout: str, root: Path) -> Pointer:
+    return Pointer(layout, str(root), FER_CLASSES, {"train": "train", "validation": "test"}, options=OPTIONS)
+
+
+def test_every_layout_that_can_be_selected_is_tried_here() -> None:
+    assert set(DOWNLOADS) == set(LAYOUTS) - {"unpacked"}
+
+
+@pytest.mark.parametrize("other", DOWNLOADS)
+@pytest.mark.parametrize("layout", DOWNLOADS)
+def test_another_layouts_tree_is_named_as_what_it_is(tmp_path: Path, layout: str, other: str) -> None:
+    pointer = DOWNLOADS[other](tmp_path, 1, 1)
+    if layout == other:
+        open_layout(replace(pointer, options=OPTIONS))
+        return
+    with pytest.raises(UserError) as caught:
+        open_layout(selected(layout, tmp_path))
+    assert f"the tree looks like layout {other}: select dataset: {other} and give datasets.{other}.root" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("layout", DOWNLOADS)
+def test_of_any_other_tree_the_line_says_what_is_at_its_top(tmp_path: Path, layout: str) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UserError, match="it is empty"):
+        open_layout(selected(layout, tmp_path / "empty"))
+    for number in range(7):
+        noise(tmp_path / "strange" / f"person {number}" / "smile.jpg", number)
+    (tmp_path / "strange" / "read\nme.txt").write_text("about")
+    with pytest.raises(UserError, match=r"at its top is 8: person 0/, person 1/, person 2/, person 3/, person 4/, …") as caught:
+        open_layout(selected(layout, tmp_path / "strange"))
+    assert "\n" not in str(caught.value)
+
+
+def test_the_demos_2017_tree_is_not_taken_for_another_when_a_list_is_doubled(tmp_path: Path) -> None:
+    pointer = tree_2017(tmp_path, 1, 1)
+    (tmp_path / "copy").mkdir()
+    (tmp_path / "copy" / "training.csv").write_text("")
+    with pytest.raises(UserError, match=r"more than once.*at its top is 3: Manually_Annotated/") as caught:
+        open_layout(pointer)
+    assert "looks like" not in str(caught.value)

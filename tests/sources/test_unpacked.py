@@ -1,0 +1,99 @@
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from trees import download_fer2013_csv, download_huggingface
+
+from affectnet.errors import UserError
+from affectnet.pointer import Pointer
+from affectnet.sources import open_layout, open_source
+from affectnet.sources.unpacked import LIST, Container, unpack
+
+
+def unpacked(pointer: Pointer, folder: Path) -> Path:
+    reader = open_layout(pointer)
+    assert isinstance(reader, Container)
+    return Path(unpack(reader, folder).root)
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def times(folder: Path) -> dict[str, int]:
+    return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*")}
+
+
+@pytest.mark.parametrize("download", [download_fer2013_csv, download_huggingface])
+def test_what_is_whole_is_left_alone_and_what_is_not_is_written_anew(tmp_path: Path, download: Callable[[Path], Pointer]) -> None:
+    pointer, folder = download(tmp_path / "root"), tmp_path / "unpacked"
+    place = unpacked(pointer, folder)
+    first, stamps = contents(place), times(place)
+    assert unpacked(pointer, folder) == place and times(place) == stamps
+    images = sorted(path for path in place.rglob("*") if path.is_file() and path.name != LIST)
+    for change in (images[0].unlink, lambda: images[1].write_bytes(b""), (place / LIST).unlink):
+        change()
+        assert unpacked(pointer, folder) == place and contents(place) == first
+
+
+def test_other_bytes_and_other_options_have_another_place(tmp_path: Path) -> None:
+    pointer, folder = download_fer2013_csv(tmp_path / "root"), tmp_path / "unpacked"
+    places = {unpacked(pointer, folder), unpacked(replace(pointer, options={"test": "PrivateTest", "other": "unused"}), folder)}
+    file = tmp_path / "root" / "fer2013.csv"
+    lines = file.read_text().splitlines(keepends=True)
+    file.write_text("".join([*lines[:1], lines[2], lines[1], *lines[3:]]))
+    places.add(unpacked(pointer, folder))
+    assert len(places) == 3 and all(path.is_dir() for path in places)
+
+
+def test_several_at_once_write_it_once(tmp_path: Path) -> None:
+    pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
+    with ThreadPoolExecutor(4) as pool:
+        places = set(pool.map(lambda _: unpacked(pointer, folder), range(8)))
+    (place,) = places
+    assert len(list(place.rglob("*.jpg"))) == 64
+    assert {path.name for path in folder.iterdir()} == {place.name, f"{place.name}.lock"}
+
+
+def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
+    pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
+    place = unpacked(pointer, folder)
+    whole = contents(place)
+    unfinished = place.rename(folder / f".{place.name}.0123.part")
+    unfinished.with_suffix(".lock").touch()
+    (unfinished / LIST).unlink()
+    assert unpacked(pointer, folder) == place and contents(place) == whole
+    assert {path.name for path in folder.iterdir()} == {place.name, f"{place.name}.lock"}
+
+
+def test_a_place_that_is_gone_or_broken_is_one_line_that_says_the_way_out(tmp_path: Path) -> None:
+    reader = open_layout(download_fer2013_csv(tmp_path / "root"))
+    assert isinstance(reader, Container)
+    pointer = unpack(reader, tmp_path / "unpacked")
+    pointer.write(tmp_path)
+    assert json.loads((tmp_path / "source.json").read_text())["unpacked_from"] == str(tmp_path / "root")
+    (Path(pointer.root) / LIST).write_bytes(b"PAR1")
+    with pytest.raises(UserError, match=r"rows.parquet: cannot be read.*run `dvc repro -f acquire`"):
+        list(open_source(Pointer.read(tmp_path)).rows())
+    Path(pointer.root).rename(tmp_path / "elsewhere")
+    with pytest.raises(UserError, match=r"where the images of .*root were unpacked, is not there; run `dvc repro -f acquire`") as caught:
+        Pointer.read(tmp_path)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_download_that_is_still_to_be_unpacked_has_no_rows(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"are not unpacked; run `dvc repro -f acquire`"):
+        open_source(download_fer2013_csv(tmp_path))
+
+
+def test_images_and_rows_name_the_same_files(tmp_path: Path) -> None:
+    reader = open_layout(download_huggingface(tmp_path / "root"))
+    assert isinstance(reader, Container)
+    source = open_source(unpack(reader, tmp_path / "unpacked"))
+    listed: list[Any] = [path for _, part in source.images() for path in part.to_pylist()]
+    assert sorted(listed) == sorted(row["image"] for part in source.rows() for row in part.to_pylist())
+    assert all((source.root / path).is_file() for path in listed) and source.annotation_files() == [LIST]
