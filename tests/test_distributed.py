@@ -154,8 +154,9 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_as_in_one_process(pr
     started = children(process.pid)
     os.kill(started[1], signal.SIGKILL)
     output, errors = process.communicate(timeout=120)
-    assert process.returncode == 2 and output == "" and len(errors.splitlines()) == 1, errors
-    assert errors.startswith("error: runtime.processes: process 1 was ended by SIGKILL")
+    (line,) = [line for line in errors.splitlines() if not line.startswith("train: epoch ")]  # which say how the epochs go
+    assert process.returncode == 2 and output == ""
+    assert line.startswith("error: runtime.processes: process 1 was ended by SIGKILL")
     assert not any(Path(f"/proc/{pid}").exists() for pid in started) and not MODEL.exists()
     reached = len(told.read_text().splitlines())
     choose(epochs=100, patience=100, accumulate=2, stop_after=reached + 1)
