@@ -129,7 +129,7 @@ def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, mo
 def test_training_ends_when_patience_does(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     scores = iter([0.1, 0.5, 0.5, 0.2, 0.9, 0.9])
     monkeypatch.setattr(Trainer, "validate", lambda _: ({"validation/loss": 1.0, "validation/macro_f1": next(scores)}, torch.zeros(8)))
-    assert "4 epochs on cpu; best is epoch 2" in fit(epochs=6, patience=2)
+    assert "4 epochs on cpu from drawn weights; best is epoch 2" in fit(epochs=6, patience=2)
 
 
 def test_the_plan_and_not_the_split_is_what_an_epoch_shows(prepared: Path) -> None:
