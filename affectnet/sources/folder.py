@@ -11,6 +11,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, SPLITS
 from affectnet.formats import IMAGE_SUFFIXES
 from affectnet.pointer import Pointer
+from affectnet.sources.maps import class_codes, splits_of
 from affectnet.sources.source import Source, batch
 from affectnet.walk import folders_below, readable
 
@@ -52,7 +53,7 @@ class Folder(Source):
         self._contents = _contents(self.root)
         self._top = self._unpacked("", {**self.splits, **self.classes})
         self._passed_over: list[str] = []
-        self.split_folders = self._with_test(self._split_folders())
+        self.split_folders = self._split_folders()
         self.class_folders = self._class_folders()
 
     def reading(self) -> str:
@@ -101,73 +102,45 @@ class Folder(Source):
         return inner if any(_name(one) in known for one in below) else folder
 
     def _split_folders(self) -> list[tuple[str, str]]:
-        """(folder, split) as the map has them; a root that has class folders alone is train."""
+        """(folder, split), train first; a root that has class folders alone is train. Errors: UserError when train or test is not there."""
         below = self._below(self._top)
-        mapped = [folder for folder in below if _name(folder) in self.splits]
-        if not mapped and any(_name(folder) in self.classes for folder in below):
-            return [(self._top, "train")]
-        if not mapped:
+        if any(_name(folder) in self.splits for folder in below):
+            splits = splits_of(self.pointer, (PurePosixPath(folder).name for folder in below))
+            by_folder = {folder: splits[PurePosixPath(folder).name] for folder in below}
+            self._passed_over += [folder for folder, split in by_folder.items() if split is None]
+            return sorted(((folder, split) for folder, split in by_folder.items() if split), key=lambda pair: SPLITS.index(pair[1]))
+        if not any(_name(folder) in self.classes for folder in below):
             raise UserError(self._no_shape(below))
-        if unmapped := [folder for folder in below if folder not in mapped]:
+        if self.pointer.test_share is None:
             raise UserError(
-                f"{self.root}: folders that {self.params}.splits does not map, {first_few(unmapped)}; "
-                "map each to train, validation or test, or to null to pass it over"
+                f"{self.root}: class folders alone, {first_few(below, 8)}; put them into train/ and test/, "
+                f"or set {self.params}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
+                + (f"; or set {self.params}.root to {self.root.parent}" if self.root.name.lower() in self.splits else "")
             )
-        self._passed_over += [folder for folder in mapped if self.splits[_name(folder)] is None]
-        return [(folder, split) for folder in mapped if (split := self.splits[_name(folder)]) is not None]
+        return [(self._top, "train")]
 
     def _no_shape(self, below: list[str]) -> str:
         """The problem of a root with neither split nor class folders, and where below it there are some."""
         known = {**self.splits, **self.classes}
         holders = sorted({PurePosixPath(folder).parent for folder in self._contents if _name(folder) in known})
         outermost = min(holders, key=lambda folder: len(folder.parts), default=None)
+        there = f"there are {first_few(below, 8)}" if below else "there is none"
         remedy = "images lie as <split>/<class>/<image>"
         if outermost is not None:
             remedy = f"set {self.params}.root to the folder that holds them, as {self.root / outermost}"
-        return f"{self.root}: no folder that {self.params}.splits or classes maps, {_listed(below)}; {remedy}"
-
-    def _with_test(self, folders: list[tuple[str, str]]) -> list[tuple[str, str]]:
-        """The folders, train first, with validation as test where none is test and none is to be cut.
-
-        Errors: UserError when train or test is not there.
-        """
-        folders = sorted(folders, key=lambda folder: SPLITS.index(folder[1]))
-        splits = {split for _, split in folders}
-        there = _listed([folder for folder, _ in folders if folder != self._top] or self._below(self._top))
-        if "train" not in splits:
-            raise UserError(f"{self.root}: no folder of the split train, {there}; see {self.params}.splits")
-        if self.pointer.test_share is not None:
-            if "test" in splits:
-                raise UserError(f"params.yaml: {self.params}.test_share: set, but {self.root} has a test folder; set it to null")
-            return folders
-        if not splits & {"test", "validation"}:
-            raise UserError(
-                f"{self.root}: no folder of the split test, {there}; put the class folders into train/ and test/, "
-                f"or set {self.params}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
-                + (f"; or set {self.params}.root to {self.root.parent}" if self.root.name.lower() in self.splits else "")
-            )
-        return folders if "test" in splits else [(folder, "test" if split == "validation" else split) for folder, split in folders]
+        return f"{self.root}: no folder that {self.params}.splits or classes maps, {there}; {remedy}"
 
     def _class_folders(self) -> list[ClassFolder]:
-        """By split folder and name. Errors: UserError with all folders that no map names, and all split folders without a class."""
-        class_folders, unmapped, problems = [], set[str](), []
-        for split_folder, split in self.split_folders:
-            below = self._below(self._unpacked(split_folder, self.classes))
-            unmapped |= {PurePosixPath(folder).name for folder in below if _name(folder) not in self.classes}
-            self._passed_over += [folder for folder in below if self.classes.get(_name(folder), "") is None]
-            mapped = [(folder, expression) for folder in below if (expression := self.classes.get(_name(folder))) is not None]
-            class_folders += [ClassFolder(folder, split, CODES[expression], self._images(folder)) for folder, expression in mapped]
+        """By split and name. Errors: UserError with all folders that no map names, or a split folder without a class."""
+        by_split = [(split, folder, self._below(self._unpacked(folder, self.classes))) for folder, split in self.split_folders]
+        codes = class_codes(self.pointer, (PurePosixPath(folder).name for _, _, below in by_split for folder in below))
+        class_folders = []
+        for split, split_folder, below in by_split:
             if not below:
-                problems.append(
-                    f"{self.root}: no class folder in {split_folder}; one folder per expression is needed there, <split>/<class>/<image>"
-                )
-        if unmapped:
-            problems.append(
-                f"{self.root}: folders that {self.params}.classes does not map, {first_few(sorted(unmapped), 8)}; "
-                "map each to an expression, or to null to pass it over"
-            )
-        if problems:
-            raise UserError(*problems)
+                raise UserError(f"{self.root}: no class folder in {split_folder}; images lie as <split>/<class>/<image>")
+            self._passed_over += [folder for folder in below if codes[_name(folder)] is None]
+            mapped = [(folder, code) for folder in below if (code := codes[_name(folder)]) is not None]
+            class_folders += [ClassFolder(folder, split, code, self._images(folder)) for folder, code in mapped]
         return class_folders
 
     def _images(self, class_folder: str) -> list[str]:
@@ -199,10 +172,6 @@ def _contents(root: Path) -> dict[str, Contents]:
         images = [readable(prefix + name) for name in files if Path(name).suffix.lower() in IMAGE_SUFFIXES]
         contents[readable(prefix[:-1])] = Contents([readable(prefix + name) for name in below], images)
     return contents
-
-
-def _listed(folders: list[str]) -> str:
-    return f"there are {first_few(folders, 8)}" if folders else "there is none"
 
 
 def _name(folder: str) -> str:

@@ -30,7 +30,7 @@ def test_numbered_folders_follow_the_users_map(tmp_path: Path) -> None:
     splits = {"train": "train", "test": "test"}
     found = rows(Pointer("folder", str(tmp_path), classes={"0": "Anger", "1": "Contempt"}, splits=splits))
     assert [(entry["split"], entry["expression"]) for entry in found] == [("train", 6), ("train", 7), ("test", 6), ("test", 7)]
-    with pytest.raises(UserError, match=r"datasets.folder.classes does not map, 2: 0, 1; map each"):
+    with pytest.raises(UserError, match=r"datasets.folder.classes does not map, 2: 0, 1; add them"):
         open_source(Pointer("folder", str(tmp_path), classes={"happy": "Happy"}, splits=splits))
 
 
@@ -59,7 +59,7 @@ def test_a_test_split_of_its_own_is_kept_apart_from_validation(tmp_path: Path) -
         ({"splits": {"train": "train"}}, "datasets.folder.splits does not map, 1: validation"),
         (
             {"splits": {"train": "train", "validation": "train"}},
-            "no folder of the split test, there are 2: train, validation; .* datasets.folder.test_share",
+            "nothing for the split test, there are 2: train, validation; .* datasets.folder.test_share",
         ),
     ],
 )

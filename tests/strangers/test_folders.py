@@ -150,7 +150,7 @@ def test_hidden_files_of_2021_are_no_annotations(workspace: Path) -> None:
 
 def test_classes_without_splits_name_the_param_that_cuts_test(workspace: Path) -> None:
     folders(workspace / "root", [""], each=10)
-    with pytest.raises(UserError, match=r"no folder of the split test, there are 8: anger, .* set datasets.folder.test_share, as to 0.2"):
+    with pytest.raises(UserError, match=r"class folders alone, 8: anger, .* set datasets.folder.test_share, as to 0.2"):
         acquired(workspace / "root")
     lines = tried(workspace / "root", test_share=0.2)
     assert "all as train, 0.2 of train to be cut off as test" in lines.acquire and "datasets.folder.test_share" in lines.clean
@@ -179,7 +179,7 @@ def test_train_and_validation_with_a_test_share_keep_validation(workspace: Path)
 
 
 def test_a_test_share_beside_a_test_folder_is_refused(workspace: Path) -> None:
-    with pytest.raises(UserError, match=r"datasets.folder.test_share: set, but .* has a test folder; set it to null"):
+    with pytest.raises(UserError, match=r"datasets.folder.test_share: 0.2, but .* has a test split, .*; set it to null"):
         acquired(folders(workspace / "root"), test_share=0.2)
 
 
