@@ -6,18 +6,18 @@ import pytest
 from clones import Clone, files_of
 from running import executed
 from tally import every
-from trees import TREES
+from trees import CLASSES, DOWNLOADS
 
 
-@pytest.mark.parametrize("layout", every(["affectnet2017", "folder"], 1))
+@pytest.mark.parametrize("layout", every(["affectnet2017", "folder", "huggingface"], 1))
 def test_a_users_own_copy_runs_through_every_stage(reproduced: Clone, tmp_path: Path, layout: str) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    TREES[layout](tmp_path / "own", each=8, tests=3)
+    DOWNLOADS[layout](tmp_path / "own", each=8, tests=3)
     before = files_of(tmp_path, "own")
     switches = [f"dataset={layout}", f"datasets.{layout}.root={tmp_path / 'own'}", f"datasets.{layout}.expected=null"]
     output = clone.dvc("exp", "run", *(part for switch in switches for part in ("-S", switch)))
     assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export"]
-    classes = 7 if layout == "folder" else 8
+    classes = CLASSES[layout]
     assert clone.metrics("clean")["read"] == clone.metrics("clean")["kept"] == classes * 11
     found = clone.metrics("evaluate")
     assert found["faces"] == classes * 3 and len(found["expression"]["recall"]) == classes

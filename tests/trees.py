@@ -222,15 +222,22 @@ def unpacked(download: Callable[..., Pointer]) -> Callable[..., Pointer]:
     return tree
 
 
-TREES: dict[str, Callable[..., Pointer]] = {
+DOWNLOADS: dict[str, Callable[..., Pointer]] = {
     "affectnet2017": tree_2017,
     "affectnet2021": tree_2021,
     "affectnet_plus": tree_plus,
-    "fer2013_csv": unpacked(download_fer2013_csv),
-    "huggingface": unpacked(download_huggingface),
+    "fer2013_csv": download_fer2013_csv,
+    "huggingface": download_huggingface,
     "raf_db": tree_raf,
     "yolo": tree_yolo,
     "folder": tree_folder,
+}
+"""Downloads as their owners have them, by layout."""
+
+TREES: dict[str, Callable[..., Pointer]] = {
+    **DOWNLOADS,
+    "fer2013_csv": unpacked(download_fer2013_csv),
+    "huggingface": unpacked(download_huggingface),
 }
 """Downloads as the stages after `acquire` see them, by layout."""
 

@@ -41,7 +41,7 @@ def open_layout(pointer: Pointer) -> Layout:
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user the right to, or take it out") from None
     except UserError as error:
         *others, problem = error.problems
-        raise UserError(*others, f"{problem}; {sight(pointer, LAYOUTS)}") from None
+        raise UserError(*others, "; ".join(filter(None, [problem, sight(pointer, LAYOUTS)]))) from None
 
 
 def open_source(pointer: Pointer) -> Source:

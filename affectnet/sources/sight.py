@@ -18,11 +18,13 @@ MOST_OF_A_FOLDER, MOST = 1_000, 20_000
 
 
 def sight(pointer: Pointer, layouts: Mapping[str, type[Layout]]) -> str:
-    """`this is layout …` with the params that select it, or the names at the top of the root."""
+    """Which other layout the tree looks like, with the params that select it, or what is at its top; empty for the selected one's tree."""
     paths = list(islice(_paths(Path(pointer.root)), MOST))
-    for name, layout in layouts.items():
-        if name != pointer.layout and any(layout.sign.search(path.lower()) for path in paths):
-            return f"the tree looks like layout {name}: select dataset: {name} and give datasets.{name}.root"
+    signed = [name for name, layout in layouts.items() if any(layout.sign.search(path.lower()) for path in paths)]
+    if pointer.layout in signed:
+        return ""
+    if signed:
+        return f"the tree looks like layout {signed[0]}: select dataset: {signed[0]} and give datasets.{signed[0]}.root"
     top = sorted(path for path in paths if "/" not in path.rstrip("/"))
     return f"at its top is {first_few(top, 5)}" if top else "it is empty"
 

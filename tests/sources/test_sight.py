@@ -1,37 +1,15 @@
 """A layout that is selected for another's tree: the line names the one that it is, or what is at the top."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from trees import (
-    FER_CLASSES,
-    download_fer2013_csv,
-    download_huggingface,
-    noise,
-    tree_2017,
-    tree_2021,
-    tree_folder,
-    tree_plus,
-    tree_raf,
-    tree_yolo,
-)
+from trees import DOWNLOADS, FER_CLASSES, download_huggingface, noise, tree_2017
 
 from affectnet.errors import UserError
 from affectnet.pointer import Pointer
 from affectnet.sources import LAYOUTS, open_layout
 
-DOWNLOADS: dict[str, Callable[..., Pointer]] = {
-    "affectnet2017": tree_2017,
-    "affectnet2021": tree_2021,
-    "affectnet_plus": tree_plus,
-    "fer2013_csv": download_fer2013_csv,
-    "huggingface": download_huggingface,
-    "raf_db": tree_raf,
-    "yolo": tree_yolo,
-    "folder": tree_folder,
-}
 OPTIONS = {"test": "PrivateTest", "other": "validation", "image": "image", "label": "label", "images": "aligned"}
 
 
@@ -69,10 +47,12 @@ def test_of_any_other_tree_the_line_says_what_is_at_its_top(tmp_path: Path, layo
     assert "\n" not in str(caught.value)
 
 
-def test_the_demos_2017_tree_is_not_taken_for_another_when_a_list_is_doubled(tmp_path: Path) -> None:
-    pointer = tree_2017(tmp_path, 1, 1)
-    (tmp_path / "copy").mkdir()
-    (tmp_path / "copy" / "training.csv").write_text("")
-    with pytest.raises(UserError, match=r"more than once.*at its top is 3: Manually_Annotated/") as caught:
-        open_layout(pointer)
-    assert "looks like" not in str(caught.value)
+def test_a_fault_within_the_selected_layouts_tree_is_told_without_a_guess(tmp_path: Path) -> None:
+    pointer = tree_2017(tmp_path / "2017", 1, 1)
+    (tmp_path / "2017" / "copy").mkdir()
+    (tmp_path / "2017" / "copy" / "training.csv").write_text("")
+    (tmp_path / "2017" / "other.parquet").write_text("")
+    unmapped = replace(download_huggingface(tmp_path / "hub", 1, 1), classes={"happy": "Happy"})
+    for faulty, message in ((pointer, "leave one of each"), (unmapped, "to null to leave them out")):
+        with pytest.raises(UserError, match=rf"{message}$"):
+            open_layout(faulty)
