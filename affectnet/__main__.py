@@ -33,6 +33,10 @@ EVALUATE = (
 )
 DEMO = "A page on 127.0.0.1 that shows what the model says of a photograph. Nothing is kept. Needs gradio."
 DEFAULT = f"by default {PRETRAINED} of the repository where it has one, else {TRAINED}"
+BEHIND = (
+    "the browser's address of the page when its port is forwarded, as localhost:8000; the page listens on 127.0.0.1 all the same, and "
+    "answers no other; may be repeated"
+)
 SMALLEST = (
     "faces of a smaller side are not looked for, as a share of the photograph's shorter side; by default 0.05; none has less than 24 px; "
     "the smaller, the longer it takes, and the more is found that is no face"
@@ -132,7 +136,7 @@ def demo(given: argparse.Namespace) -> int:
     _silence()
     from affectnet import webdemo  # noqa: PLC0415
 
-    webdemo.serve(_predictor(given), given.port, given.open)
+    webdemo.serve(_predictor(given), given.port, given.open, given.host)
     return 0
 
 
@@ -205,7 +209,7 @@ def _parser() -> Parser:
     sub.set_defaults(command=demo)
     sub.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
     _add_detector(sub)
-    sub.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; by default 7860")
+    _add_address(sub)
     sub.add_argument("--open", action="store_true", help="open the page in the browser")
 
     sub = commands.add_parser("info", help="what a model file says of itself", description="What a model file says of itself.")
@@ -220,10 +224,23 @@ def _add_detector(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
+def _add_address(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; by default 7860")
+    sub.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=BEHIND)
+
+
 def _port(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and int(text) < 65536):
         raise argparse.ArgumentTypeError(f"{text!r} is no port, 0 to 65535")
     return int(text)
+
+
+def _host(text: str) -> str:
+    from affectnet.gate import AS_A_HOST  # noqa: PLC0415
+
+    if not AS_A_HOST.fullmatch(text):
+        raise argparse.ArgumentTypeError(f"{text!r} is no host, as localhost:8000 or box.example.org")
+    return text
 
 
 def _count(text: str) -> int:

@@ -50,8 +50,23 @@ def file_sha256(path: Path) -> bytes | None:
         return None
 
 
+def _as_on_windows(listed: pa.ChunkedArray, paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """For each listed path the row of the one path that equals it but for case and the kind of slash; null where there is none or more."""
+    names = pc.utf8_lower(pc.replace_substring_regex(pc.replace_substring(listed, "\\", "/"), r"^(\./)+", ""))
+    folded = pc.utf8_lower(paths)
+    several = [entry["values"] for entry in pc.value_counts(folded).to_pylist() if entry["counts"] > 1]
+    alone = pc.invert(pc.is_in(names, pa.array(several, pa.string())))
+    return pc.if_else(alone, pc.index_in(names, folded), pa.scalar(None, pa.int32()))
+
+
 def mismatched(checksums: pa.Table, found: pa.Table) -> list[str]:
-    """Files of the checksum list that are not there or have another digest."""
+    """Files of the checksum list that are not there or have another digest.
+
+    A path that names no file stands for the one file that equals it but for case and for `\\` in place of `/`, as lists made on Windows
+    have it.
+    """
     at = pc.index_in(checksums["path"], found["path"])
+    if at.null_count:
+        at = pc.coalesce(at, _as_on_windows(checksums["path"], found["path"]))
     sha256, md5 = (pc.equal(checksums["digest"], found[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
     return sorted(checksums["path"].filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())

@@ -1,6 +1,8 @@
 """What stands before the page of `affectnet demo`: just the requests that the page itself makes are let through."""
 
 import json
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,15 +31,21 @@ NAMELESS, DONE = (f"{UPLOAD}_progress", b"upload_id="), b'data: {"msg": "done"}\
 """Of a picture of the webcam Gradio's page asks for the progress without a name; by Gradio's own answer it would log an error."""
 
 
+AS_A_HOST = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+"""A host as the browser's address has it: a name or number, and a port unless it is the usual one."""
+
+
 class Gate:
     """An ASGI application before another one.
 
-    port: where it is served; folder: where uploads fall, the only files that a request may name.
+    port: where it is served; folder: where uploads fall, the only files that a request may name; hosts: under which other names the
+    browser knows it, behind a forwarded port.
     """
 
-    def __init__(self, application: Any, port: int, folder: Path) -> None:
+    def __init__(self, application: Any, port: int, folder: Path, hosts: Sequence[str] = ()) -> None:
         self.application, self.folder = application, folder
-        self.hosts = {f"{host}:{port}" for host in (HOST, "localhost")}
+        self.own = [f"{host}:{port}" for host in (HOST, "localhost")]
+        self.hosts = {*self.own, *(host.lower() for host in hosts)}
 
     async def __call__(self, scope: Any, receive: Any, send: Any) -> None:
         if scope["type"] == "lifespan":
@@ -56,7 +64,7 @@ class Gate:
             await send(event)
 
         if status := self._refused(scope):
-            await _send(with_headers, status, b"text/plain", b"refused\n")
+            await _send(with_headers, status, b"text/plain", self._reason(scope))
         elif path.startswith(FILE):
             await _send(with_headers, 200, b"image/svg+xml", BLANK)
         elif (path, scope["query_string"]) == NAMELESS:
@@ -72,9 +80,9 @@ class Gate:
 
     def _refused(self, scope: Any) -> int:
         """The status of a refusal, 0 for none: another site's request, one that is too long, or one for something else."""
-        headers = {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
-        own = f"http://{headers.get('host')}"
-        if headers.get("host") not in self.hosts or headers.get("origin", own) != own:
+        headers = _headers(scope)
+        host = headers.get("host", "").lower()
+        if host not in self.hosts or headers.get("origin", f"http://{host}").lower() not in {f"http://{host}", f"https://{host}"}:
             return 403
         if headers.get("sec-fetch-site", "none") not in {"none", "same-origin"}:
             return 403
@@ -85,10 +93,21 @@ class Gate:
             if not long.isdecimal() or int(long) > most:
                 return 413
         if path.startswith(FILE):
-            return 0 if self._own(path.removeprefix(FILE)) else 404
+            return 0 if self._upload(path.removeprefix(FILE)) else 404
         return 0 if path in PATHS or path.startswith(BELOW) else 404
 
-    def _own(self, path: str) -> Path | None:
+    def _reason(self, scope: Any) -> bytes:
+        """The text of a refusal; to who asks under another name it says under which the page answers."""
+        host = _headers(scope).get("host", "").lower()
+        if host in self.hosts or not AS_A_HOST.fullmatch(host):
+            return b"refused\n"
+        own = " and ".join(f"http://{name}" for name in self.own)
+        return (
+            f"refused: this page answers at {own}, not at {host}. Behind a forwarded port, forward the same port number and open one of "
+            f"these, or start it by: affectnet demo --host {host}\n"
+        ).encode()
+
+    def _upload(self, path: str) -> Path | None:
         """The path of an upload, links followed; None for any other."""
         try:
             found = Path(path).resolve()
@@ -105,7 +124,7 @@ class Gate:
         try:
             asked = json.loads(body)
             given, session = asked["data"][0], asked["session_hash"]
-            upload = None if given is None else {"path": str(self._own(given["path"]) or "")}
+            upload = None if given is None else {"path": str(self._upload(given["path"]) or "")}
         except (ValueError, KeyError, TypeError, IndexError, RecursionError):
             return None
         return json.dumps({"data": [upload], "fn_index": 0, "session_hash": str(session)}).encode()
@@ -123,6 +142,10 @@ class _Received:
             return await self.receive()
         body, self.body = self.body, None
         return {"type": "http.request", "body": body, "more_body": False}
+
+
+def _headers(scope: Any) -> dict[str, str]:
+    return {name.decode("latin-1").lower(): value.decode("latin-1") for name, value in scope["headers"]}
 
 
 async def _body(receive: Any) -> bytes:

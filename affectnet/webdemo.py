@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 import webbrowser
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -27,8 +27,11 @@ KEPT_S = 30
 Answer = Callable[[Any], tuple[Any, Any]]
 
 
-def serve(predictor: Predictor, port: int, browser: bool) -> None:
-    """Serves until it is interrupted. port: 0 for any that is free. Errors: UserError without Gradio, and when the port is taken."""
+def serve(predictor: Predictor, port: int, browser: bool, hosts: Sequence[str] = ()) -> None:
+    """Serves until it is interrupted. port: 0 for any that is free; hosts: under which names the browser knows the page, too.
+
+    Errors: UserError without Gradio, and when the port is taken.
+    """
     if find_spec("gradio") is None:
         raise UserError("affectnet demo: needs gradio; run `pip install 'gradio>=6'`")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
@@ -38,7 +41,7 @@ def serve(predictor: Predictor, port: int, browser: bool) -> None:
 
         address = f"http://{HOST}:{listening.getsockname()[1]}"
         own = Path(folder).resolve()
-        application = Gate(_application(predictor, own), listening.getsockname()[1], own)
+        application = Gate(_application(predictor, own), listening.getsockname()[1], own, hosts)
         server = uvicorn.Server(
             uvicorn.Config(
                 application, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=2, lifespan="on"

@@ -1,5 +1,6 @@
 """`affectnet demo` in a real browser and by bare requests: what the page says, what it refuses, and that nothing is kept."""
 
+import asyncio
 import base64
 import http.client
 import io
@@ -337,6 +338,44 @@ def test_only_its_own_page_is_answered(served: Served) -> None:
     closed = ("info", "openapi.json", "call/answered", "run/answered", "api/answered", "startup-events", "vibe-code", "runs", "app_id")
     for name in (*(f"/gradio_api/{name}" for name in closed), "/docs", "/openapi.json", "/monitoring", "/login", "/gradio_api/mcp/"):
         assert {served.ask(method, name, b"{}" if method == "POST" else None)[0] for method in ("GET", "POST")} == {404}, name
+
+
+def test_a_page_behind_a_forwarded_port_says_where_it_answers_and_how_to_let_it_through(served: Served, tmp_path: Path) -> None:
+    status, body = served.ask("GET", "/", Host="localhost:8000")
+    said = f"refused: this page answers at http://127.0.0.1:{served.port} and http://localhost:{served.port}, not at localhost:8000."
+    assert status == 403 and body.decode().startswith(said) and "affectnet demo --host localhost:8000" in body.decode()
+    assert served.ask("GET", "/", Host="<script>")[1] == b"refused\n"
+
+
+def test_a_host_that_was_named_is_answered_and_no_other(tmp_path: Path) -> None:
+    async def answered(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+
+    opened = gate.Gate(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
+
+    def status(host: str, **headers: str) -> int:
+        told = [(b"host", host.encode()), *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())]
+        scope = {"type": "http", "path": "/", "method": "GET", "query_string": b"", "headers": told}
+        events: list[Any] = []
+
+        async def send(event: Any) -> None:
+            events.append(event)
+
+        asyncio.run(opened(scope, None, send))
+        return int(events[0]["status"])
+
+    assert {status(host) for host in ("localhost:8000", "box.example.org", "localhost:7860", "127.0.0.1:7860")} == {200}
+    assert status("box.example.org", origin="https://box.example.org", sec_fetch_site="same-origin") == 200
+    assert {status(host) for host in ("localhost:8001", "box.example.org:81", "example.org", "evil-box.example.org", "")} == {403}
+    assert status("box.example.org", origin="https://evil.example") == status("localhost:8000", sec_fetch_site="cross-site") == 403
+
+
+@pytest.mark.parametrize("host", ["https://localhost:8000", "a b", "", "*", "localhost:port", "a/b"])
+def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["demo", "--host", host])
+    err = capsys.readouterr().err
+    assert "is no host, as localhost:8000" in err and err.count("\n") == 1
 
 
 def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
