@@ -24,7 +24,12 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(VENV)/bin/uv pip install --quiet --no-deps --no-build-isolation --offline --editable .
 	@touch $@
 
-repro: install ## run the pipeline on the demo: dvc repro
+# A ZIP download has none.
+.git:
+	@echo 'error: no Git repository here, and DVC stands on one; clone the project, or run: git init && git add -A && git commit -m start' >&2
+	@exit 2
+
+repro: .git install ## run the pipeline on the demo: dvc repro
 	dvc repro
 
 check: install ## format, lint and types
@@ -33,10 +38,10 @@ check: install ## format, lint and types
 	mypy
 
 # dvc exp show without the counts, intervals and class-wise columns, and with the params that differ.
-table: install ## all experiments, one line each, with what differs
+table: .git install ## all experiments, one line each, with what differs
 	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(valence|arousal).ccc$$|selection.score$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses|tasks)\.)'
 
-search: install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
+search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)
 
 bench: repro ## time everything beside its peers, under five minutes; BENCH=--full for the sizes of the goals
@@ -46,7 +51,7 @@ bench: repro ## time everything beside its peers, under five minutes; BENCH=--fu
 # Twice as many processes as cores, since many of them wait for others that they start.
 SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 
-test: install ## everything: check beside repro, then pytest
+test: .git install ## everything: check beside repro, then pytest
 	$(MAKE) --no-print-directory -j 2 check repro
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
