@@ -1,5 +1,6 @@
 """One photograph in every form in which people hand it to the predictor: one answer, or one line that says what to give."""
 
+import errno
 import io
 from collections.abc import Callable
 from pathlib import Path
@@ -254,6 +255,25 @@ def test_what_is_no_photograph_is_one_line(picture: Callable[[], Any], said: str
     with pytest.raises(UserError, match=said) as caught:
         predictor.predict(picture(), "whole")
     assert "\n" not in str(caught.value)
+
+
+class Failing(io.BytesIO):
+    """A file on a disk that fails."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        raise OSError(errno.EIO, "Input/output error")
+
+
+def test_what_the_machine_refuses_is_not_the_photographs_fault(predictor: Predictor, monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(OSError, match="Input/output error"):
+        predictor.predict(Failing(), "whole")
+
+    def full(image: Image.Image) -> Image.Image:
+        raise MemoryError
+
+    monkeypatch.setattr("affectnet.pictures.upright", full)
+    with pytest.raises(MemoryError):
+        predictor.predict(drawn(), "whole")
 
 
 def test_one_photograph_for_many_and_places_for_others_are_one_line(predictor: Predictor) -> None:
