@@ -107,10 +107,21 @@ def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable
     base: torch.optim.Optimizer
     if params.algorithm == "sgd":
         base = torch.optim.SGD(groups, momentum=params.momentum, nesterov=params.nesterov and params.momentum > 0, **shared)
+        _start_momentum(base)
     else:
         algorithm = torch.optim.Adam if params.algorithm == "adam" else torch.optim.AdamW
         base = algorithm(groups, betas=(params.momentum, 0.999), **shared)
     return Sam(base, params.sam_rho, network) if params.sam_rho else base
+
+
+def _start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Gives every parameter a momentum of 0, from which the first step is the gradient's, as in SGD without it.
+
+    torch's fused SGD refuses a step in which some parameters have momentum and others, just unfrozen, have none (torch 2.15).
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
 
 
 def refuse_other_optimizers(optimizer: Optimizer, state: Mapping[str, Any]) -> None:

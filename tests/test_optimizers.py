@@ -55,6 +55,29 @@ def test_sgd_without_momentum_is_possible_although_nesterov_is_on() -> None:
     assert build_optimizer(entry("sgd", momentum=0.0), network()).param_groups[0]["nesterov"] is False
 
 
+@pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("sam_rho", [0.0, 0.05])
+def test_layers_that_were_frozen_join_the_training(algorithm: str, sam_rho: float) -> None:
+    """As `freeze_epochs` has it: the head alone learns first."""
+    module = network()
+    optimizer = build_optimizer(entry(algorithm, sam_rho=sam_rho), module)
+    first, *_, last = module.parameters()
+    start = [first.detach().clone(), last.detach().clone()]
+    first.requires_grad_(False)
+    train(optimizer, module, 1)
+    assert torch.equal(first, start[0]) and not torch.equal(last, start[1])
+    first.requires_grad_(True)
+    train(optimizer, module, 1)
+    assert not torch.equal(first, start[0])
+
+
+def test_momentum_that_starts_at_0_is_that_of_torch() -> None:
+    ours, torchs = network(), network()
+    optimizer = torch.optim.SGD(torchs.parameters(), lr=0.1, momentum=0.8, weight_decay=0.01, nesterov=True, fused=True)
+    mine, theirs = train(build_optimizer(entry("sgd"), ours), ours), train(optimizer, torchs)
+    assert all(torch.equal(mine[name], theirs[name]) for name in theirs)
+
+
 @pytest.mark.parametrize("algorithm", ["adam", "sgd"])
 def test_sam_with_radius_0_is_the_base_optimiser(algorithm: str) -> None:
     plain, wrapped = network(), network()
