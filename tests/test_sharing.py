@@ -1,10 +1,12 @@
 """dvc push and dvc pull between two clones, by a directory as the remote."""
 
 from pathlib import Path
+from typing import Any
 
-from clones import Clone, files_of
+import pytest
+from clones import ENVIRONMENT, Clone, files_of
 from ruamel.yaml import YAML
-from running import is_up_to_date
+from running import executed, is_up_to_date
 
 from affectnet.licensed import DATA, PICTURE, reason
 
@@ -17,6 +19,12 @@ LICENSED = (
 
 def outputs(clone: Clone) -> dict[str, bytes]:
     return files_of(clone.folder, "data", "models", "metrics")
+
+
+def locked(clone: Clone) -> dict[str, Any]:
+    """What dvc.lock says, in whatever order its stages stand."""
+    lock: dict[str, Any] = YAML(typ="safe").load(clone.folder / "dvc.lock")
+    return lock
 
 
 def remote(clone: Clone, folder: Path) -> None:
@@ -64,3 +72,24 @@ def test_with_push_false_photographs_and_labels_stay_here_and_the_rest_is_shared
     other.dvc("pull", "--allow-missing")
     had, missing = outputs(other), {name for name in outputs(author) if name.startswith(LICENSED)}
     assert had == {name: content for name, content in outputs(author).items() if name not in missing} and len(missing) > 100
+
+
+def test_another_machines_lock_trains_again_and_without_it_the_run_cache_answers(
+    reproduced: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another number of threads stands for another kind of processor: train records it, so that its outputs are others."""
+    clone = reproduced.copy(tmp_path / "clone")
+    for out in locked(clone)["stages"]["train"]["outs"]:
+        (clone.folder / ".dvc" / "cache" / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).unlink()
+    monkeypatch.setitem(ENVIRONMENT, "OMP_NUM_THREADS", "2")
+    clone.dvc("repro", "--force", "--single-item", "train")
+    clone.dvc("repro")
+    ours, lock = outputs(clone), locked(clone)
+    clone.git("checkout", "HEAD", "--", "dvc.lock", "metrics")
+    assert clone.attempt("dvc", "checkout", "--force").returncode != 0  # its outputs were never here
+    again = clone.copy(tmp_path / "again")
+    assert "train" in executed(again.dvc("repro"))
+    (clone.folder / "dvc.lock").unlink()
+    output = clone.dvc("repro")
+    assert {"train", "crop"}.isdisjoint(executed(output)) and "Stage 'train' is cached" in output
+    assert outputs(clone) == ours and locked(clone) == lock
