@@ -99,7 +99,7 @@ GOOD: dict[str, object] = {
 ODD: dict[str, tuple[object, ...]] = {
     "layout": (None, 3, [], "", "demo", "../affectnet2017"),
     "root": (None, 3, [], "nowhere", "/dev/null", "a\0b", "x" * 300, "/" + "a/" * 5000, "loop", "source.json"),
-    "classes": (None, 3, [], {"a": 1}, {"a": None}),
+    "classes": (None, 3, [], {"a": 1}, {"a": ["Happy"]}),
     "splits": (None, "train"),
     "lists": (None, 3, "all", "auto"),
     "expected": (None, 3, {"train": 1}, {"training": "1"}, {"training": 1.5}, {"training": None}),
