@@ -22,6 +22,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import SPLITS
 from affectnet.pointer import Pointer
 from affectnet.progress import progress
+from affectnet.sources.maps import splits_of
 from affectnet.sources.source import ROWS, Layout, Source
 from affectnet.walk import readable
 
@@ -115,10 +116,8 @@ def unpack(container: Container, folder: Path) -> Pointer:
 def _key(container: Container) -> str:
     """16 hex digits of what decides each byte that is unpacked."""
     digests = {container.below(file): (file_sha256(file) or b"").hex() for file in container.files()}
-    pointer = container.pointer
-    maps = [dict(values) for values in (pointer.classes, pointer.splits, pointer.options)]
-    code = b"".join(Path(inspect.getfile(kind)).read_bytes() for kind in (type(container), Container))
-    return hashlib.sha256(json.dumps([pointer.layout, digests, maps]).encode() + code).hexdigest()[:16]
+    code = b"".join(Path(inspect.getfile(part)).read_bytes() for part in (type(container), Container, splits_of))
+    return hashlib.sha256(json.dumps([digests, container.pointer.labelling()]).encode() + code).hexdigest()[:16]
 
 
 def _whole(place: Path) -> bool:

@@ -1,4 +1,5 @@
 import json
+from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -6,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from trees import download_fer2013_csv, download_huggingface
+from trees import download_fer2013_csv, download_huggingface, unpacked_rows
 
 from affectnet.errors import UserError
 from affectnet.pointer import Pointer
@@ -48,6 +49,15 @@ def test_other_bytes_and_other_options_have_another_place(tmp_path: Path) -> Non
     file.write_text("".join([*lines[:1], lines[2], lines[1], *lines[3:]]))
     places.add(unpacked(pointer, folder))
     assert len(places) == 3 and all(path.is_dir() for path in places)
+
+
+def test_what_a_test_share_makes_of_validation_is_not_taken_from_before(tmp_path: Path) -> None:
+    pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
+    (path,) = (tmp_path / "root" / "data").glob("test-*")
+    path.rename(path.with_name("validation-00000-of-00001.parquet"))
+    assert Counter(row["split"] for row in unpacked_rows(pointer, folder)[1]) == {"train": 48, "test": 16}
+    shared = replace(pointer, test_share=0.2)
+    assert Counter(row["split"] for row in unpacked_rows(shared, folder)[1]) == {"train": 48, "validation": 16}
 
 
 def test_several_at_once_write_it_once(tmp_path: Path) -> None:
