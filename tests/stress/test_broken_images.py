@@ -144,7 +144,6 @@ NAMES: dict[str, str] = {
     "name of 255 bytes": "n" * 251 + ".jpg",
     "name with an escaped NUL": "a\\0b\\x00%00.jpg",
     "name with quotes and commas": "\"a\",'b';c.jpg",
-    "name of a hidden file": ".hidden.jpg",
     "name that begins with a minus": "-rf.jpg",
     "name in another script": "лицо顔\u202egpj.jpg",
     "name with a variable": "$HOME`id`.jpg",
@@ -160,6 +159,7 @@ def test_odd_names_and_what_is_no_file_are_counted_and_hang_nothing(workspace: P
     folder = workspace / "root" / "train" / "happy"
     for number, name in enumerate(NAMES.values()):
         noise(folder / name, 9000 + number)
+    noise(folder / ".hidden.jpg", 8999)
     (folder / "folder.jpg").mkdir()
     os.mkfifo(folder / "pipe.jpg")
     (folder / "to_itself.jpg").symlink_to("to_itself.jpg")
@@ -183,7 +183,10 @@ def test_odd_names_and_what_is_no_file_are_counted_and_hang_nothing(workspace: P
         named = name.isprintable() or ("\udce9" not in name and "\udcf0" not in name)
         assert found[path]["status"] == ("ok" if named else "unreadable") and (path in crops) == named, what
         tally("bad paths", "sound after all: decoded and cropped" if named else "counted rejection")
-    for name in ("folder", "pipe", "to_itself", "to_nothing", "to_its_folder", "to_a_pipe", "socket"):
+    assert found["train/happy/.hidden.jpg"]["kind"] == "other" and "train/happy/.hidden.jpg" not in crops
+    assert metrics("verify")["unreferenced"] == 2, "the hidden photograph and the archive"
+    assert not {"train/happy/folder.jpg", "train/happy/to_its_folder.jpg"} & set(found), "folders, whatever they are called"
+    for name in ("pipe", "to_itself", "to_nothing", "to_a_pipe", "socket"):
         assert found[f"train/happy/{name}.jpg"]["status"] == reasons[f"train/happy/{name}.jpg"] == "missing"
         tally("bad paths", "counted rejection")
     assert reasons["train/happy/sparse.jpg"] == "unreadable" and found["train/archive.tar"]["status"] == "ok"
