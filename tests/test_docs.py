@@ -46,7 +46,7 @@ def test_the_committed_metrics_are_those_of_the_committed_lock() -> None:
     stages = YAML(typ="safe").load(committed("dvc.lock"))["stages"]
     outs = [out for stage in stages.values() for out in stage["outs"]]
     metrics = {out["path"]: out["md5"] for out in outs if out["path"].startswith("metrics/") and not out["md5"].endswith(".dir")}
-    assert len(metrics) == 13
+    assert len(metrics) == 15
     for path, digest in metrics.items():
         assert hashlib.md5(committed(path)).hexdigest() == digest, path
 

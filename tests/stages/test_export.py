@@ -121,7 +121,7 @@ def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytes
 
 def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "stages.export.export_network", lambda network, card, pixels: export_network(network, Card(**{**vars(card), "temperature": 9.0}))
+        "stages.export.export_network", lambda network, card, pixels: export_network(network, Card(**{**vars(card), "temperature": 0.02}))
     )
     with pytest.raises(UserError, match=r"the ONNX file's answers differ by 0\.\d+, more than export.tolerance 0.01 allows"):
         run_stage("export")

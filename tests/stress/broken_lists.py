@@ -140,7 +140,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "the header alone": (lambda c: c.splitlines()[0] + b"\n", "no readable list|none of its first 0 images"),
     "only line ends": (lambda _: b"\n" * 1000, "neither a header nor a row"),
     "zeros": (lambda c: bytes(len(c)), "neither a header nor a row"),
-    "zeros for its second half": (lambda c: c[: len(c) // 2] + bytes(len(c) // 2), "counted"),
+    "zeros for its last third": (lambda c: c[: 2 * len(c) // 3] + bytes(len(c) // 3), "counted"),
     "CR alone": (lambda c: c.replace(b"\n", b"\r"), "column arousal is missing"),
     "semicolons": (lambda c: c.replace(b",", b"\t"), "neither a header nor a row"),
     "gzip": (gzip.compress, "no readable list|neither a header"),

@@ -428,7 +428,7 @@ STATES: dict[str, Callable[[Weights], object]] = {
     "a list": lambda weights: list(weights.values()),
     "one tensor": lambda weights: weights[FIRST],
     "nothing": lambda weights: None,
-    "nested": lambda weights: {"state_dict": weights},
+    "nested below an unknown name": lambda weights: {"unknown": weights},
     "a tensor missing": lambda weights: {name: tensor for name, tensor in weights.items() if name != FIRST},
     "another shape": lambda weights: {**weights, FIRST: weights[FIRST][:, :1]},
     "NaN": lambda weights: {**weights, FIRST: weights[FIRST] * NAN},

@@ -295,13 +295,13 @@ def _inventory(*columns: str) -> list[list[Any]]:
 
 def test_a_list_that_names_itself_as_a_photograph_is_counted(workspace: Path, tally: Tally) -> None:
     lists = workspace / "root" / "lists"
-    noise(workspace / "root" / "1" / "a.jpg", 1)
-    noise(workspace / "root" / "2" / "b.jpg", 2)
+    for number, name in enumerate(("1/a.jpg", "1/c.jpg", "2/b.jpg")):
+        noise(workspace / "root" / name, number)
     lists.mkdir()
-    (lists / "training.csv").write_text("\n".join([row("1/a.jpg"), row("lists/training.csv"), ""]))
+    (lists / "training.csv").write_text("\n".join([row("1/a.jpg"), row("1/c.jpg"), row("lists/training.csv"), ""]))
     (lists / "validation.csv").write_text("\n".join([row("2/b.jpg"), ""]))
     Pointer("affectnet2017", str(workspace / "root")).write(Path("data/raw"))
-    assert run_stages()["rejected_by"] == {"not_an_image": 1} and len(kept()) == 2
+    assert run_stages()["rejected_by"] == {"not_an_image": 1} and len(kept()) == 3
     tally("bad lists", "counted rejection")
 
 
