@@ -97,7 +97,7 @@ class Gate:
         return 0 if path in PATHS or path.startswith(BELOW) else 404
 
     def _reason(self, scope: Any) -> bytes:
-        """The text of a refusal; to who asks under another name it says under which the page answers."""
+        """The text of a refusal; for a request to another host it names the hosts at which the page answers."""
         host = _headers(scope).get("host", "").lower()
         if host in self.hosts or not AS_A_HOST.fullmatch(host):
             return b"refused\n"

@@ -26,7 +26,7 @@ def test_the_recorded_result_is_the_committed_one(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(committed(name))
     if read_result(tmp_path) != RECORD:
-        pytest.skip("README shows another result than metrics/: yours is committed there; whoever keeps README runs `make readme`")
+        pytest.skip("README shows another result than metrics/, where yours is committed; to publish it in README, run `make readme`")
 
 
 def test_who_commits_a_result_of_their_own_has_green_tests(reproduced: Clone) -> None:
