@@ -85,7 +85,7 @@ def here(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
                 worker.terminate()
             raise UserError("runtime.workers: a worker process was killed, most often for lack of memory; use fewer workers") from None
         finally:
-            executor.shutdown(wait=False, cancel_futures=True)
+            executor.shutdown(cancel_futures=True)  # joins the manager thread, which would else race with the exit of Python
 
 
 class InThisProcess(Executor):

@@ -2,9 +2,11 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import cast
 
 import pytest
 
@@ -36,6 +38,21 @@ def test_results_come_in_the_order_of_the_work(workers: int) -> None:
 def test_the_users_error_comes_through_as_itself(workers: int) -> None:
     with pytest.raises(UserError, match="place: number 5"):
         list(in_order(refuse, range(30), workers))
+
+
+@pytest.mark.parametrize("ending", ["whole", "let go", "error"])
+def test_no_thread_of_the_pool_outlives_it(ending: str) -> None:
+    """Python's own clean-up at exit writes to the pipe of each pool whose thread still runs, and that thread may be closing it."""
+    results = in_order(refuse if ending == "error" else late, range(30), 2)
+    if ending == "let go":
+        next(results)
+        cast(Generator[object], results).close()
+    elif ending == "error":
+        with pytest.raises(UserError):
+            list(results)
+    else:
+        list(results)
+    assert not [thread for thread in threading.enumerate() if "Executor" in type(thread).__name__]
 
 
 def vanish(number: int) -> int:
