@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from affectnet.errors import UserError
-    from affectnet.predictor import Face, Predictor
+    from affectnet.predict.predictor import Face, Predictor
 
 __all__ = ["Face", "Predictor", "UserError"]
 
@@ -12,7 +12,7 @@ __all__ = ["Face", "Predictor", "UserError"]
 def __getattr__(name: str) -> Any:
     """The names for your own Python, imported when they are asked for: torch takes seconds, and most stages need none."""
     if name in {"Face", "Predictor"}:
-        from affectnet import predictor  # noqa: PLC0415
+        from affectnet.predict import predictor  # noqa: PLC0415
 
         return getattr(predictor, name)
     if name == "UserError":

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
-from affectnet.shipped import PRETRAINED, TRAINED, default_model, params_file
+from affectnet.predict.shipped import PRETRAINED, TRAINED, default_model, params_file
 
 if TYPE_CHECKING:
-    from affectnet.inference import Averaging
-    from affectnet.predictor import Predictor
+    from affectnet.models.inference import Averaging
+    from affectnet.predict.predictor import Predictor
 
 CLOSED_PIPE = 141
 """What a shell gives for a command that ends because nobody reads it any more."""
@@ -23,7 +23,7 @@ MOST_FACES = 65_536
 """Of a batch."""
 
 AVERAGING = ("none", "flip", "ten_crop")
-"""As affectnet.inference has it, which takes seconds to import."""
+"""As affectnet.models.inference has it, which takes seconds to import."""
 
 PREDICT = "The faces of photographs, folders and videos: one line a face on stdout. Exit code 2 when a file could not be read."
 EVALUATE = (
@@ -73,8 +73,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def predict(given: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
     _silence()
-    from affectnet import outputs, prediction  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
-    from affectnet.drawing import Album  # noqa: PLC0415
+    from affectnet.predict import outputs, prediction  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
+    from affectnet.predict.drawing import Album  # noqa: PLC0415
 
     album = Album(given.annotate) if given.annotate else None
     if album is not None:
@@ -95,10 +95,11 @@ def evaluate(given: argparse.Namespace) -> int:
     _silence()
     import json  # noqa: PLC0415
 
-    from affectnet import evaluation, labelled, scoring  # noqa: PLC0415
     from affectnet.params import parse, read_document  # noqa: PLC0415
-    from affectnet.prediction import silent  # noqa: PLC0415
-    from affectnet.progress import progress  # noqa: PLC0415
+    from affectnet.predict import evaluation, labelled  # noqa: PLC0415
+    from affectnet.predict.prediction import silent  # noqa: PLC0415
+    from affectnet.reporting import scoring  # noqa: PLC0415
+    from affectnet.running.progress import progress  # noqa: PLC0415
 
     document = read_document(params_file())
     params = parse(document, "evaluate", scoring.Scoring, params_file())
@@ -124,7 +125,7 @@ def info(given: argparse.Namespace) -> int:
     """The model file described, on stdout."""
     import json  # noqa: PLC0415
 
-    from affectnet.description import content, text  # noqa: PLC0415
+    from affectnet.predict.description import content, text  # noqa: PLC0415
 
     found = content(given.model or default_model())
     print(json.dumps(found, indent=2) if given.json else text(found))
@@ -134,7 +135,7 @@ def info(given: argparse.Namespace) -> int:
 def demo(given: argparse.Namespace) -> int:
     """A page on this machine, until Ctrl-C."""
     _silence()
-    from affectnet import webdemo  # noqa: PLC0415
+    from affectnet.web import webdemo  # noqa: PLC0415
 
     webdemo.serve(_predictor(given), given.port, given.open, given.host)
     return 0
@@ -148,8 +149,8 @@ def _silence() -> None:
 
 def _predictor(given: argparse.Namespace, averaging: "Averaging" = "none") -> "Predictor":
     """With the model and the detector that were named, or else those by default; which model answers then is told."""
-    from affectnet.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
-    from affectnet.predictor import Predictor  # noqa: PLC0415
+    from affectnet.images.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
+    from affectnet.predict.predictor import Predictor  # noqa: PLC0415
 
     model = given.model or default_model()
     smallest = SMALLEST_SHARE if given.smallest is None else given.smallest
@@ -236,7 +237,7 @@ def _port(text: str) -> int:
 
 
 def _host(text: str) -> str:
-    from affectnet.gate import AS_A_HOST  # noqa: PLC0415
+    from affectnet.web.gate import AS_A_HOST  # noqa: PLC0415
 
     if not AS_A_HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no host, as localhost:8000 or box.example.org")

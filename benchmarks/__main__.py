@@ -13,7 +13,7 @@ from importlib import import_module
 from pathlib import Path
 
 from affectnet.errors import exit_code
-from affectnet.parallel import cores
+from affectnet.running.parallel import cores
 from benchmarks.timing import ROOT, Failure, Row, Scale, heading, line
 
 NAMES = ("images", "lists", "training", "predict", "workers", "idle", "growth")

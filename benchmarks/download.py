@@ -8,8 +8,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import csv
 
-from affectnet.inventory import INVENTORY
-from affectnet.pointer import Pointer
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 SHARES = (74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750, 33088, 11645, 82415)

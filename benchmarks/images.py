@@ -17,11 +17,11 @@ import pyarrow as pa
 import simplejpeg
 from PIL import Image
 
-from affectnet.annotations import LANDMARKS
-from affectnet.demo.actions import draw_actions
-from affectnet.demo.photograph import draw_scene, photograph
-from affectnet.inspection import inspect_file
+from affectnet.cleaning.inspection import inspect_file
 from affectnet.params import parse, read_document
+from affectnet.synthetic.actions import draw_actions
+from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.tables.annotations import LANDMARKS
 from benchmarks.timing import ABSENT, Row, Scale, installed, medians
 from stages.crop import CropParams, _cut_chunk
 

@@ -11,9 +11,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from affectnet.dataset import load_faces
 from affectnet.expressions import EXPRESSIONS
-from affectnet.scores import confusion_matrix, scores
+from affectnet.metrics.scores import confusion_matrix, scores
+from affectnet.models.dataset import load_faces
 
 SIDE = 32
 GREY = np.array([0.299, 0.587, 0.114])

@@ -13,14 +13,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from affectnet.detection import haar
 from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import load_model
-from affectnet.network import ModelParams, NetworkParams, build
-from affectnet.onnxfile import export_network, session
+from affectnet.images.detection import haar
+from affectnet.models.modelfile import load_model
+from affectnet.models.network import ModelParams, NetworkParams, build
 from affectnet.params import read_document
-from affectnet.predictor import Predictor
-from affectnet.shipped import PRETRAINED
+from affectnet.predict.onnxfile import export_network, session
+from affectnet.predict.predictor import Predictor
+from affectnet.predict.shipped import PRETRAINED
 from benchmarks.images import write_photographs
 from benchmarks.timing import ROOT, Row, Scale, medians
 

@@ -28,15 +28,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from affectnet.dataset import Faces, load_faces
-from affectnet.device import choose, prepare
-from affectnet.distributed import Group
-from affectnet.faces import shard_paths
-from affectnet.losses import Classes
-from affectnet.network import build
+from affectnet.models.dataset import Faces, load_faces
+from affectnet.models.device import choose, prepare
+from affectnet.models.network import build
+from affectnet.models.preprocessing import MEAN, STD
 from affectnet.params import parse, read_document
-from affectnet.preprocessing import MEAN, STD
-from affectnet.trainer import Trainer
+from affectnet.tables.faces import shard_paths
+from affectnet.training.distributed import Group
+from affectnet.training.losses import Classes
+from affectnet.training.trainer import Trainer
 from benchmarks.timing import ABSENT, ROOT, Row, Scale, every, installed, run_process
 from stages.train import TrainParams
 

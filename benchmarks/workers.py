@@ -7,7 +7,7 @@ from pathlib import Path
 
 from ruamel.yaml import YAML
 
-from affectnet.parallel import cores
+from affectnet.running.parallel import cores
 from benchmarks.growth import write_project
 from benchmarks.timing import Process, Row, Scale, run_process
 

@@ -7,17 +7,17 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from affectnet.atomic import replacing_folder
-from affectnet.demo.download import write_download
-from affectnet.demo.plan import DemoParams
 from affectnet.errors import UserError
-from affectnet.launch import launch
+from affectnet.files.atomic import replacing_folder
+from affectnet.files.scratch import scratch
 from affectnet.params import FolderName, Runtime, Section
-from affectnet.pointer import Pointer
-from affectnet.provenance import UserCopy, read_records
-from affectnet.scratch import scratch
+from affectnet.running.launch import launch
+from affectnet.running.provenance import UserCopy, read_records
 from affectnet.sources import open_layout
 from affectnet.sources.unpacked import Container, unpack
+from affectnet.synthetic.download import write_download
+from affectnet.synthetic.plan import DemoParams
+from affectnet.tables.pointer import Pointer
 
 Count = Annotated[int, Field(ge=0)]
 Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]

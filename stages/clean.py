@@ -10,24 +10,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectnet.annotations import ANNOTATIONS, REJECTED
-from affectnet.atomic import write_json
-from affectnet.checksums import file_sha256
-from affectnet.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
-from affectnet.emonet import contradicts
+from affectnet.cleaning.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
+from affectnet.cleaning.emonet import contradicts
+from affectnet.cleaning.label_order import permuted
+from affectnet.cleaning.splits import lacking, stratified_cut
 from affectnet.errors import first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
-from affectnet.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
-from affectnet.label_order import permuted
-from affectnet.launch import launch
+from affectnet.files.atomic import write_json
+from affectnet.files.checksums import file_sha256
+from affectnet.files.walk import readable
 from affectnet.params import Section
-from affectnet.pointer import Pointer
-from affectnet.progress import progress
+from affectnet.running.launch import launch
+from affectnet.running.progress import progress
 from affectnet.sources import open_source
 from affectnet.sources.source import ROWS, Source
-from affectnet.splits import lacking, stratified_cut
-from affectnet.tables import take_rows
-from affectnet.walk import readable
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
+from affectnet.tables.pointer import Pointer
+from affectnet.tables.tables import take_rows
 
 Mask = NDArray[np.bool_]
 PIECE = 1 << 14

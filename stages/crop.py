@@ -14,19 +14,19 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from affectnet.annotations import ANNOTATIONS
-from affectnet.atomic import replacing_folder
-from affectnet.cluster import spread
-from affectnet.cropping import Crop, cut
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import SPLITS
-from affectnet.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
-from affectnet.framing import CropPolicy
-from affectnet.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
-from affectnet.launch import launch
+from affectnet.files.atomic import replacing_folder
+from affectnet.images.cropping import Crop, cut
+from affectnet.images.framing import CropPolicy
 from affectnet.params import Runtime
-from affectnet.pointer import Pointer
-from affectnet.progress import progress
+from affectnet.running.cluster import spread
+from affectnet.running.launch import launch
+from affectnet.running.progress import progress
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
+from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
+from affectnet.tables.pointer import Pointer
 
 
 class CropParams(CropPolicy):

@@ -2,16 +2,16 @@
 
 from pathlib import Path
 
-from affectnet import curves
-from affectnet.answer_table import write_answers
-from affectnet.answers import answers
-from affectnet.atomic import write_json, write_text
-from affectnet.calibration import reliability
-from affectnet.figures import circumplex_svg
-from affectnet.launch import launch
+from affectnet.files.atomic import write_json, write_text
+from affectnet.metrics.calibration import reliability
+from affectnet.metrics.scores import confusion_matrix
 from affectnet.params import Runtime
-from affectnet.scores import confusion_matrix
-from affectnet.scoring import Scoring, full_report, summary
+from affectnet.reporting import curves
+from affectnet.reporting.answer_table import write_answers
+from affectnet.reporting.answers import answers
+from affectnet.reporting.figures import circumplex_svg
+from affectnet.reporting.scoring import Scoring, full_report, summary
+from affectnet.running.launch import launch
 
 
 class EvaluateParams(Scoring):

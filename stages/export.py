@@ -10,20 +10,20 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectnet.affect_scores import DIMENSIONS, affect_scores
-from affectnet.atomic import replacing, write_json
-from affectnet.calibration import probabilities
-from affectnet.dataset import Faces, load_faces, open_crop
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.faces import AGAIN, open_shard, shard_paths
-from affectnet.inference import Outputs, predict
-from affectnet.launch import launch
-from affectnet.modelfile import Card, load_model
-from affectnet.onnxfile import Pixels, export_network, session
+from affectnet.files.atomic import replacing, write_json
+from affectnet.metrics.affect_scores import DIMENSIONS, affect_scores
+from affectnet.metrics.calibration import probabilities
+from affectnet.models.dataset import Faces, load_faces, open_crop
+from affectnet.models.inference import Outputs, predict
+from affectnet.models.modelfile import Card, load_model
+from affectnet.models.preprocessing import normalised
 from affectnet.params import Runtime, Section
-from affectnet.preprocessing import normalised
-from affectnet.tables import readable_parquet
+from affectnet.predict.onnxfile import Pixels, export_network, session
+from affectnet.running.launch import launch
+from affectnet.tables.faces import AGAIN, open_shard, shard_paths
+from affectnet.tables.tables import readable_parquet
 
 BATCH = 64
 Answers = NDArray[np.float64]

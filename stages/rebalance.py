@@ -9,13 +9,13 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectnet.annotations import ANNOTATIONS
-from affectnet.atomic import write_json
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.launch import launch
+from affectnet.files.atomic import write_json
 from affectnet.params import Section
-from affectnet.plan import CLASS_WEIGHTS, PLAN
+from affectnet.running.launch import launch
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
 
 Counts = NDArray[np.int64]
 Weights = NDArray[np.float64]

@@ -18,27 +18,27 @@ import torch
 from dvclive.live import Live
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from affectnet import vision
-from affectnet.atomic import write_json
-from affectnet.collapse import collapsed, said_of_all, said_of_epoch
-from affectnet.dataset import fingerprint, load_faces
-from affectnet.device import choose, choose_precision, has_bfloat16, prepare
-from affectnet.distributed import Group, process_group, started
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import EXPRESSIONS
-from affectnet.faces import read_policy, shard_paths
-from affectnet.launch import launch
-from affectnet.modelfile import FORMAT, Card, save_model
-from affectnet.network import NetworkParams
+from affectnet.files.atomic import write_json
+from affectnet.models import vision
+from affectnet.models.dataset import fingerprint, load_faces
+from affectnet.models.device import choose, choose_precision, has_bfloat16, prepare
+from affectnet.models.modelfile import FORMAT, Card, save_model
+from affectnet.models.network import NetworkParams
+from affectnet.models.preprocessing import without_colour
+from affectnet.models.start_weights import check_record
 from affectnet.params import Runtime
-from affectnet.plan import CLASS_WEIGHTS, PLAN
-from affectnet.preprocessing import without_colour
-from affectnet.processes import start
-from affectnet.recipe import TrainerParams
-from affectnet.resume import TrainingState, finite, followed_state, resume_key, training_state
-from affectnet.start_weights import check_record
-from affectnet.trainer import Metrics, Trainer, learned
-from affectnet.watch import tell
+from affectnet.running.launch import launch
+from affectnet.running.watch import tell
+from affectnet.tables.faces import read_policy, shard_paths
+from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
+from affectnet.training.collapse import collapsed, said_of_all, said_of_epoch
+from affectnet.training.distributed import Group, process_group, started
+from affectnet.training.processes import start
+from affectnet.training.recipe import TrainerParams
+from affectnet.training.resume import TrainingState, finite, followed_state, resume_key, training_state
+from affectnet.training.trainer import Metrics, Trainer, learned
 
 
 class TrainParams(TrainerParams):

@@ -18,23 +18,24 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from pydantic import Field
 
-from affectnet import formats, inspection, photograph
-from affectnet.atomic import replacing, write_json
-from affectnet.checksums import CHECKSUMS, mismatched, read_checksums
-from affectnet.cluster import spread
+from affectnet.cleaning import inspection
+from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError, first_few, pass_machine_fault
-from affectnet.formats import IMAGE_SUFFIXES
-from affectnet.inspection import inspect_file
-from affectnet.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
-from affectnet.launch import launch
+from affectnet.files.atomic import replacing, write_json
+from affectnet.files.checksums import CHECKSUMS, mismatched, read_checksums
+from affectnet.files.scratch import scratch
+from affectnet.files.walk import HIDDEN, files_below, readable
+from affectnet.images import formats, photograph
+from affectnet.images.formats import IMAGE_SUFFIXES
+from affectnet.images.photograph import HEIF_UNREAD, pillow_heif
 from affectnet.params import Runtime, Section
-from affectnet.photograph import HEIF_UNREAD, pillow_heif
-from affectnet.pointer import POINTER, Pointer
-from affectnet.progress import progress
-from affectnet.scratch import scratch
+from affectnet.running.cluster import spread
+from affectnet.running.launch import launch
+from affectnet.running.progress import progress
 from affectnet.sources import open_source
 from affectnet.sources.source import Source
-from affectnet.walk import HIDDEN, files_below, readable
+from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
+from affectnet.tables.pointer import POINTER, Pointer
 
 CHUNK = 64
 PIECE = 8192

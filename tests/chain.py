@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from affectnet.launch import arguments
+from affectnet.files.scratch import scratch
 from affectnet.params import Runtime, Section, read_document
-from affectnet.pointer import Pointer
-from affectnet.scratch import scratch
+from affectnet.running.launch import arguments
+from affectnet.tables.pointer import Pointer
 
 ROOT = Path(__file__).parent.parent
 

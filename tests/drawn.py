@@ -7,9 +7,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.demo.actions import draw_actions
-from affectnet.demo.photograph import draw_scene, photograph
-from affectnet.pointer import Pointer
+from affectnet.synthetic.actions import draw_actions
+from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.tables.pointer import Pointer
 
 NAMES = ("Neutral", "Happy", "Surprise")
 """Expressions that are told apart at a glance."""

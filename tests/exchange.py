@@ -5,9 +5,9 @@ from pathlib import Path
 import torch
 from torch import distributed, nn
 
-from affectnet.distributed import Processes
-from affectnet.losses import class_gradients
-from affectnet.objective import Targets
+from affectnet.training.distributed import Processes
+from affectnet.training.losses import class_gradients
+from affectnet.training.objective import Targets
 
 COUNT = 3
 

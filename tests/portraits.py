@@ -9,10 +9,10 @@ from cards import card
 from chain import TINY
 from PIL import Image
 
-from affectnet.demo.actions import draw_actions
-from affectnet.demo.photograph import draw_scene, photograph
-from affectnet.modelfile import save_model
-from affectnet.network import ModelParams, build
+from affectnet.models.modelfile import save_model
+from affectnet.models.network import ModelParams, build
+from affectnet.synthetic.actions import draw_actions
+from affectnet.synthetic.photograph import draw_scene, photograph
 
 MODEL = Path("models/model.safetensors")
 

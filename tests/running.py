@@ -15,7 +15,7 @@ from clones import Clone
 from ruamel.yaml import YAML
 from safetensors import safe_open
 
-from affectnet.resume import ENDED
+from affectnet.training.resume import ENDED
 
 STAGES = ("fingerprint", "acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export")
 LOOK_EVERY_S = 0.05

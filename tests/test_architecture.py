@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from affectnet.launch import stage_paths
 from affectnet.params import Runtime, Section, catalogue_name, read_document
+from affectnet.running.launch import stage_paths
 
 ROOT = Path(__file__).parent.parent
 STAGES = list(read_document(ROOT / "dvc.yaml")["stages"])
@@ -35,12 +35,12 @@ def module_file(root: Path, name: str) -> Path | None:
 def code_of(root: Path, start: Path) -> set[Path]:
     """The files of this project that a file imports, directly or not, itself included.
 
-    affectnet/__init__.py and stages/__init__.py hold nothing that a result depends on and are left out.
+    The `__init__` of affectnet, of its rooms and of stages hold nothing that a result depends on and are left out.
     """
     found, todo = set(), [start]
     while todo:
         path = todo.pop()
-        if path in found or path in {root / "affectnet" / "__init__.py", root / "stages" / "__init__.py"}:
+        if path in found or (path.name == "__init__.py" and path.parent.name != "sources"):
             continue
         found.add(path)
         todo += [file for name in imported(path) if (file := module_file(root, name)) is not None]
@@ -48,13 +48,15 @@ def code_of(root: Path, start: Path) -> set[Path]:
 
 
 def wrong_deps(root: Path) -> list[str]:
-    """For each stage the code it imports and does not list, and the reverse."""
+    """For each stage the modules it imports that no file or room of its deps covers, and the deps that cover none of them."""
     problems = []
     for stage, entry in read_document(root / "dvc.yaml")["stages"].items():
-        listed = {dep for dep in entry["deps"] if dep.endswith(".py")}
-        needed = {path.relative_to(root).as_posix() for path in code_of(root, root / "stages" / f"{stage}.py")}
-        problems += [f"stages.{stage}.deps: add    - {path}" for path in sorted(needed - listed)]
-        problems += [f"stages.{stage}.deps: remove - {path}" for path in sorted(listed - needed)]
+        listed = {Path(dep) for dep in entry["deps"] if dep.startswith(("stages/", "affectnet/")) and "templates" not in dep}
+        needed = {path.relative_to(root) for path in code_of(root, root / "stages" / f"{stage}.py")}
+        covered = {path for path in needed if listed & {path, *path.parents}}
+        useless = {dep for dep in listed if not any(dep in {path, *path.parents} for path in needed)}
+        problems += [f"stages.{stage}.deps: add    - {path.as_posix()}" for path in sorted(needed - covered)]
+        problems += [f"stages.{stage}.deps: remove - {path.as_posix()}" for path in sorted(useless)]
     return problems
 
 
@@ -112,7 +114,7 @@ def test_data_stages_never_import_torch(stage: str) -> None:
 def test_torchvision_is_imported_in_one_place() -> None:
     """Anywhere else it would bring torch's compiler with it."""
     files = [path for folder in ("affectnet", "stages") for path in (ROOT / folder).rglob("*.py") if "torchvision" in imported(path)]
-    assert files == [ROOT / "affectnet" / "vision.py"]
+    assert files == [ROOT / "affectnet" / "models" / "vision.py"]
 
 
 def test_one_name_in_five_places() -> None:
@@ -166,18 +168,31 @@ def test_modules_are_of_readable_length_and_have_speaking_names() -> None:
         assert path.stem not in {"utils", "common", "helpers", "misc", "base", "manager"}
 
 
-def test_the_tree_in_the_readme_is_the_real_tree() -> None:
+ROOMS = re.findall(r"^\| `(\w+)` \|", (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8"), re.MULTILINE)
+"""The rooms of affectnet in the order of docs/architecture.md, which is run order and import order."""
+
+
+def test_the_rooms_are_those_of_the_documents() -> None:
+    assert sorted(ROOMS) == sorted(path.parent.name for path in (ROOT / "affectnet").glob("*/__init__.py"))
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    block = next(block for block in re.findall(r"```text\n(.*?)```", readme, re.DOTALL) if "params.yaml" in block)
-    shown: set[str] = set()
-    folders: list[str] = []
-    for line in block.splitlines():
-        entry = line.split("  ")[0] if not line.startswith(" ") else line.lstrip().split("  ")[0]
-        depth = (len(line) - len(line.lstrip())) // 2
-        folders[depth:] = [entry]
-        shown.add("".join(folders[: depth + 1]))
-    real = {
-        f"{folder}{path.name}" for folder in ("stages/", "affectnet/") for path in (ROOT / folder).glob("*.py") if path.stem != "__init__"
-    }
-    assert {path for path in shown if path.startswith(("stages/", "affectnet/")) and path.endswith(".py") and path.count("/") == 1} == real
-    assert all((ROOT / path).exists() or path.startswith(("data/", "models/")) for path in shown)
+    assert all(f"`{room}`" in readme for room in ROOMS)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_has_3_to_15_files_and_an_init_that_says_what_is_in_it(room: str) -> None:
+    assert 3 <= len(list((ROOT / "affectnet" / room).glob("*.py"))) <= 15
+    tree = ast.parse((ROOT / "affectnet" / room / "__init__.py").read_text(encoding="utf-8"))
+    assert ast.get_docstring(tree) and (len(tree.body) == 1 or room == "sources")
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_rooms_before_it(room: str) -> None:
+    allowed = {*ROOMS[: ROOMS.index(room) + 1], "errors", "params", "expressions"}
+    for path in (ROOT / "affectnet" / room).glob("*.py"):
+        modules = {name.split(".")[1] for name in imported(path) if name.startswith("affectnet.")}
+        assert modules <= allowed, path
+
+
+def test_at_the_top_stand_only_what_everything_stands_on_and_the_command_line() -> None:
+    names = {path.stem for path in (ROOT / "affectnet").glob("*.py")}
+    assert names == {"__init__", "__main__", "errors", "params", "expressions"}

@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from affectnet.atomic import replacing, replacing_folder, write_text
+from affectnet.files.atomic import replacing, replacing_folder, write_text
 
 WRITER = """
 import sys, time
 from pathlib import Path
-from affectnet.atomic import replacing
+from affectnet.files.atomic import replacing
 path, content, go = map(Path, sys.argv[1:])
 with replacing(path) as temporary:
     temporary.write_text(str(content))
@@ -98,7 +98,7 @@ def test_what_a_killed_process_left_goes_with_the_next_and_what_a_living_one_wri
 
 
 def test_a_folder_of_a_killed_process_goes_with_the_next(tmp_path: Path) -> None:
-    killed = "import os, sys; from pathlib import Path; from affectnet.atomic import replacing_folder\n"
+    killed = "import os, sys; from pathlib import Path; from affectnet.files.atomic import replacing_folder\n"
     killed += "with replacing_folder(Path(sys.argv[1])) as folder:\n    (folder / 'a').touch(); os.kill(os.getpid(), 9)"
     subprocess.run([sys.executable, "-c", killed, str(tmp_path / "folder")], check=False)
     assert len(left(tmp_path)) == 2

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 from sklearn.metrics import log_loss
 
-from affectnet.calibration import fit_temperature, negative_log_likelihood, reliability
+from affectnet.metrics.calibration import fit_temperature, negative_log_likelihood, reliability
 
 
 def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:

@@ -20,14 +20,14 @@ from PIL import Image
 from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
-from affectnet.drawing import FRAME
 from affectnet.expressions import EXPRESSIONS
-from affectnet.inputs import Shot
-from affectnet.modelfile import load_model
-from affectnet.parallel import cores
-from affectnet.prediction import BATCH, results
-from affectnet.predictor import Face, Predictor
-from affectnet.video import frames
+from affectnet.images.video import frames
+from affectnet.models.modelfile import load_model
+from affectnet.predict.drawing import FRAME
+from affectnet.predict.inputs import Shot
+from affectnet.predict.prediction import BATCH, results
+from affectnet.predict.predictor import Face, Predictor
+from affectnet.running.parallel import cores
 
 Command = Callable[..., tuple[int, str, str]]
 

@@ -5,10 +5,10 @@ import pytest
 from chain import TINY, entry, local, run_data_stages, run_stage
 from trees import tree_2017
 
-from affectnet.answers import answers
-from affectnet.compare import differences, main, mcnemar, paired_bootstrap
 from affectnet.errors import UserError
-from affectnet.scores import scores
+from affectnet.metrics.scores import scores
+from affectnet.reporting.answers import answers
+from affectnet.search.compare import differences, main, mcnemar, paired_bootstrap
 
 MODEL = Path("models/model.safetensors")
 

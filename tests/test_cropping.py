@@ -8,11 +8,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from affectnet.cropping import cut
 from affectnet.expressions import EXPRESSIONS
-from affectnet.framing import Box, CropPolicy, face_region, target_dimensions
+from affectnet.images.cropping import cut
+from affectnet.images.framing import Box, CropPolicy, face_region, target_dimensions
+from affectnet.images.photograph import EXIF_ORIENTATION
 from affectnet.params import parse, read_document
-from affectnet.photograph import EXIF_ORIENTATION
 
 SHIPPED: dict[str, Any] = {
     "image_px": 64, "margin": 0.0, "square": True, "align": False, "padding": "edge", "enlarge": False, "format": "png", "quality": 95

@@ -7,8 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
-from affectnet.calibration import reliability
-from affectnet.curves import (
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.metrics.calibration import reliability
+from affectnet.reporting.curves import (
     RECALLS,
     interpolated_precision,
     read_learning,
@@ -17,8 +19,6 @@ from affectnet.curves import (
     write_precision_recall,
     write_reliability,
 )
-from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 
 
 def table(path: Path) -> list[dict[str, str]]:

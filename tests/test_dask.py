@@ -15,10 +15,10 @@ from chain import local, run_stage
 from ruamel.yaml import YAML
 from trees import tree_2017
 
-from affectnet import cluster, parallel
-from affectnet.cluster import spread
 from affectnet.errors import UserError
 from affectnet.params import Runtime
+from affectnet.running import cluster, parallel
+from affectnet.running.cluster import spread
 from stages import crop, verify
 
 ROOT = Path(__file__).parent.parent

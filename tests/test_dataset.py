@@ -8,10 +8,10 @@ from chain import run_data_stages
 from PIL import Image
 from trees import tree_2017, tree_folder
 
-from affectnet.dataset import KEEP_DECODED, decode_face, fingerprint, load_faces
 from affectnet.errors import UserError
-from affectnet.faces import shard_paths
-from affectnet.scratch import scratch
+from affectnet.files.scratch import scratch
+from affectnet.models.dataset import KEEP_DECODED, decode_face, fingerprint, load_faces
+from affectnet.tables.faces import shard_paths
 
 FACES = Path("data/faces")
 
@@ -31,7 +31,7 @@ def test_workers_change_nothing_and_a_second_reading_decodes_nothing(workspace: 
     (kept,) = scratch("decoded").iterdir()
     (kept / "pixels.uint8").unlink()
     assert np.array_equal(load_faces(FACES, "train", 32, 2).images, first)
-    monkeypatch.setattr("affectnet.dataset._decode_group", lambda *_: pytest.fail("decoded again"))
+    monkeypatch.setattr("affectnet.models.dataset._decode_group", lambda *_: pytest.fail("decoded again"))
     assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
 
 

@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from affectnet.device import choose_precision, has_bfloat16
+from affectnet.models.device import choose_precision, has_bfloat16
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 

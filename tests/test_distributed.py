@@ -23,12 +23,12 @@ from safetensors.torch import load_file
 from torch import nn
 from trees import tree_2017
 
-from affectnet.distributed import Group, Processes
 from affectnet.errors import UserError
-from affectnet.losses import class_gradients
-from affectnet.preprocessing import Augment, Draws
-from affectnet.processes import STARTER, start
-from affectnet.watch import PROGRESS_FILE
+from affectnet.models.preprocessing import Augment, Draws
+from affectnet.running.watch import PROGRESS_FILE
+from affectnet.training.distributed import Group, Processes
+from affectnet.training.losses import class_gradients
+from affectnet.training.processes import STARTER, start
 
 # torch's launcher leaves the files open that the processes wrote into.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")

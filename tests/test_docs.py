@@ -9,12 +9,12 @@ import pytest
 from chain import ROOT, committed
 from ruamel.yaml import YAML
 
-from affectnet.annotations import ANNOTATIONS, REJECTED
-from affectnet.answer_table import ANSWERS
-from affectnet.faces import FACES
-from affectnet.inventory import INVENTORY, STATUSES
-from affectnet.plan import CLASS_WEIGHTS, PLAN
-from affectnet.tables import Contract
+from affectnet.reporting.answer_table import ANSWERS
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.faces import FACES
+from affectnet.tables.inventory import INVENTORY, STATUSES
+from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
+from affectnet.tables.tables import Contract
 from stages.clean import CleanParams
 
 DOCUMENTS = [

@@ -14,12 +14,13 @@ from PIL import Image
 from portraits import MODEL, drawn, write_model
 from trees import tree_2017
 
-from affectnet import __main__, shipped
+from affectnet import __main__
 from affectnet.__main__ import main
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.inference import Averaging
-from affectnet.predictor import Predictor
+from affectnet.models.inference import Averaging
+from affectnet.predict import shipped
+from affectnet.predict.predictor import Predictor
 
 Command = Callable[..., tuple[int, str, str]]
 FOLDERS = ("neutral", "Happiness", "SAD", "surprise", "fear", "disgust", "angry", "contempt")

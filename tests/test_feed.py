@@ -3,10 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from affectnet.distributed import Group
-from affectnet.feed import MOST_OF_FREE, Feed, Part
-from affectnet.objective import Targets
-from affectnet.preprocessing import Augment, normalised
+from affectnet.models.preprocessing import Augment, normalised
+from affectnet.training.distributed import Group
+from affectnet.training.feed import MOST_OF_FREE, Feed, Part
+from affectnet.training.objective import Targets
 
 FACES = 10
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")

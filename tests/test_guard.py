@@ -28,10 +28,10 @@ from ruamel.yaml import YAML
 from safetensors.torch import save
 from trees import LANDMARKS, TREES, download_fer2013_csv, download_huggingface, row
 
-from affectnet.licensed import LONGEST, SUFFIXES, reason
+from tools.licensed import LONGEST, SUFFIXES, reason
 
 ROOT = Path(__file__).parent.parent
-GUARD = (sys.executable, "-m", "affectnet.guard")
+GUARD = (sys.executable, "-m", "tools.guard")
 TABLE = pa.table({"path": ["1/a.jpg"], "expression": [3]})
 PHOTOGRAPH = Image.effect_noise((48, 48), 60).convert("RGB")
 
@@ -128,9 +128,9 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
     for name in (
         "affectnet/__init__.py",
         "affectnet/errors.py",
-        "affectnet/formats.py",
-        "affectnet/guard.py",
-        "affectnet/licensed.py",
+        "affectnet/images/formats.py",
+        "tools/guard.py",
+        "tools/licensed.py",
         "hooks/pre-commit",
         "hooks/pre-push",
     ):

@@ -12,14 +12,14 @@ from drawn import NAMES, face, pointer, tree_drawn
 from ruamel.yaml import YAML
 from trees import tree_2017
 
-from affectnet.dataset import Faces
-from affectnet.distributed import Group
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.launch import launch
-from affectnet.losses import Classes
-from affectnet.recipe import TrainerParams
-from affectnet.trainer import Trainer
+from affectnet.models.dataset import Faces
+from affectnet.running.launch import launch
+from affectnet.training.distributed import Group
+from affectnet.training.losses import Classes
+from affectnet.training.recipe import TrainerParams
+from affectnet.training.trainer import Trainer
 from stages import train
 
 SHARP = {**TINY, "dropout": 0.0}

@@ -12,11 +12,11 @@ from scipy.stats import pearsonr
 from sklearn import metrics
 from tally import Tally
 
-from affectnet.calibration import fit_temperature, negative_log_likelihood, reliability
-from affectnet.compare import mcnemar
-from affectnet.curves import RECALLS, interpolated_precision
 from affectnet.expressions import EXPRESSIONS
-from affectnet.reports import affect_report, calibration_report, expression_report
+from affectnet.metrics.calibration import fit_temperature, negative_log_likelihood, reliability
+from affectnet.metrics.reports import affect_report, calibration_report, expression_report
+from affectnet.reporting.curves import RECALLS, interpolated_precision
+from affectnet.search.compare import mcnemar
 
 WHAT, EQUAL = "metrics against independent code", "equal"
 KINDS = (

@@ -3,7 +3,7 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from affectnet.label_order import CLASS_MEANS, permuted
+from affectnet.cleaning.label_order import CLASS_MEANS, permuted
 
 GENERATOR = np.random.default_rng(0)
 

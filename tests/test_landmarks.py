@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis.extra import numpy as arrays
 
-from affectnet.landmarks import PAIRS, mirrored
+from affectnet.images.landmarks import PAIRS, mirrored
 
 POINTS = arrays.arrays(np.float64, (2, 136), elements={"min_value": 0, "max_value": 224})
 

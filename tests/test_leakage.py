@@ -24,12 +24,12 @@ from ruamel.yaml import YAML
 from tally import Tally
 from trees import tree_2017
 
-from affectnet import compare
-from affectnet.annotations import ANNOTATIONS
-from affectnet.demo.faults import Faults
-from affectnet.demo.plan import DemoParams, plan_download
-from affectnet.inventory import INVENTORY
-from affectnet.pointer import Pointer
+from affectnet.search import compare
+from affectnet.synthetic.faults import Faults
+from affectnet.synthetic.plan import DemoParams, plan_download
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 
 BITS = 7
 """Of params.yaml: hashes this near are one photograph."""
@@ -249,7 +249,7 @@ def test_each_program_opens_the_splits_that_the_document_names(prepared: Path, m
     for name in readers_of_faces:
         assert [splits_opened(partial(run_stage, name, **small.get(name, {})))] == readers(name)[:1], name
     monkeypatch.setattr("sys.argv", ["compare", *["models/model.safetensors"] * 2, "--draws", "10"])
-    assert [splits_opened(compare.main)] == readers("affectnet.compare")
+    assert [splits_opened(compare.main)] == readers("affectnet.search.compare")
     chosen: dict[str, dict[str, Any]] = {
         "evaluate": {"bootstrap": 100, "averaging": "flip"},
         "export": {"precision": "int8", "most_lost": 1.0},
@@ -268,7 +268,7 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
-    assert able == {"affectnet/answers.py", "affectnet/contact.py", "benchmarks/pixels_baseline.py"}
+    assert able == {"affectnet/reporting/answers.py", "affectnet/reporting/contact.py", "benchmarks/pixels_baseline.py"}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
 
 

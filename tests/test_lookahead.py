@@ -4,10 +4,10 @@ import pytest
 import torch
 from torch import nn
 
-from affectnet.distributed import Group
-from affectnet.lookahead import LookAhead
-from affectnet.losses import Classes, DynamicLearnedLoss, DynamicLearnedParams
-from affectnet.objective import Targets
+from affectnet.training.distributed import Group
+from affectnet.training.lookahead import LookAhead
+from affectnet.training.losses import Classes, DynamicLearnedLoss, DynamicLearnedParams
+from affectnet.training.objective import Targets
 
 
 def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weight() -> None:

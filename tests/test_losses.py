@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 from torch.nn import functional
 
-from affectnet.losses import Classes, DynamicLearnedLoss, DynamicLoss, ExpressionLoss, LossParams, build_loss, class_gradients
 from affectnet.params import read_document
+from affectnet.training.losses import Classes, DynamicLearnedLoss, DynamicLoss, ExpressionLoss, LossParams, build_loss, class_gradients
 
 ADAPTER: TypeAdapter[Any] = TypeAdapter(LossParams)
 SEEDS = st.integers(0, 1000)

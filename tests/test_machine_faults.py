@@ -14,14 +14,16 @@ import pytest
 from chain import metrics, run_data_stages, run_stage
 from trees import TREES, tree_2017, tree_2021
 
-from affectnet import dataset, inspection, prediction
-from affectnet.dataset import load_faces
+from affectnet.cleaning import inspection
 from affectnet.errors import UserError, exit_code
-from affectnet.faces import FACES
-from affectnet.inventory import INVENTORY
-from affectnet.pointer import Pointer
+from affectnet.models import dataset
+from affectnet.models.dataset import load_faces
+from affectnet.predict import prediction
 from affectnet.sources import per_image
 from affectnet.sources.affectnet2021 import AffectNet2021
+from affectnet.tables.faces import FACES
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 from stages import crop, verify
 
 NUMBERS = [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM]

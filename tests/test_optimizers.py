@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from affectnet.optimizers import OptimizerParams, Sam, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
+from affectnet.training.optimizers import OptimizerParams, Sam, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
 
 
 def entry(algorithm: str, **changes: object) -> OptimizerParams:

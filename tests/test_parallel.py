@@ -11,7 +11,7 @@ from typing import cast
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.parallel import in_order
+from affectnet.running.parallel import in_order
 
 ROOT = Path(__file__).parent.parent
 
@@ -82,7 +82,7 @@ def test_no_more_than_two_chunks_a_worker_are_under_way() -> None:
 def test_workers_end_when_their_parent_is_killed(tmp_path: Path) -> None:
     script = tmp_path / "parent.py"
     script.write_text(
-        "import os, sys, time\nfrom affectnet.parallel import in_order\n"
+        "import os, sys, time\nfrom affectnet.running.parallel import in_order\n"
         "def slow(n):\n    open(f'{sys.argv[1]}/{os.getpid()}', 'w').close()\n    time.sleep(600)\n"
         "if __name__ == '__main__':\n    list(in_order(slow, range(8), 2))\n"
     )

@@ -13,10 +13,10 @@ from poison import POISONS
 from tally import Tally
 
 from affectnet.errors import UserError
-from affectnet.modelfile import load_model
-from affectnet.network import ModelParams, build
-from affectnet.resume import TrainingState
-from affectnet.start_weights import start
+from affectnet.models.modelfile import load_model
+from affectnet.models.network import ModelParams, build
+from affectnet.models.start_weights import start
+from affectnet.training.resume import TrainingState
 
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
 RUNNERS = {"eval", "exec", "compile", "__import__"}

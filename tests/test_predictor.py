@@ -15,11 +15,11 @@ from PIL import Image
 from portraits import MODEL, drawn, write_model
 from trees import tree_2017
 
-from affectnet.answers import answers
-from affectnet.detection import haar, yunet
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.predictor import Predictor
+from affectnet.images.detection import haar, yunet
+from affectnet.predict.predictor import Predictor
+from affectnet.reporting.answers import answers
 
 
 @pytest.fixture

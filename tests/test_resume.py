@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from affectnet.errors import UserError
-from affectnet.resume import resume_key, training_state
-from affectnet.scratch import scratch
+from affectnet.files.scratch import scratch
+from affectnet.training.resume import resume_key, training_state
 
 
 def test_the_key_changes_with_params_and_data_and_nothing_else(workspace: Path) -> None:

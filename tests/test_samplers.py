@@ -4,7 +4,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.samplers import SHARES, SamplerName, batches, epoch_order, expected_shares
+from affectnet.training.samplers import SHARES, SamplerName, batches, epoch_order, expected_shares
 
 LABELS = np.repeat([0, 1, 2], [900, 90, 10])
 ROWS = np.arange(1000)

@@ -17,11 +17,11 @@ from optuna.trial import TrialState
 from running import trained
 
 from affectnet.errors import UserError
-from affectnet.experiment import Experiment
 from affectnet.params import parse, read_document
-from affectnet.search import Search, _read_score, main, propose
-from affectnet.study import Range, SearchParams, active, shared_settings
-from affectnet.watch import PROGRESS_FILE, tell, told
+from affectnet.running.watch import PROGRESS_FILE, tell, told
+from affectnet.search.experiment import Experiment
+from affectnet.search.search import Search, _read_score, main, propose
+from affectnet.search.study import Range, SearchParams, active, shared_settings
 
 DOCUMENT = read_document(Path(__file__).parent.parent / "params.yaml")
 SPACE: dict[str, list[Any] | Range] = {
@@ -99,7 +99,7 @@ def test_outside_a_repository_and_in_a_shallow_clone_nothing_is_started(
     folder = tmp_path_factory.mktemp("shallow")
     repository.git("clone", "--quiet", "--depth", "1", repository.folder.as_uri(), str(folder / "clone"))
     monkeypatch.setattr("sys.argv", ["search"])
-    monkeypatch.setattr("affectnet.search.Experiment", None)
+    monkeypatch.setattr("affectnet.search.search.Experiment", None)
     for place, reason in ((folder / "clone", r"shallow.*run `git fetch --unshallow`"), (folder, "not a git repository")):
         shutil.copy(repository.folder / "params.yaml", folder)
         monkeypatch.chdir(place)
@@ -161,7 +161,7 @@ def test_ctrl_c_is_heeded_when_nothing_is_being_written(repository: Clone, monke
     """In the midst of a commit it would leave Optuna's session unusable, and the trial could not be put back."""
     document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{repository.folder}/studies.db"}}
     search = Search(parse(document, "search", SearchParams), [])
-    monkeypatch.setattr("affectnet.search.Experiment", Watched)
+    monkeypatch.setattr("affectnet.search.search.Experiment", Watched)
     written = []
 
     def report(*_: object) -> None:

@@ -8,7 +8,7 @@ from clones import ENVIRONMENT, Clone, files_of
 from ruamel.yaml import YAML
 from running import executed, is_up_to_date
 
-from affectnet.licensed import DATA, PICTURE, reason
+from tools.licensed import DATA, PICTURE, reason
 
 LICENSED = (
     *("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces"),

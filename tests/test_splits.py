@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.splits import stratified_cut
+from affectnet.cleaning.splits import stratified_cut
 
 
 def due(faces: int, share: float) -> int:

@@ -9,8 +9,8 @@ from safetensors.torch import save_file
 from torchvision.models._api import Weights, WeightsEnum
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, head_name
-from affectnet.start_weights import start
+from affectnet.models.network import ModelParams, build, head_name
+from affectnet.models.start_weights import start
 
 SMALL = {**TINY, "dropout": 0.0}
 
@@ -92,7 +92,7 @@ def test_torchvisions_weights_are_held_against_their_published_hash_each_time(tm
     class Published(WeightsEnum):  # type: ignore[misc]
         V1 = Weights(url=f"https://example.org/vgg-{sha256[:8]}.pth", transforms=torch.nn.Identity, meta={})
 
-    monkeypatch.setattr("affectnet.start_weights.models.get_model_weights", lambda _: Published)
+    monkeypatch.setattr("affectnet.models.start_weights.models.get_model_weights", lambda _: Published)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cached = tmp_path / "hub" / "checkpoints" / f"vgg-{sha256[:8]}.pth"
     cached.parent.mkdir(parents=True)

@@ -7,14 +7,14 @@ import pytest
 import torch
 from chain import ROOT, TINY, entry
 
-from affectnet.dataset import Faces
-from affectnet.distributed import Group
 from affectnet.errors import UserError
-from affectnet.losses import Classes, LdamLoss, LogitAdjustedLoss
+from affectnet.models.dataset import Faces
 from affectnet.params import parse, read_document
-from affectnet.recipe import TrainerParams
-from affectnet.samplers import SamplerName
-from affectnet.trainer import Trainer
+from affectnet.training.distributed import Group
+from affectnet.training.losses import Classes, LdamLoss, LogitAdjustedLoss
+from affectnet.training.recipe import TrainerParams
+from affectnet.training.samplers import SamplerName
+from affectnet.training.trainer import Trainer
 
 CPU = torch.device("cpu")
 COUNTS = (40, 16, 8)

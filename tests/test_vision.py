@@ -1,4 +1,4 @@
-"""torchvision as affectnet/vision.py imports it: without torch's compiler, and whole all the same."""
+"""torchvision as affectnet/models/vision.py imports it: without torch's compiler, and whole all the same."""
 
 import subprocess
 import sys
@@ -8,7 +8,9 @@ from clones import ROOT
 PROGRAM = """
 import importlib, sys
 import numpy as np
-from affectnet import Predictor, evaluation, vision
+from affectnet import Predictor
+from affectnet.predict import evaluation
+from affectnet.models import vision
 
 Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
 print("after an answer", [name for name in ("torch._dynamo", "torch._dynamo.utils") if name in sys.modules])

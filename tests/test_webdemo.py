@@ -27,12 +27,12 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Request, expect, sync_playwright
 from portraits import MODEL, drawn, write_model
 
-from affectnet import gate, webdemo, webpage
 from affectnet.__main__ import main
-from affectnet.data_address import data_address
 from affectnet.expressions import EXPRESSIONS
-from affectnet.predictor import Face, Predictor
-from affectnet.preprocessing import without_colour
+from affectnet.images.data_address import data_address
+from affectnet.models.preprocessing import without_colour
+from affectnet.predict.predictor import Face, Predictor
+from affectnet.web import gate, webdemo, webpage
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-dev-shm-usage"]
@@ -450,6 +450,6 @@ def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytes
 
 def test_without_gradio_the_demo_says_what_to_install(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     write_model()
-    monkeypatch.setattr("affectnet.webdemo.find_spec", lambda _: None)
+    monkeypatch.setattr("affectnet.web.webdemo.find_spec", lambda _: None)
     assert main(["demo"]) == 2
     assert capsys.readouterr().err.splitlines()[1:] == ["error: affectnet demo: needs gradio; run `pip install 'gradio>=6'`"]

@@ -1,7 +1,6 @@
 """The readers, one file a layout: from a download on the disk to rows of one shape."""
 
 from affectnet.errors import UserError, pass_machine_fault
-from affectnet.pointer import Pointer
 from affectnet.sources.affectnet2017 import AffectNet2017
 from affectnet.sources.affectnet2021 import AffectNet2021
 from affectnet.sources.affectnet_plus import AffectNetPlus
@@ -13,6 +12,7 @@ from affectnet.sources.sight import sight
 from affectnet.sources.source import Layout, Source
 from affectnet.sources.unpacked import Unpacked
 from affectnet.sources.yolo import Yolo
+from affectnet.tables.pointer import Pointer
 
 LAYOUTS: dict[str, type[Layout]] = {
     "affectnet2017": AffectNet2017,

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affectnet.annotations import LANDMARKS
-from affectnet.pointer import Pointer
+from affectnet.tables.annotations import LANDMARKS
+from affectnet.tables.pointer import Pointer
 
 LARGEST = 1e30
 """Numbers of an annotation are smaller, so that what is reckoned with them in float32 stays finite."""

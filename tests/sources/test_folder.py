@@ -8,8 +8,8 @@ from trees import noise, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.pointer import Pointer
 from affectnet.sources import open_source
+from affectnet.tables.pointer import Pointer
 
 
 def rows(pointer: Pointer) -> list[dict[str, Any]]:

@@ -7,8 +7,8 @@ import pytest
 from trees import MEANS, tree_2021, tree_plus
 
 from affectnet.errors import UserError
-from affectnet.pointer import Pointer
 from affectnet.sources import open_source
+from affectnet.tables.pointer import Pointer
 
 
 def rows(pointer: Pointer) -> list[dict[str, Any]]:

@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from chain import local
 
-from affectnet.demo.faults import Faults
-from affectnet.demo.plan import ALL_CODES
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.params import parse, read_document
+from affectnet.synthetic.faults import Faults
+from affectnet.synthetic.plan import ALL_CODES
 from stages.acquire import AcquireParams, run
 
 NEVER_SEEN = Path("no-record.json")

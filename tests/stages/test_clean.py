@@ -10,10 +10,10 @@ from chain import metrics, run_stage
 from PIL import Image
 from trees import CLASSES, MEANS, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
 
-from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.pointer import Pointer
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.pointer import Pointer
 
 
 def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:

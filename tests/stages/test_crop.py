@@ -10,12 +10,12 @@ from chain import local, metrics, run_stage
 from PIL import Image
 from trees import LANDMARKS, images_2017, tree_2017, tree_2021
 
-from affectnet.annotations import ANNOTATIONS
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
-from affectnet.faces import FACES, read_policy, shard_paths
 from affectnet.params import parse, read_document
-from affectnet.pointer import Pointer
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.faces import FACES, read_policy, shard_paths
+from affectnet.tables.pointer import Pointer
 from stages import crop
 
 

@@ -9,14 +9,14 @@ from cards import card
 from chain import TINY, local, metrics, run_data_stages, run_stage
 from trees import tree_2017, tree_folder
 
-from affectnet import answers
-from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.faces import read_policy
-from affectnet.inference import Averaging, Outputs
-from affectnet.modelfile import save_model
-from affectnet.network import ModelParams, build
+from affectnet.models.dataset import load_faces
+from affectnet.models.inference import Averaging, Outputs
+from affectnet.models.modelfile import save_model
+from affectnet.models.network import ModelParams, build
+from affectnet.reporting import answers
+from affectnet.tables.faces import read_policy
 
 AVERAGINGS = get_args(Averaging)
 

@@ -13,13 +13,13 @@ from chain import ROOT, TINY, entry, metrics, place_pipeline, run_data_stages, r
 from PIL import Image
 from trees import tree_2017
 
-from affectnet.dataset import load_faces
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import Card
-from affectnet.network import last_linear
-from affectnet.onnxfile import export_network, session
-from affectnet.predictor import Predictor
+from affectnet.models.dataset import load_faces
+from affectnet.models.modelfile import Card
+from affectnet.models.network import last_linear
+from affectnet.predict.onnxfile import export_network, session
+from affectnet.predict.predictor import Predictor
 
 MODEL, ONNX = Path("models/model.safetensors"), Path("models/model.onnx")
 

@@ -8,9 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.annotations import ANNOTATIONS
 from affectnet.errors import UserError
-from affectnet.plan import CLASS_WEIGHTS, PLAN
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
 from stages.rebalance import RebalanceParams, expression_weights, repeats_of, run, wanted_counts
 
 RELEASED = np.array([74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750])

@@ -15,15 +15,15 @@ from sklearn.metrics import classification_report
 from test_evaluate import write_model
 from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 
-from affectnet.answer_table import ANSWERS
-from affectnet.contact import QUALITY, Answered
-from affectnet.data_address import data_address
-from affectnet.dataset import decode_face
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.modelfile import load_model
-from affectnet.page import shown
-from affectnet.pointer import Pointer
+from affectnet.images.data_address import data_address
+from affectnet.models.dataset import decode_face
+from affectnet.models.modelfile import load_model
+from affectnet.reporting.answer_table import ANSWERS
+from affectnet.reporting.contact import QUALITY, Answered
+from affectnet.reporting.page import shown
+from affectnet.tables.pointer import Pointer
 from stages.report import ReportParams, contact_sheets
 
 VOID = {"meta", "img", "br"}

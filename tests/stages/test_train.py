@@ -16,21 +16,21 @@ from safetensors.torch import load_file
 from trees import tree_2017, tree_folder
 
 import stages.train
-from affectnet.collapse import ANSWERED
-from affectnet.dataset import Faces
-from affectnet.description import content, text
 from affectnet.errors import UserError
-from affectnet.launch import _guarded
-from affectnet.modelfile import load_model
-from affectnet.network import NetworkParams
-from affectnet.objective import ExpressionTask
+from affectnet.files.scratch import scratch
+from affectnet.models.dataset import Faces
+from affectnet.models.modelfile import load_model
+from affectnet.models.network import NetworkParams
+from affectnet.models.preprocessing import normalised
 from affectnet.params import parse, read_document
-from affectnet.plan import CLASS_WEIGHTS
-from affectnet.preprocessing import normalised
-from affectnet.resume import TrainingState
-from affectnet.scratch import scratch
-from affectnet.trainer import Trainer, learned, targets_of
-from affectnet.watch import PROGRESS_FILE
+from affectnet.predict.description import content, text
+from affectnet.running.launch import _guarded
+from affectnet.running.watch import PROGRESS_FILE
+from affectnet.tables.plan import CLASS_WEIGHTS
+from affectnet.training.collapse import ANSWERED
+from affectnet.training.objective import ExpressionTask
+from affectnet.training.resume import TrainingState
+from affectnet.training.trainer import Trainer, learned, targets_of
 from stages.train import TrainParams, check_curves
 
 MODEL = Path("models/model.safetensors")

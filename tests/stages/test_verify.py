@@ -13,11 +13,11 @@ from chain import local, metrics, run_stage
 from PIL import Image
 from trees import TREES, images_2017, noise, row, tree_2017, tree_folder, write_2017
 
+from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.formats import IMAGE_SUFFIXES
-from affectnet.inspection import inspect_file
-from affectnet.inventory import INVENTORY
-from affectnet.pointer import Pointer
+from affectnet.images.formats import IMAGE_SUFFIXES
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 from stages import verify
 
 
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(workspace: Path, monkeypatch: 
             return broken(path) if when == "read" else _raise(PermissionError(13, "Permission denied"))
         return original(path)
 
-    monkeypatch.setattr("affectnet.walk.os.scandir", scandir)
+    monkeypatch.setattr("affectnet.files.walk.os.scandir", scandir)
     with pytest.raises(UserError, match=rf"folders cannot be read, 1: {closed} \((Permission denied|Input/output error)\)") as caught:
         run(workspace, pointer)
     assert "\n" not in str(caught.value) and not (workspace / "inventory.parquet").exists()

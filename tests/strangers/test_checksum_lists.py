@@ -7,7 +7,7 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from affectnet.checksums import mismatched, read_checksums
+from affectnet.files.checksums import mismatched, read_checksums
 
 FILES = {"train/happy/a.jpg": b"a", "train/happy/b.jpg": b"b", "test/Sad/c.JPG": b"c", "odd\\name.jpg": b"d"}
 

@@ -13,11 +13,11 @@ from chain import metrics, run_stage
 from PIL import Image
 from trees import encoded, features, noise, smooth
 
-from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.faces import FACES
 from affectnet.params import parse, read_document
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.faces import FACES
 from stages.acquire import AcquireParams
 
 ALPHABETICAL = ["Anger", "Contempt", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]

@@ -13,8 +13,8 @@ from chain import ROOT, local, metrics, run_stage
 from trees import MEANS, noise
 
 from affectnet.errors import UserError
-from affectnet.labelled import class_folders, folder_classes
 from affectnet.params import parse, read_document
+from affectnet.predict.labelled import class_folders, folder_classes
 from stages import acquire
 
 NAMES = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")

@@ -12,13 +12,13 @@ from PIL import Image
 from portraits import MODEL, drawn, write_model
 from trees import tree_folder
 
-from affectnet import shipped
 from affectnet.__main__ import main
-from affectnet.formats import PHOTOGRAPHS, SUFFIX_FORMATS
-from affectnet.inspection import inspect_file
-from affectnet.licensed import reason
-from affectnet.photograph import HEIF_UNREAD, pillow_heif
+from affectnet.cleaning.inspection import inspect_file
+from affectnet.images.formats import PHOTOGRAPHS, SUFFIX_FORMATS
+from affectnet.images.photograph import HEIF_UNREAD, pillow_heif
+from affectnet.predict import shipped
 from affectnet.sources import open_source
+from tools.licensed import reason
 
 Command = Callable[..., tuple[int, str, str]]
 READ = [suffix for suffix, name in SUFFIX_FORMATS.items() if name != "HEIF"]

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from PIL import Image, PngImagePlugin
 from portraits import MODEL, drawn, write_model
 
-from affectnet.device import choose
+from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.inspection import inspect_file
-from affectnet.photograph import open_photograph
-from affectnet.predictor import Predictor
+from affectnet.images.photograph import open_photograph
+from affectnet.models.device import choose
+from affectnet.predict.predictor import Predictor
 
 ORIENTATION = 0x0112
 TURNS: dict[int, Image.Transpose | None] = {
@@ -271,7 +271,7 @@ def test_what_the_machine_refuses_is_not_the_photographs_fault(predictor: Predic
     def full(image: Image.Image) -> Image.Image:
         raise MemoryError
 
-    monkeypatch.setattr("affectnet.pictures.upright", full)
+    monkeypatch.setattr("affectnet.images.pictures.upright", full)
     with pytest.raises(MemoryError):
         predictor.predict(drawn(), "whole")
 

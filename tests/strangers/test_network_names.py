@@ -6,8 +6,8 @@ from chain import TINY
 from torch.nn import functional
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, trunk_parameters
-from affectnet.optimizers import layers
+from affectnet.models.network import ModelParams, build, trunk_parameters
+from affectnet.training.optimizers import layers
 
 SHORT = (
     *("timm/swin_tiny_patch4_window7_224", "timm/fastvit_t8", "timm/inception_v4", "timm/levit_128s"),

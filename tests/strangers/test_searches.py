@@ -12,8 +12,8 @@ from clones import Clone
 from ruamel.yaml import YAML
 
 from affectnet.params import parse, read_document
-from affectnet.search import Search
-from affectnet.study import SearchParams
+from affectnet.search.search import Search
+from affectnet.search.study import SearchParams
 
 CALL = ["-S", "dataset=folder", "-S", "datasets.folder.root=/data/one", "-S", "train.epochs=1"]
 

@@ -11,7 +11,7 @@ from PIL import Image
 from portraits import drawn
 
 from affectnet.__main__ import SMALLEST, main
-from affectnet.detection import SMALLEST_PX, SMALLEST_SHARE, haar
+from affectnet.images.detection import SMALLEST_PX, SMALLEST_SHARE, haar
 
 FACES = 5
 

@@ -10,8 +10,8 @@ import torch
 from chain import TINY
 
 from affectnet.errors import UserError
-from affectnet.network import ModelParams, build, head_name
-from affectnet.start_weights import start
+from affectnet.models.network import ModelParams, build, head_name
+from affectnet.models.start_weights import start
 
 State = dict[str, torch.Tensor]
 

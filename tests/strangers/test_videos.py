@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from portraits import drawn
 
 from affectnet.errors import UserError
-from affectnet.formats import VIDEO_SUFFIXES
-from affectnet.video import frames
+from affectnet.images.formats import VIDEO_SUFFIXES
+from affectnet.images.video import frames
 
 Pixels = NDArray[np.uint8]
 RATE, COUNT = 10, 30

@@ -14,8 +14,8 @@ from chain import TINY, forget_training, place_pipeline, run_data_stages, run_st
 from tally import Tally, every
 from trees import tree_2017
 
-from affectnet.scratch import scratch
-from affectnet.trainer import Trainer
+from affectnet.files.scratch import scratch
+from affectnet.training.trainer import Trainer
 
 State = dict[str, Any]
 MODEL = Path("models/model.safetensors")

@@ -22,14 +22,14 @@ from PIL import Image
 from tally import Tally, every
 from trees import images_2017, noise, row, tree_folder, write_2017
 
-from affectnet.annotations import REJECTED
-from affectnet.cropping import cut
+from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.framing import CropPolicy
-from affectnet.inspection import inspect_file
-from affectnet.inventory import INVENTORY
+from affectnet.images.cropping import cut
+from affectnet.images.framing import CropPolicy
+from affectnet.images.photograph import MOST_BYTES, open_photograph
 from affectnet.params import parse, read_document
-from affectnet.photograph import MOST_BYTES, open_photograph
+from affectnet.tables.annotations import REJECTED
+from affectnet.tables.inventory import INVENTORY
 from stages.crop import CropParams
 
 __all__ = ["in_time"]

@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 from tally import Tally, every
 from trees import LANDMARKS, images_2017, noise, row, tree_2017, tree_2021, tree_folder, tree_plus
 
-from affectnet.annotations import ANNOTATIONS, REJECTED
 from affectnet.errors import UserError
-from affectnet.inventory import INVENTORY
-from affectnet.pointer import Pointer
 from affectnet.sources import open_source
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 
 __all__ = ["in_time"]
 TRAINING = Path("root/Manually_Annotated_file_lists/training.csv")

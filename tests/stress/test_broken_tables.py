@@ -22,14 +22,14 @@ from hypothesis import strategies as st
 from tally import Tally, every
 from trees import tree_2017, tree_folder
 
-from affectnet.annotations import ANNOTATIONS
-from affectnet.checksums import read_checksums
-from affectnet.dataset import load_faces
 from affectnet.errors import UserError, exit_code
-from affectnet.faces import FACES, read_policy, shard_paths
-from affectnet.inventory import INVENTORY
+from affectnet.files.checksums import read_checksums
+from affectnet.models.dataset import load_faces
 from affectnet.params import Section, parse, read_document
-from affectnet.pointer import Pointer
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.faces import FACES, read_policy, shard_paths
+from affectnet.tables.inventory import INVENTORY
+from affectnet.tables.pointer import Pointer
 from stages.verify import VerifyParams
 
 __all__ = ["in_time"]

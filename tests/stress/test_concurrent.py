@@ -217,7 +217,7 @@ def edit_params(clone: Clone) -> str:
 def edit_code(clone: Clone) -> str:
     with (clone.folder / "affectnet" / "plan.py").open("a") as file:
         file.write("# edited\n")
-    return "affectnet/plan.py"
+    return "affectnet/tables/plan.py"
 
 
 def replace_data(clone: Clone) -> str:

@@ -9,11 +9,11 @@ from chain import ROOT
 from PIL import Image, ImageEnhance, ImageOps
 from tally import Tally
 
-from affectnet.demo.actions import draw_actions
-from affectnet.demo.photograph import draw_scene, photograph
+from affectnet.cleaning.inspection import difference_hash
 from affectnet.expressions import EXPRESSIONS
-from affectnet.inspection import difference_hash
 from affectnet.params import read_document
+from affectnet.synthetic.actions import draw_actions
+from affectnet.synthetic.photograph import draw_scene, photograph
 
 BITS = read_document(ROOT / "params.yaml")["clean"]["near_duplicate_bits"]
 

@@ -14,8 +14,8 @@ from running import queue_once_idle
 from trees import tree_2017
 
 from affectnet.__main__ import main
-from affectnet.launch import arguments
 from affectnet.params import read_document
+from affectnet.running.launch import arguments
 from stages import train
 
 ROOT = Path(__file__).parents[2]
@@ -60,7 +60,7 @@ def test_every_command_runs_from_top_to_bottom(fresh: Clone, tmp_path: Path) -> 
         told[command] = queue_once_idle(clone, 400) if command == "dvc queue status" else clone.run(*words)
     assert re.search(r"plain +\S+ +\S+ +Success", told["dvc queue status"]) and "Failed" not in told["dvc queue status"]
     assert "optimizer" in told["dvc params diff adam sgd"] and "metrics/evaluate.json" in told["dvc metrics diff adam sgd"]
-    assert "accuracy" in told["python -m affectnet.compare adam sgd"]
+    assert "accuracy" in told["python -m affectnet.search.compare adam sgd"]
     assert "better" in clone.git("branch") and "optimizer: sgd" in (clone.folder / "params.yaml").read_text()
     assert sum(path.is_file() for path in (tmp_path / "lab").rglob("*")) == 2
     assert "photos/one.jpg" in told["affectnet predict photos/ --model models/model.safetensors --csv"]

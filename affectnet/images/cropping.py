@@ -1,0 +1,144 @@
+"""The crop: the face cut out of a photograph's bytes, resized and encoded."""
+
+import io
+import math
+from dataclasses import dataclass
+from typing import Any, cast
+
+import cv2
+import numpy as np
+import simplejpeg
+from numpy.typing import NDArray
+from PIL import Image
+
+from affectnet.images.framing import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
+from affectnet.images.photograph import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
+
+DECODE_GAP = 1.5
+"""JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
+
+MOST_SIDE = 32_000
+"""Of a region while it is cut, padding included: as long a side as OpenCV turns; as many px as a photograph may have."""
+
+
+@dataclass(frozen=True)
+class Crop:
+    """An encoded face, its dimensions in px, the landmarks in its own px (or None), and whether the bytes are the photograph's own."""
+
+    content: bytes
+    width: int
+    height: int
+    landmarks: Points | None
+    passed_through: bool
+    aligned: bool
+
+
+def cut(content: bytes, box: Box | None, landmarks: Points | None, policy: CropPolicy, place: str) -> Crop:
+    """The face in the photograph's bytes. box: in px of the photograph as shown, None for all of it; landmarks: (68, 2) px or None.
+
+    A box partly outside is clipped to the photograph before the margin is added; a margin that reaches outside is filled
+    as `padding` says. An upright region begins and ends at whole px of the decoded photograph. A photograph that is its own
+    crop already is passed through byte for byte. Errors: UserError when the bytes are no readable image.
+    """
+    photograph = open_photograph(content, place)
+    region = face_region(photograph.dimensions, box, landmarks, policy)
+    width, height = target_dimensions(region, policy)
+    if photograph.plain_format == policy.format and is_its_own_crop(photograph, policy, region):
+        return Crop(content, width, height, landmarks, passed_through=True, aligned=False)
+    shrink = _shrink(photograph, region, (width, height))
+    region = region if region.angle else region.snapped(shrink)
+    pixels, thinned = _thinned(photograph.pixels(shrink), region.divided(shrink))
+    part = _extracted(pixels, region.divided(shrink * thinned), policy)
+    points = None if landmarks is None else crop_points(landmarks, region, width, height)
+    aligned = can_align(photograph.dimensions, landmarks, policy)
+    return Crop(encode(resized(part, width, height), policy), width, height, points, passed_through=False, aligned=aligned)
+
+
+def resized(pixels: Pixels, width: int, height: int) -> Pixels:
+    """(h, w) or (h, w, 3) uint8 → (height, width, …): averaged over areas where it becomes smaller, bicubic where larger."""
+    if pixels.shape[:2] == (height, width):
+        return pixels
+    smaller = width * height < pixels.shape[0] * pixels.shape[1]
+    return _uint8(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC))
+
+
+def encode(face: Pixels, policy: CropPolicy) -> bytes:
+    """The crop's bytes: JPEG without chroma subsampling (eyes and lips are small), or PNG; no metadata."""
+    if policy.format == "jpeg":
+        grey = face.ndim == 2
+        colours = ("GRAY", "Gray") if grey else ("RGB", "444")
+        found: bytes = simplejpeg.encode_jpeg(
+            np.ascontiguousarray(face[:, :, None] if grey else face), policy.quality, colorspace=colours[0], colorsubsampling=colours[1]
+        )
+        return found
+    buffer = io.BytesIO()
+    Image.fromarray(face).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def is_its_own_crop(photograph: Photograph, policy: CropPolicy, region: Region | None = None) -> bool:
+    """Whether the photograph, of any format, is its own crop: whole, and of the right dimensions. region: what is cut; by default all."""
+    region = region or face_region(photograph.dimensions, None, None, policy)
+    return (
+        not region.angle
+        and target_dimensions(region, policy) == photograph.dimensions
+        and np.allclose(region.box, (0, 0, *photograph.dimensions), atol=0.5)
+    )
+
+
+def _shrink(photograph: Photograph, region: Region, target: tuple[int, int]) -> int:
+    """By how much the photograph is to be decoded smaller: 1, 2, 4 or 8."""
+    room = min(region.width / target[0], region.height / target[1]) / DECODE_GAP
+    return shrink_within(room) if photograph.jpeg else 1
+
+
+def _thinned(pixels: Pixels, region: Region) -> tuple[Pixels, int]:
+    """The photograph smaller by a whole number, and that: 1, unless the region with what it pads takes more than memory is for.
+
+    A strip of 60,000 × 1,000 px as a square, or a margin of twice a large face.
+    """
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = region.bounds
+    across, down = max(right, width) - min(left, 0), max(bottom, height) - min(top, 0)
+    by = math.ceil(max(math.sqrt(across * down / MOST_PIXELS), across / MOST_SIDE, down / MOST_SIDE))
+    return (resized(pixels, max(1, width // by), max(1, height // by)), by) if by > 1 else (pixels, 1)
+
+
+def _extracted(pixels: Pixels, region: Region, policy: CropPolicy) -> Pixels:
+    """The region of the decoded photograph at its own scale, upright; what lies outside is filled."""
+    pixels, region = _padded(pixels, region, policy)
+    if region.angle:
+        return _turned(pixels, region)
+    left, top, right, bottom = map(round, region.box)
+    return pixels[top:bottom, left:right]
+
+
+def _padded(pixels: Pixels, region: Region, policy: CropPolicy) -> tuple[Pixels, Region]:
+    """The photograph with what lies outside filled as far as the region reaches, and the region moved with it."""
+    height, width = pixels.shape[:2]
+    left, top, right, bottom = region.bounds
+    before_x, before_y = max(0, math.ceil(-left)), max(0, math.ceil(-top))
+    after_x, after_y = max(0, math.ceil(right - width)), max(0, math.ceil(bottom - height))
+    if not any((before_x, before_y, after_x, after_y)):
+        return pixels, region
+    edge = policy.padding in {"edge", "shrink"}
+    fill = np.rint(pixels.mean((0, 1))).ravel().tolist() if policy.padding == "mean" else (0, 0, 0)
+    border = cv2.BORDER_REPLICATE if edge else cv2.BORDER_CONSTANT
+    padded = cv2.copyMakeBorder(pixels, before_y, after_y, before_x, after_x, border, value=fill)
+    return _uint8(padded), Region(region.x + before_x, region.y + before_y, region.width, region.height, region.angle)
+
+
+def _turned(pixels: Pixels, region: Region) -> Pixels:
+    """The turned region, upright, at the photograph's own scale (bicubic); the caller resizes it."""
+    width, height = max(1, round(region.width)), max(1, round(region.height))
+    cos, sin = math.cos(region.angle), math.sin(region.angle)
+    middle = np.array([(width - 1) / 2, (height - 1) / 2])
+    turn = np.array([[cos, -sin], [sin, cos]])
+    corner = np.array([region.x, region.y]) - 0.5 - turn @ middle  # OpenCV counts from the middle of the first px
+    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return _uint8(cv2.warpAffine(pixels, np.column_stack([turn, corner]), (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE))
+
+
+def _uint8(pixels: NDArray[Any]) -> Pixels:
+    """OpenCV's arrays by the type that they have."""
+    return cast(Pixels, pixels)

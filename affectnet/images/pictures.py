@@ -1,0 +1,94 @@
+"""The forms in which a photograph comes from Python, each as the bytes of a file, so that one picture has one answer."""
+
+import io
+import os
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from PIL import Image
+
+from affectnet.errors import UserError, pass_machine_fault
+from affectnet.images.photograph import MOST_BYTES, Pixels, read_photograph, upright
+
+Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
+"""A path, a file's bytes, a file open for reading bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w),
+
+uint8 or float in 0–1."""
+
+NAMELESS = "photograph"
+"""Its place in messages when it has no path."""
+
+FORMS = "give a path, a file's bytes, a file open in binary mode, a Pillow image, an array (h, w) or (h, w, 3) uint8, or a tensor (3, h, w)"
+
+
+def file_content(picture: Picture) -> tuple[bytes, str]:
+    """The photograph as the bytes of a file, and its name in messages. Errors: UserError for what is no photograph."""
+    match picture:
+        case str() | os.PathLike():
+            return read_photograph(Path(picture)), str(picture)
+        case bytes() | bytearray() | memoryview():
+            content = bytes(picture)
+        case Image.Image():
+            content = _of_image(picture)
+        case np.ndarray():
+            content = _of_array(picture)
+        case torch.Tensor():
+            content = _of_array(_array(picture))
+        case None:
+            raise UserError("photograph: None, as OpenCV's imread answers for a file that it cannot read; check the path")
+        case _ if hasattr(picture, "read"):
+            return _of_file(picture)
+        case _:
+            raise UserError(f"photograph: {type(picture).__name__}; {FORMS}")
+    return content, NAMELESS
+
+
+def _of_file(file: IO[bytes]) -> tuple[bytes, str]:
+    """From its beginning where it can be sought, as Pillow reads it: a buffer that was just written is at its end."""
+    name = getattr(file, "name", None)
+    place = name if isinstance(name, str) else NAMELESS
+    try:
+        if file.seekable():
+            file.seek(0)
+        content = file.read(MOST_BYTES + 1)
+    except (OSError, ValueError, AttributeError) as error:  # closed, or open for writing
+        pass_machine_fault(error, place)
+        raise UserError(f"{place}: cannot be read: {error}; {FORMS}") from None
+    if not isinstance(content, bytes):
+        raise UserError(f"{place}: a file that gives {type(content).__name__}; open it in binary mode, as open(path, 'rb')")
+    if len(content) > MOST_BYTES:
+        raise UserError(f"{place}: more than {MOST_BYTES >> 20} MiB; give a photograph")
+    return content, place
+
+
+def _of_image(image: Image.Image) -> bytes:
+    """As `upright` sees the pixels of a file: turned by EXIF or XMP, transparency on white, 16 bits divided by 257."""
+    try:
+        return _of_array(np.asarray(upright(image)))
+    except UserError:
+        raise
+    except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes, and a closed file something else
+        pass_machine_fault(error, NAMELESS)
+        raise UserError(f"{NAMELESS}: no readable image: {error}") from None
+
+
+def _of_array(pixels: Pixels) -> bytes:
+    if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (3,)} or not pixels.size:
+        raise UserError(f"photograph: an array of {pixels.dtype}, shape {pixels.shape}; give (h, w) or (h, w, 3) uint8, RGB")
+    buffer = io.BytesIO()
+    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=0)
+    return buffer.getvalue()
+
+
+def _array(picture: torch.Tensor) -> Pixels:
+    if picture.ndim != 3 or picture.shape[0] != 3 or not (picture.dtype == torch.uint8 or picture.is_floating_point()):
+        raise UserError(f"photograph: a tensor of {picture.dtype}, shape {tuple(picture.shape)}; give (3, h, w), uint8 or float in 0–1")
+    if picture.is_floating_point():
+        if not bool(((picture >= 0) & (picture <= 1)).all()):
+            raise UserError("photograph: a tensor of floats that are not all in 0–1; give it before it is normalised")
+        picture = (picture * 255).round().to(torch.uint8)
+    pixels: Pixels = picture.permute(1, 2, 0).cpu().numpy()
+    return pixels

@@ -1,0 +1,164 @@
+"""What a model file says of the faces in a photograph, from Python."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, get_args
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from affectnet.errors import UserError, brief
+from affectnet.images.cropping import cut
+from affectnet.images.detection import Detector, haar
+from affectnet.images.framing import Box, CropPolicy, Points
+from affectnet.images.photograph import open_photograph
+from affectnet.images.pictures import Picture, file_content
+from affectnet.metrics.calibration import probabilities
+from affectnet.models.dataset import decode_face
+from affectnet.models.device import choose
+from affectnet.models.inference import BATCH, Averaging, Outputs, predict
+from affectnet.models.modelfile import Card, load_model
+from affectnet.predict.shipped import default_model
+
+Crops = list[tuple[Box, NDArray[np.uint8]]]
+"""The faces of one photograph as the network sees them: each one's box, and its crop (image_px, image_px, 3) uint8 RGB."""
+
+Where = Literal["detect", "whole"] | Sequence[Box] | NDArray[Any]
+"""Where the faces are: to be found, the whole photograph one face, or boxes (left, top, right, bottom) in px of the photograph as shown."""
+
+WHERE = "give 'detect', 'whole', or a list of boxes (left, top, right, bottom), one a face"
+
+
+@dataclass(frozen=True)
+class Face:
+    """One face of a photograph.
+
+    box: left, top, right, bottom in px of the photograph as shown; expression: the most probable, None for a model without
+    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None when not trained.
+    """
+
+    box: Box
+    expression: str | None
+    probabilities: dict[str, float]
+    valence: float | None
+    arousal: float | None
+
+
+class Predictor:
+    """A model file, ready for photographs. Its faces are cut and prepared as those were that the model learned from."""
+
+    def __init__(
+        self,
+        network: nn.Module,
+        card: Card,
+        device: torch.device,
+        detector: Detector,
+        averaging: Averaging = "none",
+        place: str = "model file",
+    ) -> None:
+        """place: the model's name in messages."""
+        self.network, self.card, self.device, self.detector = network.to(device), card, device, detector
+        self.averaging, self.place = averaging, place
+        self.policy = CropPolicy.model_validate(card.crop)
+
+    @classmethod
+    def load(
+        cls,
+        model: str | Path | None = None,
+        device: str | torch.device = "auto",
+        detector: Detector | None = None,
+        averaging: Averaging = "none",
+    ) -> "Predictor":
+        """model: by default the repository's pretrained file, else models/model.safetensors; device: `auto` is a GPU where there is one,
+
+        else `cpu`, `cuda` or `cuda:1`; detector: what finds faces, OpenCV's Haar cascade by default; averaging: the views of each face
+        over which the outputs are averaged. Errors: UserError when the file is no model of this pipeline, or the device not here.
+        """
+        if averaging not in get_args(Averaging):
+            raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
+        path = default_model() if model is None else Path(model)
+        network, card = load_model(path)
+        return cls(network, card, choose(str(device), "device"), detector or haar(), averaging, str(path))
+
+    def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
+        """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
+        return self.predict_many([picture], [faces])[0]
+
+    def predict_many(self, pictures: Sequence[Picture], faces: Sequence[Where] | Literal["detect", "whole"] = "detect") -> list[list[Face]]:
+        """The faces of each photograph; the network sees all of them in batches. Errors: UserError as `predict`."""
+        if isinstance(pictures, str | bytes | Path):
+            raise UserError(f"pictures: one, {brief(pictures)}; give a list of them, or call predict")
+        wheres: Sequence[Where] = [faces] * len(pictures) if isinstance(faces, str) else faces
+        if len(wheres) != len(pictures):
+            raise UserError(f"faces: for {len(wheres):,} of {len(pictures):,} photographs; give boxes, 'detect' or 'whole' for each")
+        return self.answer([self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)])
+
+    def answer(self, found: Sequence[Crops]) -> list[list[Face]]:
+        """The faces of each photograph whose crops are given; `crops` may run in threads, this in one."""
+        crops = [crop for of_one in found for _, crop in of_one]
+        answered = iter(self._answers(np.stack(crops)) if crops else [])
+        return [[Face(box, *next(answered)) for box, _ in of_one] for of_one in found]
+
+    def crops(self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None) -> Crops:
+        """Each face's box, and its crop as the network is given it.
+
+        landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
+        """
+        content, place = file_content(picture)
+        photograph = open_photograph(content, place)
+        boxes: Sequence[Box | None]
+        if not isinstance(faces, str):
+            boxes = [_checked(box, photograph.dimensions, place) for box in _edges(faces)]
+        elif faces == "detect":
+            boxes = self.detector(photograph.pixels())
+        elif faces == "whole":
+            boxes = [None]
+        else:
+            raise UserError(f"faces: {brief(faces)}; {WHERE}")
+        points = landmarks if landmarks is not None else [None] * len(boxes)
+        width, height = photograph.dimensions
+        whole: Box = (0.0, 0.0, float(width), float(height))
+        contents = (cut(content, box, own, self.policy, place).content for box, own in zip(boxes, points, strict=True))
+        return [(box or whole, decode_face(crop, self.card.image_px)) for box, crop in zip(boxes, contents, strict=True)]
+
+    def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
+        """What the network gives for (n, image_px, image_px, 3) uint8 crops, `batch` of them at a time."""
+        card = self.card
+        return predict(self.network, torch.from_numpy(crops), self.device, len(card.labels), card.mean, card.std, self.averaging, batch)
+
+    def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
+        card = self.card
+        outputs = self.outputs(crops).require_finite(self.place)
+        chances = probabilities(outputs.logits.numpy(), card.temperature).tolist()
+        affect = outputs.affect.tolist() if card.affect else [(None, None)] * len(crops)
+        return [
+            (
+                max(zip(of_one, card.labels, strict=True))[1] if card.labels else None,
+                dict(zip(card.labels, of_one, strict=True)),
+                *dimensions,
+            )
+            for of_one, dimensions in zip(chances, affect, strict=True)
+        ]
+
+
+def _edges(boxes: Sequence[Box] | NDArray[Any]) -> list[Box]:
+    """The boxes as numbers. Errors: UserError when they are no list of four numbers each."""
+    try:
+        edges = np.asarray(boxes, np.float64)
+    except (TypeError, ValueError):  # text, or boxes of other lengths
+        raise UserError(f"faces: {brief(boxes)}; {WHERE}") from None
+    if edges.shape != (0,) and edges.shape[1:] != (4,):
+        raise UserError(f"faces: numbers of shape {edges.shape}; {WHERE}")
+    return [(left, top, right, bottom) for left, top, right, bottom in edges.tolist()]
+
+
+def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
+    left, top, right, bottom = box
+    if not (left < right and top < bottom and left < dimensions[0] and top < dimensions[1] and right > 0 and bottom > 0):
+        raise UserError(
+            f"{place}: box {tuple(box)} has no part of the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
+        )
+    return box

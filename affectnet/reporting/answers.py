@@ -1,0 +1,120 @@
+"""What a model file answers on the test split, beside the truth."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError
+from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.metrics import calibration
+from affectnet.models.dataset import Faces, load_faces
+from affectnet.models.device import choose
+from affectnet.models.inference import Averaging, Outputs, predict
+from affectnet.models.modelfile import Card, load_model
+from affectnet.params import Runtime
+from affectnet.tables.faces import read_policy
+
+
+@dataclass(frozen=True)
+class Answers:
+    """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
+
+    logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
+    affect (n, 2), or (n, 0) when the model gives none. A model of valence and arousal alone has no codes, and judges none of
+    the faces: true (0,), logits (0, 0).
+    """
+
+    card: Card
+    codes: NDArray[np.int64]
+    true: NDArray[np.int64]
+    logits: NDArray[np.float64]
+    true_affect: NDArray[np.float64]
+    affect: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.affect)
+
+    @property
+    def names(self) -> list[str]:
+        return [EXPRESSIONS[code] for code in self.codes]
+
+    @property
+    def probabilities(self) -> NDArray[np.float64]:
+        """(n, k), calibrated by the model's temperature."""
+        return calibration.probabilities(self.logits, self.card.temperature)
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """(n,) positions of the largest logits."""
+        found: NDArray[np.int64] = self.logits.argmax(1) if self.logits.size else np.empty(0, np.int64)
+        return found
+
+    def without(self, name: str) -> "Answers":
+        """The faces of the other expressions, answered as if the model had never heard of this one."""
+        dropped = self.names.index(name)
+        faces, columns = self.true != dropped, np.arange(len(self.codes)) != dropped
+        true = self.true[faces] - (self.true[faces] > dropped)
+        affect, true_affect = self.affect[faces], self.true_affect[faces]
+        return Answers(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+
+
+def answers(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Answers:
+    """Runs the model file over the test split. averaging: the views of each face over which the outputs are averaged.
+
+    The model file's temperature is that of one view; for an average it is fitted anew, on our validation split.
+    Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and `judged`.
+    """
+    device = choose(runtime.device)
+    network, card = load_model(model)
+    _same_crops(model, card, faces)
+
+    def outputs_for(split: Faces) -> Outputs:
+        return predict(network.to(device), split.images, device, len(card.labels), card.mean, card.std, averaging)
+
+    test = load_faces(faces, "test", card.image_px, runtime.workers)
+    outputs = outputs_for(test)
+    if averaging != "none" and card.labels:
+        validation = load_faces(faces, "validation", card.image_px, runtime.workers)
+        card = replace(card, temperature=_temperature(card, outputs_for(validation), validation))
+    affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
+    return judged(model, card, outputs, test.expression.numpy(), affect)
+
+
+def judged(model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]) -> Answers:
+    """The outputs for n faces beside their truth: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
+
+    Errors: UserError when an output is no finite number.
+    """
+    outputs.require_finite(model)
+    known = np.array([CODES[label] for label in card.labels], np.int64)
+    logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
+    logits[:, known] = outputs.logits.numpy()
+    given = slice(None) if len(known) else slice(0)
+    codes = np.union1d(known, expression[given])
+    return Answers(
+        card,
+        codes,
+        np.searchsorted(codes, expression[given]),
+        logits[given, codes],
+        true_affect,
+        outputs.affect.numpy().astype(np.float64),
+    )
+
+
+def _temperature(card: Card, outputs: Outputs, validation: Faces) -> float:
+    """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
+    codes = [CODES[label] for label in card.labels]
+    known = np.isin(validation.expression.numpy(), codes)
+    columns = np.array([codes.index(code) for code in validation.expression.numpy()[known]], np.int64)
+    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else card.temperature
+
+
+def _same_crops(model: Path, card: Card, faces: Path) -> None:
+    policy = read_policy(faces, "test")
+    if policy != card.crop:
+        differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
+        raise UserError(
+            f"{faces}: cut with another policy than the training crops of {model} ({', '.join(differing)} differ); run `dvc repro`"
+        )

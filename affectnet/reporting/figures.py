@@ -1,0 +1,172 @@
+"""Pictures as SVG: the confusion matrix, the circumplex, curves."""
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError
+from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.metrics.scores import Counts, confusion_matrix
+
+CELL, LEFT, TOP = 56, 110, 84
+PANEL, CELLS = 320, 20
+PLOT_LEFT, PLOT_TOP, PLOT_BOTTOM = 44, 26, 40
+LINES = ("#084594", "#999", "#c7702e")
+
+
+@dataclass(frozen=True)
+class Line:
+    """One curve: its name for the legend and its points, those without a number left out; `dots` of this radius instead of a line."""
+
+    name: str
+    points: Sequence[tuple[float, float]]
+    dots: Sequence[float] = ()
+
+
+def read_confusion(path: Path) -> tuple[Counts, list[str]]:
+    """(k, k) counts, actual by predicted, and the k names, from the table `actual,predicted` that evaluate writes.
+
+    Errors: UserError when the file is missing or holds anything else.
+    """
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            pairs = [(CODES[row["actual"]], CODES[row["predicted"]]) for row in csv.DictReader(file)]
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run `dvc repro`") from None
+    except (KeyError, UnicodeDecodeError, csv.Error) as error:
+        raise UserError(f"{path}: not a table of actual and predicted expressions ({error!r})") from None
+    if not pairs:
+        raise UserError(f"{path}: holds no row")
+    true, predicted = np.array(pairs).T
+    seen = np.union1d(true, predicted)
+    return confusion_matrix(true, predicted, len(EXPRESSIONS))[np.ix_(seen, seen)], [EXPRESSIONS[code] for code in seen]
+
+
+def confusion_svg(counts: Counts, names: list[str]) -> str:
+    """The matrix as SVG: each row is one actual expression, shaded by its share, with the number of faces."""
+    side = CELL * len(names)
+    extent = f"0 0 {LEFT + side + 40} {TOP + side + 12}"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{extent}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="{LEFT + side / 2}" y="18" text-anchor="middle" fill="#555">predicted</text>',
+        f'<text x="18" y="{TOP + side / 2}" text-anchor="middle" fill="#555" transform="rotate(-90 18 {TOP + side / 2})">actual</text>',
+    ]
+    for row, name in enumerate(names):
+        middle = CELL * row + CELL / 2
+        parts.append(f'<text x="{LEFT - 8}" y="{TOP + middle + 4}" text-anchor="end">{name}</text>')
+        parts.append(f'<text transform="translate({LEFT + middle + 4} {TOP - 8}) rotate(-45)">{name}</text>')
+        for column, count in enumerate(counts[row].tolist()):
+            share = count / max(counts[row].sum(), 1)
+            x, y = LEFT + CELL * column, TOP + CELL * row
+            parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{_shade(share)}" stroke="#ddd"/>')
+            if count:
+                ink = "#fff" if share > 0.5 else "#222"
+                parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 5}" text-anchor="middle" fill="{ink}">{count}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def circumplex_svg(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> str:
+    """Valence across, arousal up (Russell 1980): where the annotated test faces lie, and where the model puts them.
+
+    true, predicted: (n, 2) in −1 … 1, NaN where not annotated; predicted (n, 0) for a model without them. Cells of 0.1 hold
+    counts alone; the darkest cell is each panel's fullest.
+    """
+    known = np.isfinite(true).all(1)
+    panels = [("annotated", true[known])]
+    if predicted.shape[1]:
+        panels.append(("predicted", predicted[known]))
+    width = 40 + len(panels) * (PANEL + 60)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {PANEL + 110}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+    ]
+    for number, (title, points) in enumerate(panels):
+        parts += _circumplex_panel(60 + number * (PANEL + 60), 40, f"{title}, {len(points):,} faces", points)
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.float64]) -> list[str]:
+    edges = np.linspace(-1, 1, CELLS + 1)
+    counts = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))[0]
+    side, most, middle = PANEL / CELLS, max(counts.max(initial=0), 1), PANEL / 2
+    parts = [f'<text x="{left + middle}" y="{top - 14}" text-anchor="middle">{title}</text>']
+    for column, row in zip(*np.nonzero(counts), strict=True):
+        x, y = left + column * side, top + PANEL - (row + 1) * side
+        shade = _shade(np.sqrt(counts[column, row] / most))
+        parts.append(f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="{shade}"/>')
+    return [
+        *parts,
+        f'<rect x="{left}" y="{top}" width="{PANEL}" height="{PANEL}" fill="none" stroke="#999"/>',
+        f'<circle cx="{left + middle}" cy="{top + middle}" r="{middle}" fill="none" stroke="#bbb"/>',
+        f'<path d="M{left} {top + middle}h{PANEL}M{left + middle} {top}v{PANEL}" stroke="#bbb"/>',
+        *(f'<text x="{left + middle * (1 + v)}" y="{top + PANEL + 18}" text-anchor="middle" fill="#555">{v:+d}</text>' for v in (-1, 1)),
+        *(f'<text x="{left - 8}" y="{top + middle * (1 - v) + 5}" text-anchor="end" fill="#555">{v:+d}</text>' for v in (-1, 1)),
+        f'<text x="{left + middle}" y="{top + PANEL + 36}" text-anchor="middle" fill="#555">valence</text>',
+        f'<text transform="translate({left - 26} {top + middle}) rotate(-90)" text-anchor="middle" fill="#555">arousal</text>',
+    ]
+
+
+def lines_svg(
+    lines: Sequence[Line],
+    across: tuple[float, float],
+    up: tuple[float, float],
+    title: str,
+    x_label: str,
+    plot: tuple[int, int] = (340, 220),
+) -> str:
+    """Curves over one another as SVG, at most three. across, up: what the axes span; plot: the frame's width and height, px."""
+    width, height = plot
+    left, top = PLOT_LEFT, PLOT_TOP + (18 if len(lines) > 1 else 0)
+
+    def at(x: float, y: float) -> tuple[float, float]:
+        return (
+            left + width * (x - across[0]) / max(across[1] - across[0], 1e-9),
+            top + height * (1 - (y - up[0]) / max(up[1] - up[0], 1e-9)),
+        )
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {left + width + 16} {top + height + PLOT_BOTTOM}" '
+        'font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        f'<text x="{left}" y="16" fill="#222">{title}</text>',
+        *_ticks(left, top, plot, across, up),
+        f'<text x="{left + width / 2:g}" y="{top + height + 36}" text-anchor="middle" fill="#555">{x_label}</text>',
+    ]
+    for number, (line, colour) in enumerate(zip(lines, LINES, strict=False)):
+        places = [at(x, y) for x, y in line.points]
+        if line.dots:
+            parts += [
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{colour}"/>' for (x, y), r in zip(places, line.dots, strict=True)
+            ]
+        elif places:
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+            parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>')
+        if len(lines) > 1:
+            x = left + number * width / len(lines)
+            parts.append(f'<rect x="{x:g}" y="25" width="10" height="10" fill="{colour}"/><text x="{x + 15:g}" y="35">{line.name}</text>')
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, float], up: tuple[float, float]) -> list[str]:
+    """Frame, and each axis's ends and middle."""
+    width, height = plot
+    parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#ddd"/>']
+    for share in (0.0, 0.5, 1.0):
+        x, y = left + share * width, top + (1 - share) * height
+        right, high = (axis[0] + share * (axis[1] - axis[0]) for axis in (across, up))
+        parts += [
+            f'<path d="M{left} {y:g}h{width}" stroke="#eee"/>',
+            f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end" fill="#555">{high:.3g}</text>',
+            f'<text x="{x:g}" y="{top + height + 18}" text-anchor="middle" fill="#555">{right:.3g}</text>',
+        ]
+    return parts
+
+
+def _shade(share: float) -> str:
+    red, green, blue = (round(255 + share * (dark - 255)) for dark in (8, 69, 148))
+    return f"rgb({red},{green},{blue})"

@@ -1,0 +1,103 @@
+"""Starts a stage: reads its params from params.yaml and its paths from dvc.yaml, by the names in its `run`'s signature."""
+
+import inspect
+import os
+import signal
+from collections.abc import Callable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from affectnet.errors import UserError, exit_code, first_few
+from affectnet.params import Runtime, Section, parse, read_document, select
+
+DVC_FILE = Path("dvc.yaml")
+
+
+def launch(run: Callable[..., str]) -> None:
+    """Runs the stage and prints the summary line that `run` returns; exits with 0, 1, 2 or 130. SIGTERM is as Ctrl-C."""
+    if "TORCHELASTIC_RUN_ID" not in os.environ:  # by SIGTERM the launcher of several processes ends them, at once
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    raise SystemExit(exit_code(lambda: print(_guarded(run), flush=True)))
+
+
+def _guarded(run: Callable[..., str]) -> str:
+    """What `run` returns. Errors: UserError when its inputs changed meanwhile.
+
+    DVC reads params, code and data when a stage has ended (treeverse/dvc#11058): it would record what somebody edited
+    while the stage ran, with the results of what stood there before, and call it up to date.
+    """
+    before = _inputs(run)
+    summary = run(**arguments(run))
+    after = _inputs(run)
+    if changed := sorted(name for name in before.keys() | after.keys() if before.get(name) != after.get(name)):
+        stage = Path(inspect.getfile(run)).stem
+        raise UserError(
+            f"stages.{stage}: changed while it ran, {first_few(changed)}; put back what you changed and keep the result with "
+            f"`dvc commit -f {stage}`, or run `dvc repro` again"
+        )
+    return summary
+
+
+def _inputs(run: Callable[..., str]) -> dict[str, object]:
+    """What DVC records of the stage's inputs, by name: values of params.yaml, code by its bytes, data by inode, length and time."""
+    stage = Path(inspect.getfile(run)).stem
+    document, found = read_document(), {}
+    for parameter in inspect.signature(run).parameters.values():
+        if isinstance(wanted := parameter.annotation, type) and issubclass(wanted, Section) and wanted is not Runtime:
+            values, homes, _ = select(document, stage, wanted)
+            found.update({homes[name]: value for name, value in values.items()})
+    for dep in map(Path, _entry(stage).get("deps", [])):
+        for path in filter(Path.is_file, [dep, *dep.rglob("*")]):
+            if "__pycache__" in path.parts:  # Python writes it while the stage runs
+                continue
+            status = path.stat()
+            found[str(path)] = path.read_bytes() if path.suffix == ".py" else (status.st_ino, status.st_size, status.st_mtime_ns)
+    return found
+
+
+def arguments(run: Callable[..., str]) -> dict[str, Any]:
+    """What `run` is called with: a Section for each parameter annotated with one, a Path for each other."""
+    stage = Path(inspect.getfile(run)).stem
+    document, paths = read_document(), stage_paths(_entry(stage), stage)
+    found: dict[str, Any] = {}
+    for parameter in inspect.signature(run).parameters.values():
+        wanted = parameter.annotation
+        if isinstance(wanted, type) and issubclass(wanted, Section):
+            found[parameter.name] = parse(document, "runtime" if wanted is Runtime else stage, wanted)
+        else:
+            found[parameter.name] = _path(paths, parameter.name, stage)
+    return found
+
+
+def _entry(stage: str) -> Mapping[str, Any]:
+    """What dvc.yaml says of the stage. Errors: UserError when it says nothing of it."""
+    stages = read_document(DVC_FILE).get("stages")
+    entry = stages.get(stage) if isinstance(stages, dict) else None
+    if not isinstance(entry, dict):
+        raise UserError(f"{DVC_FILE}: stages.{stage} is missing, or no mapping; see the shipped file")
+    return entry
+
+
+def _path(paths: Mapping[str, Path], name: str, stage: str) -> Path:
+    if name not in paths:
+        raise UserError(f"{DVC_FILE}: stages.{stage}: no path is called {name!r}, which the stage reads or writes; see the shipped file")
+    return paths[name]
+
+
+def stage_paths(entry: Mapping[str, Any], stage: str) -> dict[str, Path]:
+    """The data paths of a stage in dvc.yaml, by the file's stem; `metrics/<stage>…` is called `metrics`, and `model.onnx` `onnx`.
+
+    Code (`.py`, or a folder of `affectnet/`) is no argument. `meta.reads` names what a stage reads although it is no
+    dependency. Errors: UserError when two paths share a name.
+    """
+    found: dict[str, Path] = {}
+    listed = [*entry.get("meta", {}).get("reads", []), *entry.get("deps", []), *entry.get("outs", [])]
+    for item in [*listed, *entry.get("metrics", []), *entry.get("plots", [])]:
+        path = PurePosixPath(item if isinstance(item, str) else next(iter(item)))
+        if path.suffix == ".py" or path.parts[0] == "affectnet":
+            continue
+        name = "metrics" if path.parent.name == "metrics" and path.stem == stage else "onnx" if path.suffix == ".onnx" else path.stem
+        if name in found:
+            raise UserError(f"{DVC_FILE}: stages.{stage}: two paths are called {name!r}: {found[name]} and {path}")
+        found[name] = Path(path)
+    return found

@@ -1,0 +1,1 @@
+"""Searches over params.yaml, and comparisons of experiments. No stage stands on it."""

@@ -1,0 +1,238 @@
+"""A search over params.yaml in which every trial is a DVC experiment: `python -m affectnet.search --trials 12 -S train.epochs=8`.
+
+Optuna proposes values of `search.space`; each trial is one `dvc exp run --temp`, so that the working tree stays as it is and
+`dvc exp show` lists the trial. Trials are judged by the score on our validation split, never by test. A trial ends with
+`evaluate`; the report and the ONNX file of the one that is taken are made by the next `dvc repro`.
+
+A trial whose score falls behind is interrupted and recorded as what it is: the same experiment with `train.stop_after` at the
+epoch that it reached, which goes on from the interrupted training's state and ends at once. Nothing that a search records
+differs from what its params give when they are run again.
+
+Ctrl-C interrupts the running trial, and so does the search's death; the next call takes up the study, and that trial, where they
+stopped.
+"""
+
+import argparse
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import dvc.api
+import optuna
+from optuna.trial import FrozenTrial, Trial, TrialState
+
+from affectnet.errors import UserError, exit_code, one_line
+from affectnet.params import PARAMS_FILE, parse, read_document
+from affectnet.running.parent import is_alive
+from affectnet.search.experiment import Experiment
+from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
+
+METRICS = "metrics/evaluate.json"
+POLL_SECONDS = 0.3
+FAILURES_IN_A_ROW = 3
+Values = dict[str, Any]
+
+
+def propose(trial: Trial, space: Space, document: Mapping[str, Any], fixed: Mapping[str, Any]) -> Values:
+    """Values for the params that count in this trial; switches first, so that what they select is known."""
+    values: Values = {}
+    for name in sorted(space, key=lambda name: ("." in name, list(space).index(name))):
+        choices = space[name]
+        if name in fixed or not active(name, {**fixed, **values}, document):
+            continue
+        if isinstance(choices, list):
+            values[name] = trial.suggest_categorical(name, choices)
+        elif isinstance(choices.low, int) and isinstance(choices.high, int):
+            values[name] = trial.suggest_int(name, choices.low, choices.high, log=choices.log)
+        else:
+            values[name] = trial.suggest_float(name, choices.low, choices.high, log=choices.log)
+    return values
+
+
+class Search:
+    """A study and what one trial of it does."""
+
+    def __init__(self, params: SearchParams, changes: list[str]) -> None:
+        self.params, self.changes, self.document, self.interrupted = params, changes, read_document(), False
+        self.fixed = dict(change.partition("=")[::2] for change in changes)
+        check_repository()
+        self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
+        # A seed alone would propose the first trials again when a study is taken up.
+        self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials))
+
+    def run(self) -> None:
+        """Trials until the study holds as many as wanted, whoever made them."""
+        with self._ctrl_c_between_writes():
+            self._take_up_the_dead()
+            failures = 0
+            while self._done() < self.params.trials:
+                trial = self.study.ask()
+                try:
+                    failures = 0 if self._trial(trial) else failures + 1
+                except KeyboardInterrupt:
+                    self._put_back(self.study.trials[trial.number])
+                    raise
+                self._heed_ctrl_c()
+                if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
+                    raise UserError(f"search: {failures} trials failed in a row, the last is said above; mend it and search again")
+
+    def summary(self) -> str:
+        """The best trial and how to use it."""
+        complete = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
+        pruned = sum(trial.state == TrialState.PRUNED for trial in self.study.trials)
+        if not complete:
+            return f"search: {self.params.study}: no trial has ended"
+        best = self.study.best_trial
+        return (
+            f"search: {self.params.study}: {len(complete)} trials ended, {pruned} pruned; best is {self.name(best.number)} with "
+            f"{best.value:.3f} on our validation split: {_shown(best.user_attrs['values'])}\n"
+            f"dvc exp show lists them; dvc exp apply {self.name(best.number)} takes the best, dvc repro makes its report"
+        )
+
+    def name(self, number: int) -> str:
+        """Of a trial's experiment."""
+        return f"{self.params.study}-{self.study.user_attrs[FIRST] + number:03d}"
+
+    @contextmanager
+    def _ctrl_c_between_writes(self) -> Iterator[None]:
+        """Ctrl-C is noted when it comes and heeded in the next pause: in the midst of a write it leaves Optuna's storage unusable.
+
+        A second one interrupts at once. A search in the background of a shell ignores SIGINT, and its trainings, which it
+        must interrupt, would inherit that; a handler ends it.
+        """
+
+        def note(number: int, frame: FrameType | None) -> None:
+            self.interrupted = True
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+
+        before = signal.signal(signal.SIGINT, note)
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGINT, before)
+
+    def _heed_ctrl_c(self) -> None:
+        if self.interrupted:
+            raise KeyboardInterrupt
+
+    def _pause(self) -> None:
+        self._heed_ctrl_c()
+        time.sleep(POLL_SECONDS)
+
+    def _done(self) -> int:
+        return sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in self.study.trials)
+
+    def _trial(self, trial: Trial) -> bool:
+        """Runs it and says how it ended; False when it failed."""
+        try:
+            values = propose(trial, self.params.space, self.document, self.fixed)
+        except ValueError as error:  # a study older than its record of settings may have trials of other choices
+            self.study.tell(trial, state=TrialState.FAIL)
+            raise UserError(f"search.study: {self.params.study}: {one_line(str(error))}; give --study NAME for another") from None
+        trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
+        trial.set_user_attr("values", values)
+        name = self.name(trial.number)
+        try:
+            with tempfile.TemporaryDirectory() as folder:
+                pruned_at = self._watched(trial, values, Path(folder))
+            score = _read_score(name)
+        except subprocess.CalledProcessError as error:
+            self.study.tell(trial, state=TrialState.FAIL)
+            print(f"{name}: failed: {error.output}: {_shown(values)}", flush=True)
+            return False
+        if pruned_at:
+            self.study.tell(trial, state=TrialState.PRUNED)
+        else:
+            self.study.tell(trial, score)
+        ended = f"pruned after epoch {pruned_at}, {score:.3f}" if pruned_at else f"{score:.3f}"
+        print(f"{name}: {ended}: {_shown(values)}", flush=True)
+        return True
+
+    def _watched(self, trial: Trial, values: Values, folder: Path) -> int:
+        """Runs the trial's experiment; returns the epoch at which it was pruned, 0 if it was not."""
+        name, epoch = self.name(trial.number), 0
+        running = Experiment(name, values, self.changes, folder / "progress", folder / "log")
+        try:
+            while running.process.poll() is None:
+                self._pause()
+                for score in running.scores():
+                    epoch += 1
+                    trial.report(score, epoch)
+                if epoch and trial.should_prune():
+                    running.interrupt()
+                    epoch += len(running.scores())  # it may have ended one more in the meantime
+                    break
+            else:
+                running.wait(self._pause)
+                return 0
+            if running.process.returncode == 0:  # it ended by itself while it was being judged
+                return 0
+            stopped = [*self.changes, f"train.stop_after={epoch}"]
+            running = Experiment(name, values, stopped, folder / "progress2", folder / "log2")
+            running.wait(self._pause)
+        except KeyboardInterrupt:
+            running.interrupt()
+            raise
+        return epoch
+
+    def _put_back(self, trial: FrozenTrial) -> None:
+        """The trial is asked for again next time; its training goes on where it stopped."""
+        self.study.tell(trial.number, state=TrialState.FAIL)
+        self.study.enqueue_trial(trial.params)
+
+    def _take_up_the_dead(self) -> None:
+        """Trials that ran on this machine in a process that is no more."""
+        here = socket.gethostname()
+        for trial in self.study.get_trials(states=[TrialState.RUNNING]):
+            host, _, process = trial.user_attrs.get("process", ":").rpartition(":")
+            if host == here and not is_alive(int(process)):
+                self._put_back(trial)
+
+
+def _read_score(name: str) -> float:
+    """On our validation split, of a recorded experiment. Errors: subprocess.CalledProcessError when DVC has none of this name."""
+    try:
+        content = dvc.api.read(METRICS, rev=name)
+    except Exception as error:  # DVC has no common class for what may go wrong here
+        reason = one_line(str(error)) or type(error).__name__
+        raise subprocess.CalledProcessError(1, "dvc exp run", output=f"not recorded: {reason}") from None
+    return float(json.loads(content)["selection"]["score"])
+
+
+def _shown(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m affectnet.search", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("--trials", type=int, help="that the study is to hold, those of earlier calls included")
+    parser.add_argument("--study", help="name of the study, and first part of its experiments' names")
+    parser.add_argument("--storage", help="URL of Optuna's storage, shared by all machines that search")
+    parser.add_argument("-S", "--set-param", action="append", default=[], metavar="NAME=VALUE", help="for all trials, as for dvc exp run")
+    given = vars(parser.parse_args())
+    changes = given.pop("set_param")
+    if wrong := [change for change in changes if "=" not in change]:
+        raise UserError(f"-S {wrong[0]}: wants NAME=VALUE")
+    document = read_document()
+    section = document.get("search")
+    if isinstance(section, dict):
+        section.update({name: value for name, value in given.items() if value is not None})
+    search = Search(parse(document, "search", SearchParams, PARAMS_FILE), changes)
+    try:
+        search.run()
+    finally:
+        print(search.summary(), flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))

@@ -1,0 +1,151 @@
+"""A search's study: the settings that all of its trials share, and the names of their experiments."""
+
+import json
+import re
+import subprocess
+from collections.abc import Mapping
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from pydantic import Field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from affectnet.errors import UserError, brief, first_few
+from affectnet.files.scratch import scratch
+from affectnet.params import Section, catalogue_name
+from affectnet.reporting.page import leaves
+
+WITHOUT_PART = {"runtime", "search", "report", "export"}
+"""Sections of params.yaml that change nothing of what a trial scores."""
+
+SETTINGS, FIRST = "settings", "first"
+"""Names of the study's attributes: what its trials share, and the number of its first experiment."""
+
+
+class Range(Section):
+    """From low to high, both included; whole numbers when both are."""
+
+    low: int | float
+    high: int | float
+    log: bool
+
+
+Space = Mapping[str, list[Any] | Range]
+
+
+class SearchParams(Section):
+    """Section `search`: which trials are made, tracked by no stage."""
+
+    study: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
+    storage: str | None
+    trials: int = Field(ge=1)
+    seed: int = Field(ge=0)
+    prune_after: int = Field(ge=0)
+    space: dict[str, list[Any] | Range] = Field(min_length=1)
+
+
+def switch_of(name: str, document: Mapping[str, Any]) -> str | None:
+    """The switch that selects the catalogue entry to which a param belongs; None for a param of a section."""
+    catalogue = name.partition(".")[0]
+    return next((key for key, value in document.items() if isinstance(value, str) and catalogue_name(key) == catalogue), None)
+
+
+def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
+    """Whether a param counts: one of a catalogue's entry does when its switch, as chosen or as it stands, selects that entry."""
+    switch, entry = switch_of(name, document), name.partition(".")[2].partition(".")[0]
+    return switch is None or chosen.get(switch, document[switch]) == entry
+
+
+def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, str], space: Space) -> dict[str, Any]:
+    """Dotted name → value of all that the trials share: the space, and each param that can count and is not searched.
+
+    fixed: the values of `-S`, as text. As JSON has them, so that they equal what the study's storage gives back.
+    """
+    searched = {name: choices for name, choices in space.items() if name not in fixed}
+    params = {**dict(leaves(document)), **{name: _parsed(text) for name, text in fixed.items()}}
+
+    def counts(name: str) -> bool:
+        switch = switch_of(name, document) or ""
+        choices = searched.get(switch)
+        selections: list[Mapping[str, Any]] = [{switch: choice} for choice in choices] if isinstance(choices, list) else [fixed]
+        return name.partition(".")[0] not in WITHOUT_PART and any(active(name, selection, document) for selection in selections)
+
+    settings = {name: value for name, value in params.items() if name not in searched and counts(name)}
+    settings |= {
+        f"search.space.{name}": choices.model_dump() if isinstance(choices, Range) else choices
+        for name, choices in searched.items()
+        if counts(name)
+    }
+    plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return plain
+
+
+def _parsed(text: str) -> Any:
+    """The value of `-S NAME=text` as params.yaml would have it."""
+    try:
+        return YAML(typ="safe", pure=True).load(text)
+    except YAMLError:
+        return text
+
+
+def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
+    """The study of this name, made if need be. Errors: UserError when its storage cannot be opened, or its trials share other settings."""
+    storage = params.storage or f"sqlite:///{scratch('search') / 'studies.db'}"
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+    try:
+        study = optuna.create_study(
+            study_name=params.study,
+            storage=storage,
+            load_if_exists=True,
+            direction="maximize",
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=params.prune_after),
+        )
+    except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
+        raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
+    if FIRST not in study.user_attrs:  # it is new, or older than this attribute
+        study.set_user_attr(FIRST, 0 if study.trials else _first_free_number(params.study))
+    if SETTINGS not in study.user_attrs or all(trial.state == TrialState.FAIL for trial in study.trials):
+        study.set_user_attr(SETTINGS, settings)  # what failed has no score, and its settings may be why
+    if differing := _differences(study.user_attrs[SETTINGS], settings):
+        raise UserError(f"search.study: {params.study} was made with other settings, {first_few(differing)}; give --study NAME for another")
+    return study
+
+
+def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """The settings that differ, with both values.
+
+    A param on one side alone is of another catalogue entry, whose switch differs, or of another version of the code, and is passed over.
+    """
+    spaces = {name for name in {*before, *now} if name.startswith("search.space.")}
+    return [
+        f"{name} ({brief(before.get(name))} there, {brief(now.get(name))} here)"
+        for name in sorted({*before} & {*now} | spaces)
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _first_free_number(study: str) -> int:
+    """One above the largest number of an experiment with the study's name: experiments outlive the study's storage."""
+    names = git("for-each-ref", "--format=%(refname:lstrip=-1)", "refs/exps").splitlines()
+    numbers = [int(match[1]) for name in names if (match := re.fullmatch(rf"{re.escape(study)}-(\d+)", name))]
+    return max(numbers, default=-1) + 1
+
+
+def check_repository() -> None:
+    """Errors: UserError where DVC cannot record an experiment: outside a Git repository, and in a shallow clone."""
+    if git("rev-parse", "--is-shallow-repository").strip() == "true":
+        raise UserError("search: this clone is shallow, and DVC records no experiment in it; run `git fetch --unshallow` first")
+
+
+def git(*arguments: str) -> str:
+    """What Git prints. Errors: UserError when it is not installed, or with its first line when it fails."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        raise UserError("search: git: not installed, or not on PATH; DVC records experiments in Git") from None
+    if done.returncode:
+        reason = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
+        raise UserError(f"search: git {arguments[0]}: {reason}; search in a clone of the repository")
+    return done.stdout

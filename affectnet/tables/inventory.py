@@ -1,0 +1,64 @@
+"""The inventory: one row a file of the download, as `verify` found it. Everything later hangs off it."""
+
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from affectnet.errors import UserError
+from affectnet.files.scratch import scratch
+from affectnet.tables.tables import Column, Contract
+
+MEMORY = "verify"
+"""Folder of the scratch folder with what verify remembers of the files by their size and time."""
+
+VERIFY_AGAIN = "run `dvc repro -f verify`, which reads every file again, then `dvc repro`"
+
+DHASH_BYTES = 16
+
+STATUSES = (
+    "ok",  # decodes whole
+    "missing",  # named by an annotation list, not on the disk
+    "empty",  # zero bytes
+    "truncated",  # begins as an image, ends too early
+    "not_an_image",  # named as an image or listed as one, and no image
+    "unreadable",  # the operating system or the decoder refused it
+)
+
+INVENTORY = Contract(
+    "inventory",
+    "one file of the download, sorted by path; files that are listed but missing included",
+    (
+        Column("path", pa.string(), "path below the root, with `/`"),
+        Column("kind", pa.string(), "what the file is for", choices=("image", "annotation", "other")),
+        Column("status", pa.string(), "whether it can be used", choices=STATUSES),
+        Column("bytes", pa.int64(), "length of the file", "bytes", low=0, nullable=True),
+        Column("sha256", pa.binary(32), "SHA-256 of the whole file", nullable=True),
+        Column("format", pa.string(), "image format by its first bytes, as Pillow names it", nullable=True),
+        Column("misnamed", pa.bool_(), "the extension belongs to another format"),
+        Column("width", pa.int32(), "width as a viewer shows it, turned by EXIF orientation", "px", low=1, nullable=True),
+        Column("height", pa.int32(), "height as a viewer shows it, turned by EXIF orientation", "px", low=1, nullable=True),
+        Column("mode", pa.string(), "pixel mode, as Pillow names it", nullable=True),
+        Column("dhash", pa.binary(DHASH_BYTES), "difference hash of the grey image: 64 horizontal, then 64 vertical bits", nullable=True),
+        Column("listed", pa.bool_(), "an annotation list names it"),
+    ),
+)
+
+
+class ChangedFileError(UserError):
+    """A file of the download is not the one that the inventory has."""
+
+
+@contextmanager
+def held_against_inventory() -> Iterator[None]:
+    """The block opens files of the download. Errors: ChangedFileError again, once verify has forgotten all that it remembers.
+
+    A disk may turn a bit and leave size and time as they were. Verify would remember the file as it was, and whoever holds it
+    against the inventory would refuse it for ever.
+    """
+    try:
+        yield
+    except ChangedFileError:
+        shutil.rmtree(scratch(MEMORY))
+        raise

@@ -1,0 +1,81 @@
+"""data/raw/source.json: which download this is and where it lies. `acquire` writes it; `verify`, `clean` and `crop` read it."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from pydantic import ConfigDict, TypeAdapter, ValidationError
+
+from affectnet.errors import UserError, one_line
+from affectnet.files.atomic import write_json
+
+POINTER = "source.json"
+
+
+@dataclass(frozen=True)
+class Pointer:
+    """The download of one data set.
+
+    layout: one of affectnet.sources.LAYOUTS; root: its folder, absolute, or relative to the pointer's own;
+    classes, splits: explicit maps of a layout with names of its own (name → expression; name → train, validation or
+    test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
+    checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
+    where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
+    state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes;
+    options: what one layout alone has, by its name in params.yaml; unpacked_from: the folder of the download whose images
+    `acquire` unpacked to root, or None.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    layout: str
+    root: str
+    classes: Mapping[str, str | None] = field(default_factory=dict)
+    splits: Mapping[str, str | None] = field(default_factory=dict)
+    lists: Literal["manual", "automatic", "both"] = "manual"
+    expected: Mapping[Literal["training", "validation"], int] = field(default_factory=dict)
+    checksums: str | None = None
+    test_share: float | None = None
+    name: str = ""
+    state: str | None = None
+    options: Mapping[str, str] = field(default_factory=dict)
+    unpacked_from: str | None = None
+
+    @property
+    def params(self) -> str:
+        """The entry's dotted name in params.yaml, for messages."""
+        return f"datasets.{self.name or self.layout}"
+
+    def labelling(self) -> dict[str, Any]:
+        """What decides the rows that a reader makes of the files below the root: all but where they lie and what is expected of them."""
+        elsewhere = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+
+    def write(self, folder: Path) -> None:
+        write_json(folder / POINTER, asdict(self))
+
+    @classmethod
+    def read(cls, folder: Path) -> "Pointer":
+        """The pointer in the folder, its root made absolute. Errors: UserError when it or its root is not there."""
+        path = folder / POINTER
+        try:
+            pointer = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
+        except FileNotFoundError:
+            raise UserError(f"{path}: not there; run `dvc repro acquire`") from None
+        except (ValidationError, OSError) as error:
+            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise UserError(f"{path}: not written by acquire ({said}); run `dvc repro -f acquire`") from None
+        try:
+            root = (folder / pointer.root).resolve()
+            there = root.is_dir()
+        except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, a link to itself
+            root, there = Path(pointer.root), False
+        if not there and pointer.unpacked_from:
+            raise UserError(
+                f"{path}: {one_line(str(root))}, where the images of {one_line(pointer.unpacked_from)} were unpacked, is not there; "
+                "run `dvc repro -f acquire`"
+            )
+        if not there:
+            raise UserError(f"{path}: root {one_line(str(root))} is not a folder; is the disk mounted?")
+        return cls(**{**asdict(pointer), "root": str(root)})

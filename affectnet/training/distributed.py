@@ -1,0 +1,192 @@
+"""The processes that train one network together, one a GPU, and what passes between them.
+
+Each process has its share of every batch. The loss is that of the whole batch in each of them, so that a training gives in
+several processes what it gives in one, but for rounding, and for batch normalisation on the processor, whose statistics in
+training are those of a process's own faces.
+"""
+
+import gc
+import io
+import math
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from datetime import timedelta
+from typing import Any, cast
+
+import torch
+from torch import distributed, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parallel import DistributedDataParallel
+
+from affectnet.errors import UserError
+from affectnet.running.parallel import cores
+from affectnet.training.objective import Targets
+from affectnet.training.processes import reported
+
+LONGEST_WAIT = timedelta(hours=12)
+"""For the others, while the first decodes the faces. That one of them has died is noticed by who started them."""
+
+
+class Group:
+    """One process by itself: each method gives back what it gets."""
+
+    rank, count = 0, 1
+
+    def __init__(self, device: torch.device) -> None:
+        self.device = device
+
+    @property
+    def first(self) -> bool:
+        """Whether this process is the one that writes."""
+        return self.rank == 0
+
+    def refuse_small_steps(self, rows: int, batch: int) -> None:
+        """Batch normalisation needs two faces of each process. Errors: UserError when an epoch's steps have fewer."""
+
+    def share(self, faces: int) -> slice:
+        """Which of so many rows are this process's: contiguous, and none has more than one row more than another."""
+        return slice(0, faces)
+
+    def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
+        """(faces, …) rows of all processes in order, of which `own` are this one's share."""
+        return own
+
+    def whole(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
+        """Outputs and targets of all processes' faces; the gradient flows into this one's own outputs."""
+        return outputs, targets
+
+    def mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+        """(k, d) means of the rows over the processes, each weighted by its mass (k,); 0 where there is no mass."""
+        return rows
+
+    def average_statistics(self, *networks: nn.Module) -> None:
+        """Makes the running statistics of batch normalisation their mean over the processes."""
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        """The network with batch statistics over all processes, where the device can; weights keep their names."""
+        return network
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        """The network with gradients that are means over the processes. Wrap it anew when another part of it is to learn."""
+        return network
+
+    def passing(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """Around a forward and backward pass: gradients are exchanged after the last of a step alone."""
+        return nullcontext()
+
+    def barrier(self) -> None:
+        """Waits until all processes are here."""
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """The block in the first process, and only then in the others: for what one writes and all read."""
+        if not self.first:
+            self.barrier()
+        yield
+        if self.first:
+            self.barrier()
+
+
+class Processes(Group):
+    """Several, after torch's process group has been made."""
+
+    def __init__(self, device: torch.device) -> None:
+        super().__init__(device)
+        self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
+
+    def refuse_small_steps(self, rows: int, batch: int) -> None:
+        if (smallest := rows // math.ceil(rows / batch)) < 2 * self.count:
+            raise UserError(
+                f"train.batch: a step of {smallest} faces leaves fewer than two to each of {self.count} processes; "
+                "choose a larger batch or fewer runtime.processes"
+            )
+
+    def share(self, faces: int) -> slice:
+        return self._share(self.rank, faces)
+
+    def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
+        shares = [self._share(rank, faces) for rank in range(self.count)]
+        longest = shares[0].stop
+        if not faces or 0 in own.shape[1:]:
+            return own.new_empty(faces, *own.shape[1:])
+        padded = torch.zeros(longest, *own.shape[1:], dtype=own.dtype, device=self.device)
+        padded[: len(own)] = own
+        every = [torch.empty_like(padded) for _ in shares]
+        distributed.all_gather(every, padded)
+        return torch.cat([rows[: at.stop - at.start] for rows, at in zip(every, shares, strict=True)]).to(own.device)
+
+    def whole(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
+        """The gradient is made `count` times as long, because `wrap` divides the sum over the processes by that."""
+        own, columns = self.share(faces), [outputs.shape[1], targets.expression.shape[1], targets.affect.shape[1]]
+        every = self.gather(torch.cat([outputs.detach(), targets.expression, targets.affect], 1), faces)
+        given, expression, affect = torch.split(every, columns, 1)
+        if outputs.requires_grad:
+            outputs.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
+        return torch.cat([given[: own.start], outputs, given[own.stop :]]), Targets(expression, affect)
+
+    def mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+        total = torch.cat([rows * mass[:, None], mass[:, None]], 1)
+        distributed.all_reduce(total)
+        return total[:, :-1] / total[:, -1:].clamp_min(1e-12)
+
+    def average_statistics(self, *networks: nn.Module) -> None:
+        norms = [module for network in networks for module in network.modules() if isinstance(module, _BatchNorm)]
+        for buffer in (buffer for norm in norms for buffer in (norm.running_mean, norm.running_var) if buffer is not None):
+            distributed.all_reduce(buffer)
+            buffer.div_(self.count)
+
+    def synchronised(self, network: nn.Module) -> nn.Module:
+        if self.device.type != "cuda":
+            return network
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm
+        if type(network).__module__.startswith("timm."):
+            from timm.layers.norm_act import convert_sync_batchnorm as convert  # noqa: PLC0415 (optional; torch's loses timm's activations)
+        return cast(nn.Module, convert(network))
+
+    def wrap(self, network: nn.Module) -> nn.Module:
+        wrapped = DistributedDataParallel(network)
+        wrapped.broadcast_buffers = False  # as an argument it is deprecated, and what follows it is newer than torch 2.11
+        return wrapped
+
+    def passing(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        return nullcontext() if last else cast(DistributedDataParallel, wrapped).no_sync()
+
+    def barrier(self) -> None:
+        distributed.barrier()
+
+    def _share(self, rank: int, faces: int) -> slice:
+        each, more = divmod(faces, self.count)
+        return slice(rank * each + min(rank, more), (rank + 1) * each + min(rank + 1, more))
+
+
+def started() -> bool:
+    """Whether torch's launcher, ours or torchrun, started this process."""
+    return distributed.is_torchelastic_launched()
+
+
+@contextmanager
+def process_group(device: torch.device) -> Iterator[Group]:
+    """The processes that were started with this one, on this kind of device; by itself unless torch's launcher started it."""
+    if not started():
+        yield Group(device)
+        return
+    with reported():
+        yield from _joined(device)
+
+
+def _joined(device: torch.device) -> Iterator[Group]:
+    torch.set_num_threads(max(1, cores() // int(os.environ["LOCAL_WORLD_SIZE"])))
+    if device.type == "cuda":
+        device = torch.device("cuda", int(os.environ["LOCAL_RANK"]))
+        torch.cuda.set_device(device)
+    backend, bound = ("nccl", device) if device.type == "cuda" else ("gloo", None)
+    distributed.init_process_group(backend, timeout=LONGEST_WAIT, device_id=bound)
+    group = Processes(device)
+    yield group
+    group.barrier()
+    gc.collect()  # gloo's threads let go of their last tensors while there is an interpreter, else they abort the process
+    distributed.destroy_process_group()
+    if not group.first:
+        sys.stdout = io.StringIO()  # the summary line is the first one's to print

@@ -1,0 +1,214 @@
+"""What a training minimises: the losses of the expressions and of valence and arousal, for the task of params.yaml."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from affectnet.errors import UserError
+from affectnet.params import Section
+from affectnet.training.losses import ExpressionLoss
+
+AffectLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
+
+
+class Task(Section):
+    """What the network is to give."""
+
+    outputs: str
+
+    @property
+    def expressions(self) -> bool:
+        """Whether it gives logits of the expressions."""
+        return self.outputs != "affect"
+
+    @property
+    def affect(self) -> bool:
+        """Whether it gives valence and arousal."""
+        return self.outputs != "expression"
+
+
+class ExpressionTask(Task):
+    """Expressions alone."""
+
+    outputs: Literal["expression"]
+
+
+class AffectTask(Task):
+    """Valence and arousal alone."""
+
+    outputs: Literal["affect"]
+    affect_loss: Literal["mse", "ccc", "sum"]
+
+
+class BothTask(Task):
+    """Both from one trunk; two heads, which are the rows of one linear layer."""
+
+    outputs: Literal["both"]
+    affect_loss: Literal["mse", "ccc", "sum"]
+    weighting: Literal["fixed", "uncertainty"]
+    expression_weight: float = Field(ge=0)
+    affect_weight: float = Field(ge=0)
+
+
+TaskParams = Annotated[ExpressionTask | AffectTask | BothTask, Field(discriminator="outputs")]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """What n faces should give: expression (n, k) shares, all 0 where it does not count; affect (n, 2), NaN where absent."""
+
+    expression: torch.Tensor
+    affect: torch.Tensor
+
+    def __getitem__(self, rows: torch.Tensor | slice) -> "Targets":
+        return Targets(self.expression[rows], self.affect[rows])
+
+    def to(self, device: torch.device) -> "Targets":
+        return Targets(self.expression.to(device, non_blocking=True), self.affect.to(device, non_blocking=True))
+
+    def mixed(self, other: "Targets", share: torch.Tensor) -> "Targets":
+        """`share` of the first and the rest of the other, face by face; affect only where both have it."""
+        keep = share.view(-1, 1)
+        return Targets(
+            keep * self.expression + (1 - keep) * other.expression,
+            keep * self.affect + (1 - keep) * other.affect,
+        )
+
+
+def joined(targets: Sequence[Targets]) -> Targets:
+    """The faces of all, in order."""
+    return Targets(torch.cat([one.expression for one in targets]), torch.cat([one.affect for one in targets]))
+
+
+def refuse_without_affect(**splits: Targets) -> None:
+    """Errors: UserError when fewer than two faces of a split have valence and arousal."""
+    for split, targets in splits.items():
+        if (annotated := int(targets.affect.isfinite().all(1).sum())) < 2:
+            raise UserError(
+                f"task: {annotated} faces of the split {split} have valence and arousal, two or more are needed; choose task expression"
+            )
+
+
+def mean_squared_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """Mean over the annotated faces, then over valence and arousal; (n, 2) each, NaN in `true` where absent."""
+    known = true.isfinite()
+    error = torch.where(known, predicted - true.nan_to_num(), 0.0) ** 2
+    return (error.sum(0) / known.sum(0).clamp_min(1)).mean()
+
+
+def one_minus_ccc(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
+    """1 − CCC over the batch's annotated faces, each dimension alone, then the mean; population moments (Lin 1989).
+
+    At least two annotated faces are needed for a slope; with fewer it is 1, without gradient but that of the mean.
+    """
+    known = true.isfinite()
+    count = known.sum(0).clamp_min(1)
+
+    def mean(values: torch.Tensor) -> torch.Tensor:
+        return torch.where(known, values, 0.0).sum(0) / count
+
+    t = true.nan_to_num()
+    mean_t, mean_p = mean(t), mean(predicted)
+    cov = mean((t - mean_t) * (predicted - mean_p))
+    spread = mean((t - mean_t) ** 2) + mean((predicted - mean_p) ** 2) + (mean_t - mean_p) ** 2
+    return (1 - 2 * cov / spread.clamp_min(1e-8)).mean()
+
+
+AFFECT_LOSSES: dict[str, AffectLoss] = {
+    "mse": mean_squared_error,
+    "ccc": one_minus_ccc,
+    "sum": lambda predicted, true: mean_squared_error(predicted, true) + one_minus_ccc(predicted, true),
+}
+
+
+class Objective(nn.Module):
+    """The loss of a batch of outputs, whose first k columns are logits and whose last two valence and arousal."""
+
+    def __init__(self, expression: ExpressionLoss) -> None:
+        super().__init__()
+        self.expression = expression
+        self.classes = len(expression.weight)
+
+    def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """(n, k), (n, 2) or (n, k + 2) outputs → scalar."""
+        raise NotImplementedError
+
+    def task_weights(self) -> dict[str, float]:
+        """The weights of the tasks in force."""
+        raise NotImplementedError
+
+
+class ExpressionObjective(Objective):
+    def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        loss: torch.Tensor = self.expression(outputs, targets.expression)
+        return loss
+
+    def task_weights(self) -> dict[str, float]:
+        return {"expression": 1.0}
+
+
+class AffectObjective(Objective):
+    def __init__(self, expression: ExpressionLoss, affect: AffectLoss) -> None:
+        super().__init__(expression)
+        self.affect = affect
+
+    def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        return self.affect(outputs, targets.affect)
+
+    def task_weights(self) -> dict[str, float]:
+        return {"affect": 1.0}
+
+
+class FixedObjective(Objective):
+    """expression_weight · L_expression + affect_weight · L_affect."""
+
+    def __init__(self, expression: ExpressionLoss, task: BothTask) -> None:
+        super().__init__(expression)
+        self.affect, self.task = AFFECT_LOSSES[task.affect_loss], task
+
+    def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        expression, affect = self.losses(outputs, targets)
+        return self.task.expression_weight * expression + self.task.affect_weight * affect
+
+    def losses(self, outputs: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
+        return (
+            self.expression(outputs[:, : self.classes], targets.expression),
+            self.affect(outputs[:, self.classes :], targets.affect),
+        )
+
+    def task_weights(self) -> dict[str, float]:
+        return {"expression": self.task.expression_weight, "affect": self.task.affect_weight}
+
+
+class UncertaintyObjective(FixedObjective):
+    """Σ a · exp(−s) · L + s / 2 with a = 1 for the expressions and 1/2 for affect; s = log σ² learned with the network.
+
+    Kendall, Gal & Cipolla 2018, eq. 7 to 10. 1 − CCC is no log likelihood; it is weighted like the squared error. The fixed
+    weights multiply the losses first.
+    """
+
+    def __init__(self, expression: ExpressionLoss, task: BothTask) -> None:
+        super().__init__(expression, task)
+        self.log_variance = nn.Parameter(torch.zeros(2))
+
+    def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        expression, affect = self.losses(outputs, targets)
+        weighted = torch.stack([self.task.expression_weight * expression, 0.5 * self.task.affect_weight * affect])
+        return (torch.exp(-self.log_variance) * weighted + self.log_variance / 2).sum()
+
+    def task_weights(self) -> dict[str, float]:
+        expression, affect = torch.exp(-self.log_variance.detach()).tolist()
+        return {"expression": self.task.expression_weight * expression, "affect": 0.5 * self.task.affect_weight * affect}
+
+
+def build_objective(task: TaskParams, expression: ExpressionLoss) -> Objective:
+    """The objective of the task."""
+    if isinstance(task, ExpressionTask):
+        return ExpressionObjective(expression)
+    if isinstance(task, AffectTask):
+        return AffectObjective(expression, AFFECT_LOSSES[task.affect_loss])
+    return (UncertaintyObjective if task.weighting == "uncertainty" else FixedObjective)(expression, task)

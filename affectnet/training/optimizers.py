@@ -1,0 +1,177 @@
+"""The optimisers and their schedules: what `optimizers.<name>` and `train.schedule` of params.yaml turn into."""
+
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal
+
+import torch
+from pydantic import Field
+from torch import nn
+
+from affectnet.params import Section
+from affectnet.training.passes import draws_repeated, statistics_kept
+
+Closure = Callable[[], torch.Tensor]
+
+
+class OptimizerParams(Section):
+    """One entry of `optimizers`. `momentum` is SGD's, and the first beta of Adam and AdamW."""
+
+    algorithm: Literal["adam", "adamw", "sgd"]
+    lr: float = Field(gt=0)
+    momentum: float = Field(ge=0, lt=1)
+    weight_decay: float = Field(ge=0)
+    nesterov: bool
+    layer_decay: float = Field(gt=0, le=1)
+    sam_rho: float = Field(ge=0)
+
+
+class ScheduleParams(Section):
+    """How the learning rate moves over the epochs."""
+
+    shape: Literal["constant", "cosine", "step", "exponential"]
+    warmup_epochs: float = Field(ge=0)
+    step_epochs: int = Field(ge=1)
+    gamma: float = Field(gt=0, le=1)
+
+
+class Sam:
+    """Sharpness-aware minimisation around another optimiser (Foret et al. 2021, eq. 2 and 3).
+
+    A step takes the gradient at θ + ρ · g / ‖g‖ in place of the one at θ, and updates θ with it: two passes a step. The
+    second pass draws the same dropout as the first, and leaves batch normalisation's running statistics alone, so that
+    ρ = 0 is the optimiser itself.
+    """
+
+    def __init__(self, optimizer: torch.optim.Optimizer, rho: float, network: nn.Module) -> None:
+        self.optimizer, self.rho, self.network = optimizer, rho, network
+
+    @property
+    def param_groups(self) -> list[dict[str, Any]]:
+        return self.optimizer.param_groups
+
+    def state_dict(self) -> dict[str, Any]:
+        return self.optimizer.state_dict()
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        self.optimizer.load_state_dict(state)
+
+    def zero_grad(self) -> None:
+        self.optimizer.zero_grad()
+
+    def step(self, closure: Closure) -> torch.Tensor:
+        """closure: clears the gradients, makes new ones, returns the loss. Returns the loss at θ."""
+        with draws_repeated():
+            loss = closure()
+        moved = self._climb()
+        with statistics_kept(self.network):
+            closure()
+        with torch.no_grad():
+            for parameter, origin in moved:
+                parameter.copy_(origin)
+        self.optimizer.step()
+        return loss
+
+    @torch.no_grad()
+    def _climb(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
+        """Moves each parameter with a gradient to the worst point of the ball; returns them with where they were."""
+        parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
+        if not parameters:
+            return []
+        gradients = [p.grad for p in parameters]
+        norm = torch.linalg.vector_norm(torch.stack([torch.linalg.vector_norm(g) for g in gradients]))
+        moved = [(p, p.clone()) for p in parameters]
+        for parameter, gradient in zip(parameters, gradients, strict=True):
+            parameter.add_(gradient * (self.rho / (norm + 1e-12)))
+        return moved
+
+
+Optimizer = torch.optim.Optimizer | Sam
+
+
+def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
+    """The optimiser over the network's parameters, fused; `extra` parameters (of the loss) are never decayed.
+
+    adam: weight decay as an L2 term in the gradient (Kingma & Ba 2015); adamw: decoupled (Loshchilov & Hutter 2019).
+    layer_decay: a layer's learning rate is that of the layer above it times this (Clark et al. 2020; 0.65 in FMAE), written
+    into each group's `lr_scale`. sam_rho above 0 wraps the optimiser in `Sam`.
+    """
+    groups: list[dict[str, Any]] = [
+        {"params": parameters, "lr_scale": params.layer_decay**depth}
+        for depth, parameters in enumerate(reversed(_by_layer(params, network)))
+    ]
+    if learned := list(extra):
+        groups.append({"params": learned, "lr_scale": 1.0, "weight_decay": 0.0})
+    shared: dict[str, Any] = {"lr": params.lr, "weight_decay": params.weight_decay, "fused": True}
+    base: torch.optim.Optimizer
+    if params.algorithm == "sgd":
+        base = torch.optim.SGD(groups, momentum=params.momentum, nesterov=params.nesterov and params.momentum > 0, **shared)
+        _start_momentum(base)
+    else:
+        algorithm = torch.optim.Adam if params.algorithm == "adam" else torch.optim.AdamW
+        base = algorithm(groups, betas=(params.momentum, 0.999), **shared)
+    return Sam(base, params.sam_rho, network) if params.sam_rho else base
+
+
+def _start_momentum(optimizer: torch.optim.SGD) -> None:
+    """Gives every parameter a momentum of 0, from which the first step is the gradient's, as in SGD without it.
+
+    torch's fused SGD refuses a step in which some parameters have momentum and others, just unfrozen, have none (torch 2.15).
+    """
+    for group in optimizer.param_groups:
+        for parameter in group["params"] if group["momentum"] else ():
+            optimizer.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+
+
+def refuse_other_optimizers(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
+    """Errors: ValueError when a state has other settings, or holds for a parameter what has not its shape: torch takes both."""
+    own, saved = (
+        [{name: value for name, value in group.items() if name != "lr"} for group in groups]
+        for groups in (optimizer.state_dict()["param_groups"], state["param_groups"])
+    )
+    if own != saved:
+        raise ValueError("the optimiser has other settings")
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    for number, held in state["state"].items():
+        if not {value.shape for value in held.values() if isinstance(value, torch.Tensor)} <= {torch.Size(), parameters[number].shape}:
+            raise ValueError(f"what the optimiser holds of parameter {number} has another shape")
+
+
+def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
+    """Gives each group the rate times its `lr_scale`."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group["lr_scale"]
+
+
+def layers(network: nn.Module) -> list[list[nn.Parameter]]:
+    """The parameters by layer, from input to output, each once.
+
+    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
+    biases and norms that stand alone go with the weights before them.
+    """
+    found: dict[str, list[nn.Parameter]] = {}
+    last = ""
+    for name, parameter in network.named_parameters():
+        match = re.match(r".*?\d+(?=\.|$)", name)
+        block = match.group() if match else name.rpartition(".")[0] or name
+        if block not in found and last and parameter.dim() < 2:
+            block = last
+        found.setdefault(block, []).append(parameter)
+        last = block
+    return list(found.values())
+
+
+def _by_layer(params: OptimizerParams, network: nn.Module) -> list[list[nn.Parameter]]:
+    return layers(network) if params.layer_decay < 1 else [list(network.parameters())]
+
+
+def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> float:
+    """Factor on the learning rate after `epoch` (fractional) of `epochs`: linear warm-up, then the shape, from 1 towards 0."""
+    if epoch < params.warmup_epochs:
+        return max(epoch / params.warmup_epochs, 1e-3)
+    if params.shape == "cosine":
+        return 0.5 * (1 + math.cos(math.pi * (epoch - params.warmup_epochs) / max(epochs - params.warmup_epochs, 1e-9)))
+    if params.shape == "step":
+        return params.gamma ** (int(epoch) // params.step_epochs)
+    return params.gamma**epoch if params.shape == "exponential" else 1.0

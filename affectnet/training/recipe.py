@@ -1,0 +1,65 @@
+"""The recipe of a training: its params, and what follows from several of them together."""
+
+from typing import Any, Literal
+
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
+
+from affectnet.models.network import ModelParams
+from affectnet.models.preprocessing import Augmentation
+from affectnet.params import Section
+from affectnet.training.losses import LossParams, takes_class_weights
+from affectnet.training.objective import TaskParams
+from affectnet.training.optimizers import OptimizerParams, ScheduleParams
+from affectnet.training.samplers import SamplerName
+
+
+class TrainerParams(Section):
+    """What decides an epoch: of section `train`, and the selected model, optimiser, loss and task."""
+
+    task: TaskParams
+    model: ModelParams
+    optimizer: OptimizerParams
+    loss: LossParams
+    seed: int = Field(ge=0)
+    epochs: int = Field(ge=1)
+    batch: int = Field(ge=2)
+    accumulate: int = Field(ge=1)
+    sampler: SamplerName
+    augmentation: Augmentation
+    precision: Literal["auto", "float32", "bfloat16"]
+    clip_norm: float = Field(ge=0)
+    ema: float = Field(ge=0, lt=1)
+    schedule: ScheduleParams
+
+    @field_validator("sampler")
+    @classmethod
+    def _counts_rare_expressions_once(cls, sampler: str, others: ValidationInfo) -> str:
+        """Errors: ValueError when the sampler and the class weights would both make the rare expressions count more."""
+        task, loss = others.data.get("task"), others.data.get("loss")
+        if task and loss and task.expressions and takes_class_weights(loss) and sampler != "plan":
+            raise PydanticCustomError(
+                "counts_twice", "with the class weights of the loss the rare expressions count twice; choose plan, or loss plain"
+            )
+        return sampler
+
+    @field_validator("epochs", mode="before")
+    @classmethod
+    def _epochs_of_the_model(cls, epochs: Any, others: ValidationInfo) -> Any:
+        """`epochs: null` means as many as the model's entry says; one that is invalid has an error of its own."""
+        model = others.data.get("model")
+        return epochs if epochs is not None else model.epochs if model else 1
+
+    @property
+    def scaled_optimizer(self) -> OptimizerParams:
+        """The optimiser's entry with the factors that the model's entry has on it."""
+        lr, layer_decay = self.optimizer.lr * self.model.lr_factor, self.optimizer.layer_decay * self.model.layer_decay
+        return self.optimizer.model_copy(update={"lr": lr, "layer_decay": layer_decay})
+
+    @property
+    def scaled_rate(self) -> str:
+        """What `train` says of the learning rate where the model's entry lowers it; else empty."""
+        if self.model.lr_factor == 1:
+            return ""
+        product = f"optimizers.<name>.lr {self.optimizer.lr:g} × models.<name>.lr_factor {self.model.lr_factor:g}"
+        return f"; learning rate {self.scaled_optimizer.lr:g} at most, {product}"

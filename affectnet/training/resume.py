@@ -1,0 +1,149 @@
+"""Training state that survives a kill: kept outside the stage's outputs, under a key of all that decides the result.
+
+The state of a training that has ended stays, too, until another one ends: what follows it may still fail, as DVC, which has yet
+to take up the outputs.
+"""
+
+import fcntl
+import hashlib
+import json
+import math
+import shutil
+import sys
+import zipfile
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from affectnet.errors import UserError, one_line, pass_machine_fault
+from affectnet.files.atomic import replacing
+from affectnet.files.scratch import scratch
+
+ENDED = "ended"
+"""Name of the empty file beside the state of a training that has ended."""
+
+
+def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
+    """SHA-256 of the params, of the files' bytes, of torch's version and of this project's loaded code, in hex."""
+    digest = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
+    for path in [*_loaded_code(), *files]:
+        with path.open("rb") as file:
+            digest.update(hashlib.file_digest(file, "sha256").digest())
+    return digest.hexdigest()
+
+
+def _loaded_code() -> list[Path]:
+    """The source files of this project's modules that are loaded, the started one included."""
+    ours = (module for name, module in sys.modules.items() if name.split(".")[0] in {"affectnet", "stages", "__main__"})
+    files = {module.__file__ for module in ours if getattr(module, "__file__", None)}
+    return sorted(Path(file) for file in files if file)
+
+
+def finite(state: Any) -> bool:
+    """Whether every number in it, however deep, is finite."""
+    if isinstance(state, Mapping):
+        return all(map(finite, state.values()))
+    if isinstance(state, list | tuple):
+        return all(map(finite, state))
+    if isinstance(state, torch.Tensor):
+        return bool(state.isfinite().all())
+    return not isinstance(state, float) or math.isfinite(state)
+
+
+class TrainingState:
+    """The one file that holds the last finished epoch of a training, and its lock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = folder / "last.pt"
+
+    def load(self) -> dict[str, Any] | None:
+        """The state after the last finished epoch; None when there is none (or an unreadable one, which is said)."""
+        if not self.path.exists():
+            return None
+        try:
+            with zipfile.ZipFile(self.path) as archive:  # torch.load leaves the checksums alone: a flipped bit would train on
+                if damaged := archive.testzip():
+                    raise zipfile.BadZipFile(damaged)
+            state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
+            if not isinstance(state, dict):
+                raise TypeError(f"holds a {type(state).__name__}")
+        except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
+            pass_machine_fault(error, self.path)  # the next run may well read it
+            self.refuse(error)
+            return None
+        return state
+
+    def refuse(self, error: Exception) -> None:
+        """Logs that the state is not used, and why."""
+        reason = one_line(": ".join(filter(None, [type(error).__name__, str(error)])))
+        print(f"resume: {self.path} is not used ({reason}); starting from the first epoch", file=sys.stderr)
+
+    def taken_up(self, epoch: int) -> None:
+        """Logs that the training goes on from the state."""
+        print(f"resume: going on after epoch {epoch} of {self.path}", file=sys.stderr)
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Replaces the state atomically."""
+        with replacing(self.path) as temporary, temporary.open("wb") as file:
+            try:
+                torch.save(dict(state), file)
+            except RuntimeError as error:
+                if isinstance(error.__context__, OSError):  # of a full disk, which torch's writer covers with an error of its counting
+                    raise error.__context__ from None
+                raise
+
+
+class FollowedState(TrainingState):
+    """The same file in a process beside the one that holds its lock: read, and never written."""
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """The state is the same in all processes."""
+
+
+def followed_state(key: str) -> TrainingState:
+    """The state under the key, which another process of the same training has locked."""
+    return FollowedState(_folder(key))
+
+
+@contextmanager
+def training_state(key: str) -> Iterator[TrainingState]:
+    """The state under the key, locked for this process. When the block ends well, the states of others that have ended are removed.
+
+    Errors: UserError when another process trains with the same key (killing dvc leaves its trainer alive).
+    """
+    folder = _folder(key)
+    with _locked(folder) as locked:
+        if not locked:
+            raise UserError("stages.train: the same training already runs in another process; wait for it or end it")
+        (folder / ENDED).unlink(missing_ok=True)
+        yield TrainingState(folder)
+        (folder / ENDED).touch()
+        for ended in folder.parent.glob(f"*/{ENDED}"):
+            if ended.parent != folder:
+                _remove(ended.parent)
+
+
+def _remove(folder: Path) -> None:
+    """Removes an ended training's state, unless a process takes it up."""
+    with _locked(folder) as locked:
+        if locked and (folder / ENDED).exists():
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[bool]:
+    """Whether this process has the folder's lock within the block; another may have it."""
+    with (folder.parent / f"{folder.name}.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+        else:
+            yield True
+
+
+def _folder(key: str) -> Path:
+    return scratch("resume", key[:16])

@@ -1,0 +1,240 @@
+"""Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import islice
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import torch
+from torch import nn
+from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+
+from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
+from affectnet.metrics.affect_scores import DIMENSIONS, affect_scores
+from affectnet.metrics.calibration import fit_temperature
+from affectnet.metrics.scores import confusion_matrix, scores
+from affectnet.models.dataset import Faces
+from affectnet.models.device import choose_precision
+from affectnet.models.inference import Outputs, predict
+from affectnet.models.network import build, head_name, pixel_statistics, trunk_parameters
+from affectnet.models.preprocessing import Augment, normalised
+from affectnet.models.start_weights import start
+from affectnet.running.progress import progress
+from affectnet.training.collapse import ANSWERED
+from affectnet.training.distributed import Group
+from affectnet.training.feed import Feed, Part
+from affectnet.training.lookahead import LookAhead
+from affectnet.training.losses import Classes, DynamicLearnedLoss, ExpressionLoss, build_loss
+from affectnet.training.objective import Targets, TaskParams, build_objective, joined, refuse_without_affect
+from affectnet.training.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
+from affectnet.training.passes import backward
+from affectnet.training.recipe import TrainerParams
+from affectnet.training.samplers import batches, epoch_order, expected_shares
+from affectnet.training.seeds import seed_of
+
+Metrics = dict[str, float]
+
+
+def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
+    """The expressions that the plan shows at least once; none for valence and arousal alone.
+
+    Errors: UserError when there are fewer than two.
+    """
+    planned = class_weights["planned"].to_numpy()
+    shown = np.flatnonzero(planned > 0) if task.expressions else np.empty(0, np.int64)
+    if task.expressions and len(shown) < 2:
+        raise UserError(f"data/class_weights.parquet: the plan shows {len(shown)} expression, training needs two or more")
+    weights = class_weights["weight"].to_numpy()[shown].astype(np.float32)
+    return Classes(torch.from_numpy(shown), torch.from_numpy(weights), torch.from_numpy(planned[shown].astype(np.int64)))
+
+
+def targets_of(faces: Faces, classes: Classes) -> Targets:
+    """What each face should give; a face whose expression is not learned does not count for the expressions."""
+    one_hot = functional.one_hot(faces.expression, len(EXPRESSIONS)).float()[:, classes.codes]
+    return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
+
+
+class Trainer:
+    """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
+
+    def __init__(self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
+        self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
+        self.labels, self.validation = faces.expression.numpy()[rows], validation
+        self.precision = choose_precision(params.precision, group.device)
+        targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
+        if params.task.affect:
+            refuse_without_affect(train=targets, validation=self.validation_targets)
+        group.refuse_small_steps(len(rows), params.batch)
+        torch.manual_seed(seed_of(params.seed, "weights"))
+        network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
+        self.started = start(network, params.model)
+        self.mean, self.std = pixel_statistics(network)
+        self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
+        self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        self.wrapped, self.trainable = self.network, [False]
+        loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
+        self.objective = build_objective(params.task, loss).to(group.device)
+        self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters())
+        self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
+        self.averaged = self._averaged() if params.ema else None
+        self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
+        self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
+        self.after_step: list[Callable[[list[Targets]], object]] = [self._average] if params.ema else []
+        self.after_step += [self.look_ahead] if self.look_ahead is not None else []
+
+    def train_epoch(self, epoch: int) -> float:
+        """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
+        steps, generator = self._start_epoch(epoch)
+        divided = [torch.tensor_split(rows, self._parts(len(rows))) for rows in steps]
+        parts = self.feed.parts([part for step in divided for part in step], generator)
+        losses = torch.empty(len(steps), device=self.device)
+        for step, of_step in enumerate(progress(divided, f"epoch {epoch + 1}", unit="step")):
+            set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
+            own = list(islice(parts, len(of_step)))
+            losses[step] = self.optimizer.step(partial(self._gradients, own))  # type: ignore[arg-type]
+            for hook in self.after_step:
+                hook([part.targets for part in own])
+        if all(self.trainable):
+            self.feed.settle()
+        self.group.average_statistics(self.network, self.scored)
+        self._refuse_nan(losses, epoch)
+        sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
+        return float((losses * sizes).sum() / sizes.sum())
+
+    def _parts(self, faces: int) -> int:
+        """In how many parts a step passes: batch normalisation needs two faces of each process in each."""
+        return max(1, min(self.params.accumulate, faces // (2 * self.group.count)))
+
+    def _gradients(self, parts: list[Part]) -> torch.Tensor:
+        """Leaves the gradient of the step's loss in the parameters, and returns that loss."""
+        self.optimizer.zero_grad()
+        loss = backward(parts, self._outputs, partial(self._loss, parts), self.network, partial(self.group.passing, self.wrapped))
+        self.clip(self.network.parameters())
+        return loss
+
+    def _outputs(self, part: Part) -> torch.Tensor:
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
+            outputs: torch.Tensor = self.wrapped(part.images)
+        return outputs.float()
+
+    def _loss(self, parts: list[Part], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """Of all faces of the step, of all processes."""
+        whole = [self.group.whole(rows, part.targets, part.faces) for rows, part in zip(outputs, parts, strict=True)]
+        loss: torch.Tensor = self.objective(torch.cat([rows for rows, _ in whole]), joined([targets for _, targets in whole]))
+        return loss
+
+    def validate(self) -> tuple[Metrics, torch.Tensor]:
+        """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls.
+
+        `ANSWERED` stands beside them where expressions are learned.
+        """
+        found = self.predict()
+        joined = torch.cat([found.logits, found.affect], 1).to(self.device)
+        with torch.no_grad():
+            metrics = {"validation/loss": float(self.objective(joined, self.validation_targets.to(self.device)))}
+        recall = torch.empty(0)
+        if len(self.classes):
+            codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
+            seen = np.union1d(codes, true)
+            predicted = codes[found.logits.argmax(1).numpy()]
+            reached = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
+            metrics |= {"validation/accuracy": float(reached.accuracy), "validation/macro_f1": float(reached.macro_f1)}
+            metrics[ANSWERED] = float(len(np.unique(predicted)))
+            recall = torch.from_numpy(reached.recall[np.searchsorted(seen, codes)]).float()
+        for column, name in enumerate(DIMENSIONS if found.affect.shape[1] else ()):
+            given, answered = self.validation_targets.affect[:, column], found.affect[:, column]
+            known = given.isfinite()
+            metrics[f"validation/{name}_ccc"] = float(affect_scores(given[known].numpy(), answered[known].numpy()).ccc)
+        return metrics, recall
+
+    def predict(self) -> Outputs:
+        """The outputs for our validation split, of which each process predicts its share."""
+        faces = len(self.validation)
+        own = predict(self.scored, self.validation.images[self.group.share(faces)], self.device, len(self.classes), self.mean, self.std)
+        return Outputs(self.group.gather(own.logits, faces), self.group.gather(own.affect, faces))
+
+    def temperature(self) -> float:
+        """Fitted on our validation split; 1 without expressions."""
+        known = self.validation_targets.expression.sum(1) > 0
+        if not len(self.classes) or not known.any():
+            return 1.0
+        return fit_temperature(self.predict().logits[known].numpy(), self.validation_targets.expression[known].argmax(1).numpy())
+
+    def loss_weights(self) -> Metrics:
+        """The weights of the expressions and of the tasks in force, by name."""
+        names = [EXPRESSIONS[code] for code in self.classes.codes.tolist()]
+        by_class = {f"loss_weight/{name}": value for name, value in zip(names, self.objective.expression.weight.tolist(), strict=True)}
+        return {**by_class, **{f"task_weight/{name}": value for name, value in self.objective.task_weights().items()}}
+
+    def state(self) -> dict[str, Any]:
+        """All that an epoch changes."""
+        averaged = {"averaged": self.averaged.state_dict()} if self.averaged is not None else {}
+        parts = {"network": self.network, "optimizer": self.optimizer, "objective": self.objective}
+        return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}
+
+    def resume(self, state: dict[str, Any]) -> None:
+        """Takes up a `state`. Errors: whatever torch raises at another network's, and ValueError at another optimiser's."""
+        self.network.load_state_dict(state["network"])
+        refuse_other_optimizers(self.optimizer, state["optimizer"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.objective.load_state_dict(state["objective"])
+        if self.averaged is not None:
+            self.averaged.load_state_dict(state["averaged"])
+
+    def _start_epoch(self, epoch: int) -> tuple[list[torch.Tensor], torch.Generator]:
+        """The rows of each step, and what the draws of the epoch come from."""
+        params = self.params
+        torch.manual_seed(seed_of(params.seed, "dropout", epoch) + self.group.rank)
+        self._freeze(epoch < params.model.freeze_epochs)
+        done = epoch / max(params.epochs - 1, 1)
+        shares = expected_shares(params.sampler, self.classes.shown.numpy(), done)
+        self.objective.expression.start_epoch(epoch, params.epochs, torch.from_numpy(shares))
+        if self.look_ahead is not None:
+            self.look_ahead.start_epoch(seed_of(params.seed, "look_ahead", epoch))
+        order = epoch_order(params.sampler, self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
+        return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))
+
+    def _averaged(self) -> AveragedModel:
+        """The exponential moving average of weights and batch statistics, which is scored in the network's place."""
+        decay = get_ema_multi_avg_fn(self.params.ema)  # type: ignore[no-untyped-call]
+        return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
+
+    def _average(self, _: Sequence[Targets]) -> None:
+        assert self.averaged is not None
+        self.averaged.update_parameters(self.network)
+
+    def _look_ahead(self, loss: DynamicLearnedLoss) -> LookAhead:
+        def images(rows: torch.Tensor) -> torch.Tensor:
+            return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
+
+        return LookAhead(self.network, loss, images, self.validation_targets.expression, self.group, self.params.accumulate)
+
+    def _freeze(self, frozen: bool) -> None:
+        """Head only, the trunk's batch statistics included, or all layers."""
+        self.network.train(not frozen)
+        self.network.get_submodule(head_name(self.network)).train()
+        for parameter in trunk_parameters(self.network):
+            parameter.requires_grad_(not frozen)
+        trainable = [parameter.requires_grad for parameter in self.network.parameters()]
+        if trainable != self.trainable:
+            self.wrapped, self.trainable = self.group.wrap(self.network), trainable
+
+    def learning_rate(self) -> float:
+        """Of the last step, of the top layers."""
+        return float(self.optimizer.param_groups[0]["lr"])
+
+    def _learning_rate(self, epoch: float) -> float:
+        return self.params.scaled_optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
+
+    def _refuse_nan(self, losses: torch.Tensor, epoch: int) -> None:
+        broken = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
+        if broken:
+            rate = self._learning_rate(epoch + broken[0] / len(losses))
+            raise UserError(
+                f"stages.train: the loss is no number at epoch {epoch + 1}, step {broken[0] + 1}, learning rate {rate:.3g}; "
+                "lower optimizers.<name>.lr"
+            )

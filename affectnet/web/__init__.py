@@ -1,0 +1,1 @@
+"""The page of `affectnet demo`. No stage stands on it."""

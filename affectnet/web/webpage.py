@@ -1,0 +1,196 @@
+"""The page of `affectnet demo` as HTML: the faces of a photograph, what the model answers, and what that is not."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from html import escape
+from typing import Any
+
+import cv2
+import numpy as np
+
+from affectnet.images.data_address import data_address
+from affectnet.images.photograph import Pixels
+from affectnet.models.modelfile import Card
+from affectnet.predict.description import validation_scores
+from affectnet.predict.drawing import annotated
+from affectnet.predict.outputs import label
+from affectnet.predict.predictor import Crops, Face
+
+SHOWN_PX = 640
+"""Longest side of the photograph on the page."""
+QUALITY = 90
+
+HEAD = """<header><h1>Facial expressions</h1>
+<p>Faces are found in a photograph, and a model of this pipeline says of each one which expression it shows.</p></header>"""
+
+INVITATION = "# Drop a photograph here\nor click to choose one; at most 20 MB"
+WAITING = '<div class="empty"><p>Choose a photograph, paste one, or take one with the webcam. Its faces appear here.</p></div>'
+
+NOT_EMOTION = """<section aria-labelledby="not"><h2 id="not">What this is not</h2>
+<p>An expression is not an emotion. The model names what a face shows to people who label photographs; what a person feels, means or is
+cannot be read from it, and it is no ground for any decision about anyone.
+Two annotators of AffectNet agreed on 60.7&nbsp;% of its faces.</p>
+<p>Photographs stay on this machine. Each is removed as soon as it is answered; nothing is logged or sent anywhere.</p></section>"""
+
+CSS = """
+.gradio-container {max-width: 1120px !important; margin: 0 auto !important;
+  --ink: #1c2733; --soft: #52606d; --line: #cfd8e0; --plain: #edf1f4; --full: #1f6f8b; --dot: #b3261e}
+.dark .gradio-container, .gradio-container.dark {
+  --ink: #e8edf2; --soft: #a9b5c0; --line: #3b4753; --plain: #242d36; --full: #6bbad3; --dot: #ff8a80}
+.gradio-container .html-container {padding: 0 !important}
+.gradio-container .prose {color: var(--ink); font-size: 15px; line-height: 1.5}
+.prose h1 {font-size: 26px; font-weight: 600; margin: 12px 0 2px; color: var(--ink)}
+.prose h2 {font-size: 17px; font-weight: 600; margin: 0 0 6px; color: var(--ink)}
+.prose p {color: var(--soft); margin: 0 0 8px}
+#layout {display: grid; grid-template: "given found" auto "words found" 1fr / minmax(280px, 350px) 1fr; gap: 24px 40px; align-items: start}
+#given {grid-area: given} #found {grid-area: found} #words {grid-area: words; gap: 22px}
+@media (max-width: 760px) {#layout {grid-template: "given" "found" "words" / 1fr}}
+#photograph .wrap, #photograph .or {color: var(--soft)}
+#photograph .source-selection button {color: var(--soft)}
+#photograph .source-selection button.selected {color: var(--full)}
+.prose .empty {border: 1px dashed var(--line); border-radius: 10px; min-height: 300px; display: grid; place-items: center; padding: 24px;
+  text-align: center}
+.prose .wrong {border-left: 4px solid var(--dot); background: var(--plain); border-radius: 6px; padding: 12px 16px}
+.prose .wrong p {color: var(--ink); margin: 0}
+.prose .shot {position: relative; margin: 0 0 16px; width: fit-content}
+.prose .shot img {display: block; max-width: 100%; max-height: 400px; border-radius: 10px; margin: 0}
+.prose .shot label {position: absolute; cursor: pointer}
+.prose fieldset {border: 0; margin: 0 0 16px; padding: 0; display: flex; flex-wrap: wrap; gap: 8px}
+.prose fieldset[hidden] {display: none}
+.prose legend {float: left; margin: 5px 8px 0 0; padding: 0; color: var(--soft)}
+.prose fieldset label {display: inline-flex; align-items: center; gap: 7px; border: 1px solid var(--line); border-radius: 18px;
+  padding: 3px 14px 3px 10px; cursor: pointer; color: var(--ink)}
+.prose fieldset label:has(:checked) {border-color: var(--full); box-shadow: inset 0 0 0 1px var(--full)}
+.prose fieldset label:has(:focus-visible) {outline: 3px solid var(--full); outline-offset: 2px}
+.prose fieldset input {appearance: auto; accent-color: var(--full); margin: 0; border: 0; box-shadow: none; background: none; outline: 0}
+.prose .face {display: none; grid-template-columns: minmax(250px, 1fr) 230px; gap: 6px 36px; align-items: start}
+.prose .face > h2, .prose .face > p {grid-column: 1 / -1}
+@media (max-width: 1000px) {.prose .face {grid-template-columns: 1fr}}
+.prose table.bars {width: 100%; border-collapse: collapse; margin: 0; border: 0; font-size: 15px; display: table}
+.prose table.bars tr, .prose table.bars th, .prose table.bars td {border: 0; background: none; padding: 4px 0; color: var(--ink)}
+.prose table.bars th {font-weight: 400; text-align: left; width: 6em}
+.prose table.bars td:last-child {text-align: right; width: 3em; font-variant-numeric: tabular-nums}
+.prose .bar {display: block; height: 12px; border-radius: 6px; background: var(--plain); overflow: hidden}
+.prose .bar i {display: block; height: 100%; background: var(--full)}
+.prose table.bars .top th, .prose table.bars .top td {font-weight: 600}
+.prose figure {margin: 0 auto; width: 230px; max-width: 100%}
+.prose figure svg {width: 100%; height: auto; display: block}
+.prose figure text {fill: var(--soft); font-size: 13px}
+.prose figcaption {color: var(--soft); font-size: 13px; text-align: center}
+.prose .crop {display: flex; gap: 12px; align-items: center; margin-top: 12px}
+.prose .crop img {width: 56px; height: 56px; border-radius: 6px; margin: 0; image-rendering: pixelated}
+.prose .crop p {font-size: 13px; margin: 0}
+.prose dl {display: grid; grid-template-columns: max-content 1fr; gap: 4px 16px; margin: 0}
+.prose dt {color: var(--soft); font-weight: 400}
+.prose dd {margin: 0; color: var(--ink); overflow-wrap: anywhere}
+"""
+
+
+def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
+    """The photograph with its faces framed and numbered, a choice among them, and what the model says of each.
+
+    pixels: of the photograph as shown; found: the crops that the network saw; faces: its answers, in the same order.
+    """
+    small, scale = _shown(pixels)
+    edges = [(*face.box, face) for face in faces]
+    on_page = [replace(face, box=(left / scale, top / scale, right / scale, bottom / scale)) for left, top, right, bottom, face in edges]
+    numbers = [str(number) for number in range(1, len(faces) + 1)]
+    height, width = small.shape[:2]
+    places = "".join(_place(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
+    alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
+    address = data_address(annotated(small, on_page, numbers), "JPEG", quality=QUALITY, subsampling=0)
+    picture = f'<div class="shot"><img alt="{alt}" src="{address}">{places}</div>'
+    shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
+    chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)
+    choice = "".join(
+        f'<label><input type="radio" name="face" id="face-{number}"{" checked" * (number == "1")}>'
+        f"{number} {escape(face.expression or '')}</label>"
+        for number, face in zip(numbers, faces, strict=True)
+    )
+    choice = f"<fieldset{' hidden' * (len(faces) == 1)}><legend>Face</legend>{choice}</fieldset>"
+    panels = "".join(_panel(number, face, crop) for number, (_, crop), face in zip(numbers, found, faces, strict=True))
+    return f'<style>{shown} {chosen} {{outline: 2px solid #fff}}</style>{picture}{choice}<div role="status">{panels}</div>'
+
+
+def message(text: str) -> str:
+    """One line about what went wrong, read out by screen readers."""
+    return f'<div class="wrong" role="alert"><p>{escape(text)}</p></div>'
+
+
+def about(card: Card) -> str:
+    """What the model answers, in short: its labels in their order, data and scores."""
+    scores = validation_scores(card.training)
+    crop = "aligned by landmarks where they are known" if card.crop["align"] else f"box and a margin of {card.crop['margin']:g}"
+    facts = {
+        "Expressions": ", ".join(card.labels) or "none: the model was not trained for them",
+        "Affect": "valence and arousal" if card.affect else "none: the model was not trained for valence and arousal",
+        "Network": f"{_architecture(card.model)}, {'grey ' if card.grey else ''}faces of {card.image_px} × {card.image_px} px; {crop}",
+        "Data": f"training faces of SHA-256 {card.data[:12]}…",
+        "Scores": ", ".join(f"{_title(name)} {value:.3f}" for name, value in scores.items() if name != "loss")
+        + ", on its validation split",
+    }
+    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
+    return f'<section aria-labelledby="model"><h2 id="model">What the model answers</h2><dl>{rows}</dl></section>'
+
+
+def _title(score: str) -> str:
+    return score.replace("macro_f1", "macro-F1").replace("_ccc", " CCC")
+
+
+def _architecture(model: Mapping[str, Any]) -> str:
+    width = model.get("width", 1.0)
+    return str(model.get("architecture")) + (f" at {width:g} of its width" if width != 1 else "")
+
+
+def _shown(pixels: Pixels) -> tuple[Pixels, float]:
+    """The photograph as large as the page shows it, and its size by that."""
+    scale = max(1.0, max(pixels.shape[:2]) / SHOWN_PX)
+    width, height = (max(1, round(side / scale)) for side in (pixels.shape[1], pixels.shape[0]))
+    small: Pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
+    return small, scale
+
+
+def _place(number: str, face: Face, width: int, height: int) -> str:
+    """The face in the photograph, to be clicked on."""
+    left, top, right, bottom = face.box
+    sides = {"left": left / width, "top": top / height, "width": (right - left) / width, "height": (bottom - top) / height}
+    style = ";".join(f"{side}:{share:.2%}" for side, share in sides.items())
+    return f'<label for="face-{number}" style="{style}" title="Face {number}"></label>'
+
+
+def _panel(number: str, face: Face, crop: Pixels) -> str:
+    parts = [f"<h2>Face {number}: {escape(label(face, ', '))}</h2>", f"<div>{_bars(face)}{_crop(crop)}</div>"]
+    if face.valence is None or face.arousal is None:
+        parts.append("<p>This model gives no valence and arousal.</p>")
+    else:
+        parts.append(_circle(face.valence, face.arousal))
+    return f'<section class="face face-{number}" aria-label="Face {number}">{"".join(parts)}</section>'
+
+
+def _bars(face: Face) -> str:
+    if not face.probabilities:
+        return "<p>This model names no expressions.</p>"
+    rows = "".join(
+        f'<tr{" class=top" * (name == face.expression)}><th scope="row">{escape(name)}</th>'
+        f'<td aria-hidden="true"><span class="bar"><i style="width:{share:.1%}"></i></span></td><td>{share:.2f}</td></tr>'
+        for name, share in face.probabilities.items()
+    )
+    return f'<table class="bars" aria-label="Probability of each expression"><tbody>{rows}</tbody></table>'
+
+
+def _crop(crop: Pixels) -> str:
+    said = f"What the network saw: {crop.shape[1]} × {crop.shape[0]} px."
+    return f'<div class="crop"><img alt="" src="{data_address(crop, "PNG")}"><p>{said}</p></div>'
+
+
+def _circle(valence: float, arousal: float) -> str:
+    """Valence across, arousal up (Russell 1980), as SVG."""
+    said = f"valence {valence:+.2f}, arousal {arousal:+.2f}"
+    return (
+        f'<figure><svg viewBox="-130 -122 260 244" role="img" aria-label="{said}"><g fill="none" stroke="var(--line)">'
+        '<circle r="100" fill="var(--plain)"/><circle r="50"/><path d="M-100 0h200M0-100v200"/></g>'
+        '<g text-anchor="middle"><text y="-106">aroused</text><text y="115">calm</text>'
+        '<text transform="translate(-108 0) rotate(-90)">unpleasant</text><text transform="translate(108 0) rotate(90)">pleasant</text></g>'
+        f'<circle cx="{100 * valence:.1f}" cy="{-100 * arousal:.1f}" r="7" fill="var(--dot)" stroke="var(--background-fill-primary)" '
+        f'stroke-width="2"/></svg><figcaption>{said}</figcaption></figure>'
+    )

@@ -1,0 +1,126 @@
+"""Keeps data sets out of Git: `python -m tools.guard` looks at every file of the index, `--staged` at what a commit would add,
+`--push` at what a push would send.
+
+One line for each file that tools/licensed.py refuses, exit code 2. Git's hooks in hooks/ call it; it needs the standard
+library alone, so that they run with any Python.
+"""
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from affectnet.errors import UserError, exit_code
+from tools.licensed import LONGEST, File, reason
+
+
+class Entry(NamedTuple):
+    """A file in Git: its name, its object, and its mode."""
+
+    name: str
+    sha: str
+    mode: str
+
+
+def _git(*arguments: str, given: str | None = None) -> str:
+    """What git prints. Errors: UserError when it fails, as outside a repository."""
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, input=None if given is None else given.encode(), check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        said = getattr(error, "stderr", b"").decode(errors="replace").strip()
+        raise UserError(f"git {arguments[0]}: {said or error}") from None
+    text: str = done.stdout.decode(errors="surrogateescape")
+    return text
+
+
+RAW = ("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=d", "--ignore-submodules=none")
+"""Options of `git diff` that give every file added or changed, one by one."""
+
+
+def tracked() -> Iterator[Entry]:
+    """The files of the index."""
+    for entry in filter(None, _git("ls-files", "--stage", "-z").split("\0")):
+        about, _, name = entry.partition("\t")
+        mode, sha, _ = about.split()
+        yield Entry(name, sha, mode)
+
+
+def staged() -> Iterator[Entry]:
+    """The files that a commit would add or change."""
+    return _changed(_git("diff", "--cached", "--no-relative", *RAW))
+
+
+def pushed(remote: str, refs: str) -> Iterator[Entry]:
+    """The files that a push would add or change, in any of its commits. refs: as Git gives them to a pre-push hook, by line."""
+    tips = [line.split()[1] for line in refs.splitlines()]
+    tips = [tip for tip in tips if tip.strip("0")]  # zeros: the branch is removed there
+    if tips:
+        commits = _git("rev-list", *tips, "--not", f"--remotes={remote}")
+        yield from _changed(_git("diff-tree", "--stdin", "--root", "-r", "-m", "--no-commit-id", *RAW, given=commits))
+
+
+def _changed(raw: str) -> Iterator[Entry]:
+    parts = raw.split("\0")
+    for about, name in zip(parts[::2], parts[1::2], strict=False):
+        _, mode, _, sha, _ = about.split()
+        yield Entry(name, sha, mode)
+
+
+def in_git(entries: Iterable[Entry]) -> Iterator[File]:
+    """Each entry with its content; one that is there twice comes once."""
+    with subprocess.Popen(["git", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as batch:
+        assert batch.stdin and batch.stdout
+        for name, sha, mode in dict.fromkeys(entries):
+            if mode == "160000":
+                yield File(name, None, 0)
+                continue
+            batch.stdin.write(f"{sha}\n".encode())
+            batch.stdin.flush()
+            size = int(batch.stdout.readline().split()[2])
+            content = batch.stdout.read(min(size, LONGEST))
+            rest = size - len(content) + 1  # a line end follows
+            while rest:
+                rest -= len(batch.stdout.read(min(rest, LONGEST)))
+            yield File(name, content, size)
+
+
+def on_disk(names: Iterable[str]) -> Iterator[File]:
+    """Each file as it lies there. Errors: UserError when one cannot be read."""
+    for name in names:
+        try:
+            with Path(name).open("rb") as file:
+                yield File(name, file.read(LONGEST), Path(name).stat().st_size)
+        except OSError as error:
+            raise UserError(f"{name}: cannot be read: {error.strerror}") from None
+
+
+def check(files: Iterable[File]) -> int:
+    """How many files were looked at. Errors: UserError with a line for each that may not enter Git."""
+    count, problems = 0, []
+    for count, file in enumerate(files, 1):  # noqa: B007
+        if found := reason(*file):
+            problems.append(f"{file.name}: {found}; keep it out of Git, or allow it in tools/licensed.py if no data set has a part in it")
+    if problems:
+        raise UserError(*problems)
+    return count
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m tools.guard", description=(__doc__ or "").split("\n\n")[0])
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files to look at, as they lie on the disk; none: all of the index")
+    parser.add_argument("--staged", action="store_true", help="what a commit would add or change")
+    parser.add_argument("--push", metavar="REMOTE", help="what a push there would send; refs on standard input, as Git's hook gets them")
+    given = parser.parse_args()
+    if given.paths:
+        files = on_disk(given.paths)
+    elif given.push is not None:
+        files = in_git(pushed(given.push, sys.stdin.read()))
+    else:
+        files = in_git(staged() if given.staged else tracked())
+    print(f"guard: {check(files):,} files, nothing of a data set")
+
+
+if __name__ == "__main__":
+    sys.exit(exit_code(main))
