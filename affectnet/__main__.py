@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
-from affectnet.predict.shipped import PRETRAINED, TRAINED, default_model, params_file
+from affectnet.predict.defaults import PRETRAINED, TRAINED, default_model, params_file
 
 if TYPE_CHECKING:
-    from affectnet.models.inference import Averaging
+    from affectnet.models.forward import Averaging
     from affectnet.predict.predictor import Predictor
 
 CLOSED_PIPE = 141
@@ -23,7 +23,7 @@ MOST_FACES = 65_536
 """Of a batch."""
 
 AVERAGING = ("none", "flip", "ten_crop")
-"""As affectnet.models.inference has it, which takes seconds to import."""
+"""As affectnet.models.forward has it, which takes seconds to import."""
 
 PREDICT = "The faces of photographs, folders and videos: one line a face on stdout. Exit code 2 when a file could not be read."
 EVALUATE = (
@@ -73,19 +73,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def predict(given: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
     _silence()
-    from affectnet.predict import outputs, prediction  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
-    from affectnet.predict.drawing import Album  # noqa: PLC0415
+    from affectnet.predict import batch, writers  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
+    from affectnet.predict.annotate import Album  # noqa: PLC0415
 
     album = Album(given.annotate) if given.annotate else None
     if album is not None:
         album.check(given.paths)
     if given.parquet:
-        outputs.check_parquet(given.parquet)
+        writers.check_parquet(given.parquet)
     predictor = _predictor(given)
     bar = bool(given.parquet) or not sys.stdout.isatty()  # on one terminal, the results are the progress
-    options = prediction.Options(given.whole, given.every, bar)
-    with outputs.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
-        count = prediction.predict_paths(predictor, given.paths, options, album, write, _tell)
+    options = batch.Options(given.whole, given.every, bar)
+    with writers.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
+        count = batch.predict_paths(predictor, given.paths, options, album, write, _tell)
     _tell(f"predict: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
 
@@ -96,26 +96,26 @@ def evaluate(given: argparse.Namespace) -> int:
     import json  # noqa: PLC0415
 
     from affectnet.params import parse, read_document  # noqa: PLC0415
-    from affectnet.predict import evaluation, labelled  # noqa: PLC0415
-    from affectnet.predict.prediction import silent  # noqa: PLC0415
-    from affectnet.reporting import scoring  # noqa: PLC0415
+    from affectnet.predict import evaluate_folder, image_folder  # noqa: PLC0415
+    from affectnet.predict.batch import silent  # noqa: PLC0415
+    from affectnet.reporting import metric_report  # noqa: PLC0415
     from affectnet.running.progress import progress  # noqa: PLC0415
 
     document = read_document(params_file())
-    params = parse(document, "evaluate", scoring.Scoring, params_file())
+    params = parse(document, "evaluate", metric_report.Scoring, params_file())
     params = params.model_copy(update={"averaging": given.averaging or params.averaging})
-    classes = labelled.with_labels(labelled.folder_classes(document, params_file()), given.labels)
-    folders = labelled.class_folders(given.folder, given.split, classes)
+    classes = image_folder.with_labels(image_folder.folder_classes(document, params_file()), given.labels)
+    folders = image_folder.class_folders(given.folder, given.split, classes)
     predictor = _predictor(given, params.averaging)
     if not predictor.card.labels:
         raise UserError(f"{given.model}: gives valence and arousal alone, and a folder names expressions alone; give another model")
-    total = sum(1 for _ in evaluation.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
-    count = evaluation.Count()
+    total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
+    count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _tell), "evaluate", total)
-    found = evaluation.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
-    report = scoring.full_report(params, found)
-    print(json.dumps(report, indent=2) if given.json else scoring.tables(report, found))
-    for line in evaluation.caveats(found, params.averaging):
+    found = evaluate_folder.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
+    report = metric_report.full_report(params, found)
+    print(json.dumps(report, indent=2) if given.json else metric_report.tables(report, found))
+    for line in evaluate_folder.caveats(found, params.averaging):
         _tell(f"evaluate: {line}", "")
     _tell(f"evaluate: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
@@ -125,7 +125,7 @@ def info(given: argparse.Namespace) -> int:
     """The model file described, on stdout."""
     import json  # noqa: PLC0415
 
-    from affectnet.predict.description import content, text  # noqa: PLC0415
+    from affectnet.predict.info import content, text  # noqa: PLC0415
 
     found = content(given.model or default_model())
     print(json.dumps(found, indent=2) if given.json else text(found))
@@ -135,9 +135,9 @@ def info(given: argparse.Namespace) -> int:
 def demo(given: argparse.Namespace) -> int:
     """A page on this machine, until Ctrl-C."""
     _silence()
-    from affectnet.web import webdemo  # noqa: PLC0415
+    from affectnet.web import server  # noqa: PLC0415
 
-    webdemo.serve(_predictor(given), given.port, given.open, given.host)
+    server.serve(_predictor(given), given.port, given.open, given.host)
     return 0
 
 
@@ -237,7 +237,7 @@ def _port(text: str) -> int:
 
 
 def _host(text: str) -> str:
-    from affectnet.web.gate import AS_A_HOST  # noqa: PLC0415
+    from affectnet.web.request_filter import AS_A_HOST  # noqa: PLC0415
 
     if not AS_A_HOST.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is no host, as localhost:8000 or box.example.org")

@@ -12,7 +12,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.metrics.scores import confusion_matrix, scores
+from affectnet.metrics.classification import confusion_matrix, scores
 from affectnet.models.dataset import load_faces
 
 SIDE = 32

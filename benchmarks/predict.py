@@ -15,12 +15,12 @@ import torch
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar
-from affectnet.models.modelfile import load_model
-from affectnet.models.network import ModelParams, NetworkParams, build
+from affectnet.models.backbones import ModelParams, NetworkParams, build
+from affectnet.models.checkpoint import load_model
 from affectnet.params import read_document
-from affectnet.predict.onnxfile import export_network, session
+from affectnet.predict.defaults import PRETRAINED
+from affectnet.predict.onnx_export import export_network, session
 from affectnet.predict.predictor import Predictor
-from affectnet.predict.shipped import PRETRAINED
 from benchmarks.images import write_photographs
 from benchmarks.timing import ROOT, Row, Scale, medians
 

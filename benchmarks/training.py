@@ -28,12 +28,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
+from affectnet.models.backbones import build
 from affectnet.models.dataset import Faces, load_faces
 from affectnet.models.device import choose, prepare
-from affectnet.models.network import build
-from affectnet.models.preprocessing import MEAN, STD
+from affectnet.models.transforms import MEAN, STD
 from affectnet.params import parse, read_document
-from affectnet.tables.faces import shard_paths
+from affectnet.tables.face_shards import shard_paths
 from affectnet.training.distributed import Group
 from affectnet.training.losses import Classes
 from affectnet.training.trainer import Trainer

@@ -1,5 +1,5 @@
 """The verbs of the pipeline: one module per stage, run as `python -m stages.<name>`."""
 
-from affectnet.running.parent import end_with_parent
+from affectnet.running.watchdog import end_with_parent
 
 end_with_parent()  # before the stage's imports, which take seconds

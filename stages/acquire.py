@@ -9,15 +9,15 @@ from pydantic import Field
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import replacing_folder
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.params import FolderName, Runtime, Section
-from affectnet.running.launch import launch
 from affectnet.running.provenance import UserCopy, read_records
+from affectnet.running.run_stage import launch
 from affectnet.sources import open_layout
 from affectnet.sources.unpacked import Container, unpack
 from affectnet.synthetic.download import write_download
 from affectnet.synthetic.plan import DemoParams
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 Count = Annotated[int, Field(ge=0)]
 Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]

@@ -10,24 +10,24 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectnet.cleaning.duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
-from affectnet.cleaning.emonet import contradicts
 from affectnet.cleaning.label_order import permuted
+from affectnet.cleaning.near_duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
 from affectnet.cleaning.splits import lacking, stratified_cut
+from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
 from affectnet.files.atomic import write_json
 from affectnet.files.checksums import file_sha256
-from affectnet.files.walk import readable
+from affectnet.files.file_walk import readable
 from affectnet.params import Section
-from affectnet.running.launch import launch
 from affectnet.running.progress import progress
+from affectnet.running.run_stage import launch
 from affectnet.sources import open_source
 from affectnet.sources.source import ROWS, Source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.contract import take_rows
 from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
-from affectnet.tables.pointer import Pointer
-from affectnet.tables.tables import take_rows
+from affectnet.tables.source_pointer import Pointer
 
 Mask = NDArray[np.bool_]
 PIECE = 1 << 14

@@ -17,16 +17,16 @@ from pydantic import Field
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
-from affectnet.images.cropping import Crop, cut
-from affectnet.images.framing import CropPolicy
+from affectnet.images.crop import Crop, cut
+from affectnet.images.crop_policy import CropPolicy
 from affectnet.params import Runtime
-from affectnet.running.cluster import spread
-from affectnet.running.launch import launch
+from affectnet.running.dask_cluster import spread
 from affectnet.running.progress import progress
+from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.faces import FACES, ROWS_PER_GROUP, shard_name, shard_writer
+from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 class CropParams(CropPolicy):

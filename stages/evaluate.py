@@ -4,14 +4,14 @@ from pathlib import Path
 
 from affectnet.files.atomic import write_json, write_text
 from affectnet.metrics.calibration import reliability
-from affectnet.metrics.scores import confusion_matrix
+from affectnet.metrics.classification import confusion_matrix
 from affectnet.params import Runtime
-from affectnet.reporting import curves
-from affectnet.reporting.answer_table import write_answers
-from affectnet.reporting.answers import answers
-from affectnet.reporting.figures import circumplex_svg
-from affectnet.reporting.scoring import Scoring, full_report, summary
-from affectnet.running.launch import launch
+from affectnet.reporting import plot_tables
+from affectnet.reporting.metric_report import Scoring, full_report, summary
+from affectnet.reporting.prediction_table import write_answers
+from affectnet.reporting.predictions import answers
+from affectnet.reporting.svg import circumplex_svg
+from affectnet.running.run_stage import launch
 
 
 class EvaluateParams(Scoring):
@@ -39,11 +39,11 @@ def run(
     report = full_report(params, found)
     write_json(metrics, report)
     sure, right = found.probabilities.max(1, initial=0.0), found.predicted == found.true
-    curves.write_confusion(confusion, confusion_matrix(found.true, found.predicted, len(found.names)), found.names)
-    curves.write_reliability(calibration, reliability(sure, right, params.bins))
-    curves.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
+    plot_tables.write_confusion(confusion, confusion_matrix(found.true, found.predicted, len(found.names)), found.names)
+    plot_tables.write_reliability(calibration, reliability(sure, right, params.bins))
+    plot_tables.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
     write_text(circumplex, circumplex_svg(found.true_affect, found.affect))
-    curves.write_learning(learning, loss_weights, curves.read_learning(train))
+    plot_tables.write_learning(learning, loss_weights, plot_tables.read_learning(train))
     write_answers(test_answers, found)
     return summary(report)
 

@@ -13,17 +13,17 @@ from pydantic import Field
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.files.atomic import replacing, write_json
-from affectnet.metrics.affect_scores import DIMENSIONS, affect_scores
 from affectnet.metrics.calibration import probabilities
+from affectnet.metrics.regression import DIMENSIONS, affect_scores
+from affectnet.models.checkpoint import Card, load_model
 from affectnet.models.dataset import Faces, load_faces, open_crop
-from affectnet.models.inference import Outputs, predict
-from affectnet.models.modelfile import Card, load_model
-from affectnet.models.preprocessing import normalised
+from affectnet.models.forward import Outputs, predict
+from affectnet.models.transforms import normalised
 from affectnet.params import Runtime, Section
-from affectnet.predict.onnxfile import Pixels, export_network, session
-from affectnet.running.launch import launch
-from affectnet.tables.faces import AGAIN, open_shard, shard_paths
-from affectnet.tables.tables import readable_parquet
+from affectnet.predict.onnx_export import Pixels, export_network, session
+from affectnet.running.run_stage import launch
+from affectnet.tables.contract import readable_parquet
+from affectnet.tables.face_shards import AGAIN, open_shard, shard_paths
 
 BATCH = 64
 Answers = NDArray[np.float64]

@@ -10,10 +10,10 @@ from typing import Any
 
 from pydantic import ConfigDict
 
-from affectnet.files.walk import files_below
+from affectnet.files.file_walk import files_below
 from affectnet.params import Section
-from affectnet.running.launch import launch
 from affectnet.running.provenance import UserCopy, Weights, named_weights, read_records, write_records
+from affectnet.running.run_stage import launch
 
 
 class DatasetParams(Section):

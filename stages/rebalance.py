@@ -13,9 +13,9 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.params import Section
-from affectnet.running.launch import launch
+from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 
 Counts = NDArray[np.int64]
 Weights = NDArray[np.float64]

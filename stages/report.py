@@ -20,16 +20,16 @@ from sklearn.metrics import classification_report as scores_in_text
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.files.atomic import write_text
-from affectnet.metrics.affect_scores import DIMENSIONS
+from affectnet.metrics.regression import DIMENSIONS
+from affectnet.models.checkpoint import Card, load_model
 from affectnet.models.device import prepare
-from affectnet.models.modelfile import Card, load_model
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import gradcam
-from affectnet.reporting.answer_table import ANSWERS
-from affectnet.reporting.contact import Answered, show
-from affectnet.reporting.figures import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
-from affectnet.reporting.page import Numbers, fill, leaves, shown
-from affectnet.running.launch import launch
+from affectnet.reporting.contact_sheet import Answered, show
+from affectnet.reporting.prediction_table import ANSWERS
+from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
+from affectnet.reporting.templates import Numbers, fill, leaves, shown
+from affectnet.running.run_stage import launch
 
 SWITCHES = ("dataset", "model", "optimizer", "loss", "task")
 SECTIONS = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate")

@@ -21,21 +21,21 @@ from pydantic import ConfigDict, Field, TypeAdapter
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
-from affectnet.models import vision
+from affectnet.models import torchvision_lazy
+from affectnet.models.backbones import NetworkParams
+from affectnet.models.checkpoint import FORMAT, Card, save_model
 from affectnet.models.dataset import fingerprint, load_faces
 from affectnet.models.device import choose, choose_precision, has_bfloat16, prepare
-from affectnet.models.modelfile import FORMAT, Card, save_model
-from affectnet.models.network import NetworkParams
-from affectnet.models.preprocessing import without_colour
 from affectnet.models.start_weights import check_record
+from affectnet.models.transforms import without_colour
 from affectnet.params import Runtime
-from affectnet.running.launch import launch
-from affectnet.running.watch import tell
-from affectnet.tables.faces import read_policy, shard_paths
-from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
+from affectnet.running.progress_file import tell
+from affectnet.running.run_stage import launch
+from affectnet.tables.face_shards import read_policy, shard_paths
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 from affectnet.training.collapse import collapsed, said_of_all, said_of_epoch
 from affectnet.training.distributed import Group, process_group, started
-from affectnet.training.processes import start
+from affectnet.training.launcher import start
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, finite, followed_state, resume_key, training_state
 from affectnet.training.trainer import Metrics, Trainer, learned
@@ -262,7 +262,7 @@ def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress,
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": vision.__version__,
+            "torchvision": torchvision_lazy.__version__,
             "numpy": np.__version__,
         },
         format=FORMAT,

@@ -22,20 +22,20 @@ from affectnet.cleaning import inspection
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError, first_few, pass_machine_fault
 from affectnet.files.atomic import replacing, write_json
+from affectnet.files.cache_dir import scratch
 from affectnet.files.checksums import CHECKSUMS, mismatched, read_checksums
-from affectnet.files.scratch import scratch
-from affectnet.files.walk import HIDDEN, files_below, readable
-from affectnet.images import formats, photograph
+from affectnet.files.file_walk import HIDDEN, files_below, readable
+from affectnet.images import decode, formats
+from affectnet.images.decode import HEIF_UNREAD, pillow_heif
 from affectnet.images.formats import IMAGE_SUFFIXES
-from affectnet.images.photograph import HEIF_UNREAD, pillow_heif
 from affectnet.params import Runtime, Section
-from affectnet.running.cluster import spread
-from affectnet.running.launch import launch
+from affectnet.running.dask_cluster import spread
 from affectnet.running.progress import progress
+from affectnet.running.run_stage import launch
 from affectnet.sources import open_source
 from affectnet.sources.source import Source
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
-from affectnet.tables.pointer import POINTER, Pointer
+from affectnet.tables.source_pointer import POINTER, Pointer
 
 CHUNK = 64
 PIECE = 8192
@@ -169,7 +169,7 @@ class Memory:
     """What the last run read with the same code and decoders, so that a repeat costs one stat a file. Results are the same without it."""
 
     def __init__(self, root: Path) -> None:
-        readers = [Path(module.__file__ or "").read_bytes() for module in (formats, inspection, photograph)]
+        readers = [Path(module.__file__ or "").read_bytes() for module in (decode, formats, inspection)]
         versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")] + [f"pillow-heif {pillow_heif()}".encode()]
         key = hashlib.sha256(b"\0".join([*readers, *versions, os.fsencode(root)])).hexdigest()[:16]
         self.path = scratch(MEMORY) / f"{key}.parquet"

@@ -5,9 +5,9 @@ from typing import Any
 from chain import ROOT, TINY
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.framing import CropPolicy
-from affectnet.models.modelfile import FORMAT, Card
-from affectnet.models.network import NetworkParams
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.models.backbones import NetworkParams
+from affectnet.models.checkpoint import FORMAT, Card
 from affectnet.params import read_document
 
 

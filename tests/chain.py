@@ -9,10 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.params import Runtime, Section, read_document
-from affectnet.running.launch import arguments
-from affectnet.tables.pointer import Pointer
+from affectnet.running.run_stage import arguments
+from affectnet.tables.source_pointer import Pointer
 
 ROOT = Path(__file__).parent.parent
 

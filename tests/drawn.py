@@ -9,7 +9,7 @@ from PIL import Image
 
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_scene, photograph
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 NAMES = ("Neutral", "Happy", "Surprise")
 """Expressions that are told apart at a glance."""

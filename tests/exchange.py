@@ -7,7 +7,7 @@ from torch import distributed, nn
 
 from affectnet.training.distributed import Processes
 from affectnet.training.losses import class_gradients
-from affectnet.training.objective import Targets
+from affectnet.training.tasks import Targets
 
 COUNT = 3
 

@@ -9,8 +9,8 @@ from cards import card
 from chain import TINY
 from PIL import Image
 
-from affectnet.models.modelfile import save_model
-from affectnet.models.network import ModelParams, build
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.checkpoint import save_model
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_scene, photograph
 

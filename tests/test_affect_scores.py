@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import pearsonr
 
-from affectnet.metrics.affect_scores import affect_scores, constant_affect_floors
+from affectnet.metrics.regression import affect_scores, constant_affect_floors
 
 VALUES = arrays.arrays(np.float64, 12, elements=st.floats(-1, 1).map(lambda x: round(x, 3)))
 

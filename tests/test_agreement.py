@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 
 from affectnet.metrics.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
-from affectnet.metrics.scores import confusion_matrix, scores
+from affectnet.metrics.classification import confusion_matrix, scores
 
 MATRICES = arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 30)).filter(lambda m: (m.sum(1) > 0).all())
 

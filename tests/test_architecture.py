@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from affectnet.params import Runtime, Section, catalogue_name, read_document
-from affectnet.running.launch import stage_paths
+from affectnet.running.run_stage import stage_paths
 
 ROOT = Path(__file__).parent.parent
 STAGES = list(read_document(ROOT / "dvc.yaml")["stages"])
@@ -114,7 +114,7 @@ def test_data_stages_never_import_torch(stage: str) -> None:
 def test_torchvision_is_imported_in_one_place() -> None:
     """Anywhere else it would bring torch's compiler with it."""
     files = [path for folder in ("affectnet", "stages") for path in (ROOT / folder).rglob("*.py") if "torchvision" in imported(path)]
-    assert files == [ROOT / "affectnet" / "models" / "vision.py"]
+    assert files == [ROOT / "affectnet" / "models" / "torchvision_lazy.py"]
 
 
 def test_one_name_in_five_places() -> None:

@@ -22,10 +22,10 @@ from portraits import MODEL, drawn, write_model
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.video import frames
-from affectnet.models.modelfile import load_model
-from affectnet.predict.drawing import FRAME
-from affectnet.predict.inputs import Shot
-from affectnet.predict.prediction import BATCH, results
+from affectnet.models.checkpoint import load_model
+from affectnet.predict.annotate import FRAME
+from affectnet.predict.batch import BATCH, results
+from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.running.parallel import cores
 

@@ -6,8 +6,8 @@ from chain import TINY, entry, local, run_data_stages, run_stage
 from trees import tree_2017
 
 from affectnet.errors import UserError
-from affectnet.metrics.scores import scores
-from affectnet.reporting.answers import answers
+from affectnet.metrics.classification import scores
+from affectnet.reporting.predictions import answers
 from affectnet.search.compare import differences, main, mcnemar, paired_bootstrap
 
 MODEL = Path("models/model.safetensors")

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.cropping import cut
-from affectnet.images.framing import Box, CropPolicy, face_region, target_dimensions
-from affectnet.images.photograph import EXIF_ORIENTATION
+from affectnet.images.crop import cut
+from affectnet.images.crop_policy import Box, CropPolicy, face_region, target_dimensions
+from affectnet.images.decode import EXIF_ORIENTATION
 from affectnet.params import parse, read_document
 
 SHIPPED: dict[str, Any] = {

@@ -10,7 +10,7 @@ from sklearn.metrics import precision_recall_curve
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import reliability
-from affectnet.reporting.curves import (
+from affectnet.reporting.plot_tables import (
     RECALLS,
     interpolated_precision,
     read_learning,

@@ -17,8 +17,8 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.params import Runtime
-from affectnet.running import cluster, parallel
-from affectnet.running.cluster import spread
+from affectnet.running import dask_cluster, parallel
+from affectnet.running.dask_cluster import spread
 from stages import crop, verify
 
 ROOT = Path(__file__).parent.parent
@@ -74,7 +74,7 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine that runs other tests beside may let a scheduler wait."""
-    monkeypatch.setattr(cluster, "CONNECT_S", 20.0)
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 20.0)
 
 
 @pytest.fixture(scope="module")
@@ -202,7 +202,7 @@ def test_a_worker_that_is_killed_costs_nothing(workspace: Path, two: Cluster, mo
 def test_what_is_missing_is_one_line(tmp_path: Path, two: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     nowhere = two.runtime().model_copy(update={"scheduler": f"tcp://127.0.0.1:{_free_port()}"})
     with monkeypatch.context() as impatient:
-        impatient.setattr(cluster, "CONNECT_S", 1.0)
+        impatient.setattr(dask_cluster, "CONNECT_S", 1.0)
         assert "no Dask scheduler answers at tcp://127.0.0.1" in refusal(nowhere, ROOT)
         assert "no Dask scheduler answers at host" in refusal(nowhere.model_copy(update={"scheduler": "host"}), ROOT)
     assert "wants the address of a scheduler" in refusal(nowhere.model_copy(update={"scheduler": None}), ROOT)
@@ -212,7 +212,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path, two: Cluster, monkeypatch: 
 
 
 def test_a_server_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_S", 1.0)
+    monkeypatch.setattr(dask_cluster, "CONNECT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as mute:
         address = f"tcp://127.0.0.1:{mute.getsockname()[1]}"
         assert f"no Dask scheduler answers at {address}" in refusal(
@@ -225,7 +225,7 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
 ) -> None:
     monkeypatch.setattr(parallel, "PATIENCE_S", 0.5)
     shutil.copytree(ROOT / "affectnet", tmp_path / "older" / "affectnet")
-    with (tmp_path / "older" / "affectnet" / "cropping.py").open("a") as file:
+    with (tmp_path / "older" / "affectnet" / "images" / "crop.py").open("a") as file:
         file.write("# another crop\n")
     absent = tmp_path / "without" / "affectnet"  # as where the package is not installed
     absent.mkdir(parents=True)

@@ -9,9 +9,9 @@ from PIL import Image
 from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.models.dataset import KEEP_DECODED, decode_face, fingerprint, load_faces
-from affectnet.tables.faces import shard_paths
+from affectnet.tables.face_shards import shard_paths
 
 FACES = Path("data/faces")
 

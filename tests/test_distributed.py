@@ -24,11 +24,11 @@ from torch import nn
 from trees import tree_2017
 
 from affectnet.errors import UserError
-from affectnet.models.preprocessing import Augment, Draws
-from affectnet.running.watch import PROGRESS_FILE
+from affectnet.models.transforms import Augment, Draws
+from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.training.distributed import Group, Processes
+from affectnet.training.launcher import STARTER, start
 from affectnet.training.losses import class_gradients
-from affectnet.training.processes import STARTER, start
 
 # torch's launcher leaves the files open that the processes wrote into.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")

@@ -9,12 +9,12 @@ import pytest
 from chain import ROOT, committed
 from ruamel.yaml import YAML
 
-from affectnet.reporting.answer_table import ANSWERS
+from affectnet.reporting.prediction_table import ANSWERS
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
-from affectnet.tables.faces import FACES
+from affectnet.tables.contract import Contract
+from affectnet.tables.face_shards import FACES
 from affectnet.tables.inventory import INVENTORY, STATUSES
-from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
-from affectnet.tables.tables import Contract
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 from stages.clean import CleanParams
 
 DOCUMENTS = [

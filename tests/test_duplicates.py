@@ -2,7 +2,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.cleaning.duplicates import HASH_BYTES, near_duplicate_groups
+from affectnet.cleaning.near_duplicates import HASH_BYTES, near_duplicate_groups
 
 
 def brute_force(hashes: np.ndarray, bits: int) -> list[frozenset[int]]:

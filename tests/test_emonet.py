@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from affectnet.cleaning.emonet import contradicts
+from affectnet.cleaning.va_rules import contradicts
 from affectnet.expressions import CODES
 
 # (expression, valence, arousal, whether EmoNet's loader drops it): one case on each side of every rule.

@@ -18,8 +18,8 @@ from affectnet import __main__
 from affectnet.__main__ import main
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.inference import Averaging
-from affectnet.predict import shipped
+from affectnet.models.forward import Averaging
+from affectnet.predict import defaults
 from affectnet.predict.predictor import Predictor
 
 Command = Callable[..., tuple[int, str, str]]
@@ -29,7 +29,7 @@ FOLDERS = ("neutral", "Happiness", "SAD", "surprise", "fear", "disgust", "angry"
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command in a folder that is the repository's root, with a model: exit code, stdout, stderr."""
-    monkeypatch.setattr(shipped, "ROOT", workspace)
+    monkeypatch.setattr(defaults, "ROOT", workspace)
     write_model(affect=False)
 
     def run(*arguments: object) -> tuple[int, str, str]:

@@ -3,10 +3,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from affectnet.models.preprocessing import Augment, normalised
+from affectnet.models.transforms import Augment, normalised
 from affectnet.training.distributed import Group
-from affectnet.training.feed import MOST_OF_FREE, Feed, Part
-from affectnet.training.objective import Targets
+from affectnet.training.loader import MOST_OF_FREE, Feed, Part
+from affectnet.training.tasks import Targets
 
 FACES = 10
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")

@@ -4,9 +4,9 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from affectnet.models.network import ModelParams, build
+from affectnet.models.backbones import ModelParams, build
 from affectnet.params import read_document
-from affectnet.reporting.contact import heated
+from affectnet.reporting.contact_sheet import heated
 from affectnet.reporting.gradcam import Place, find_place, maps, places
 
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)

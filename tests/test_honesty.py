@@ -15,7 +15,7 @@ from trees import tree_2017
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.models.dataset import Faces
-from affectnet.running.launch import launch
+from affectnet.running.run_stage import launch
 from affectnet.training.distributed import Group
 from affectnet.training.losses import Classes
 from affectnet.training.recipe import TrainerParams

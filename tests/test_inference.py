@@ -6,8 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from affectnet.models.inference import CROP_SHARE, Averaging, predict
-from affectnet.models.preprocessing import normalised
+from affectnet.models.forward import CROP_SHARE, Averaging, predict
+from affectnet.models.transforms import normalised
 
 HALF, PLAIN = (0.5,) * 3, (1.0,) * 3
 

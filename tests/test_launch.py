@@ -3,7 +3,7 @@ from pathlib import Path
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.running.launch import arguments, stage_paths
+from affectnet.running.run_stage import arguments, stage_paths
 from stages.rebalance import run
 
 

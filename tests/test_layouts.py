@@ -6,7 +6,7 @@ import pytest
 from chain import TINY, metrics, run_data_stages, run_stage
 from trees import CLASSES, TREES
 
-from affectnet.models.modelfile import load_model
+from affectnet.models.checkpoint import load_model
 
 
 @pytest.mark.parametrize("layout", TREES)

@@ -29,7 +29,7 @@ from affectnet.synthetic.faults import Faults
 from affectnet.synthetic.plan import DemoParams, plan_download
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.inventory import INVENTORY
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 BITS = 7
 """Of params.yaml: hashes this near are one photograph."""
@@ -268,7 +268,7 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
-    assert able == {"affectnet/reporting/answers.py", "affectnet/reporting/contact.py", "benchmarks/pixels_baseline.py"}
+    assert able == {"affectnet/reporting/predictions.py", "affectnet/reporting/contact_sheet.py", "benchmarks/pixels_baseline.py"}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
 
 

@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from affectnet.training.distributed import Group
-from affectnet.training.lookahead import LookAhead
 from affectnet.training.losses import Classes, DynamicLearnedLoss, DynamicLearnedParams
-from affectnet.training.objective import Targets
+from affectnet.training.meta_reweighting import LookAhead
+from affectnet.training.tasks import Targets
 
 
 def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weight() -> None:

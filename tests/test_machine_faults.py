@@ -18,12 +18,12 @@ from affectnet.cleaning import inspection
 from affectnet.errors import UserError, exit_code
 from affectnet.models import dataset
 from affectnet.models.dataset import load_faces
-from affectnet.predict import prediction
+from affectnet.predict import batch
 from affectnet.sources import per_image
 from affectnet.sources.affectnet2021 import AffectNet2021
-from affectnet.tables.faces import FACES
+from affectnet.tables.face_shards import FACES
 from affectnet.tables.inventory import INVENTORY
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 from stages import crop, verify
 
 NUMBERS = [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM]
@@ -208,9 +208,9 @@ def test_an_array_whose_header_takes_the_memory_is_malformed(workspace: Path, sh
 
 @pytest.mark.parametrize("error", [MemoryError(), OSError(errno.EMFILE, "Too many open files")])
 def test_predict_goes_on_after_a_broken_file_and_ends_with_a_broken_machine(error: Exception) -> None:
-    assert isinstance(prediction.problem("a.jpg", ValueError("broken")), UserError)
+    assert isinstance(batch.problem("a.jpg", ValueError("broken")), UserError)
     with pytest.raises(type(error)):
-        prediction.problem("a.jpg", error)
+        batch.problem("a.jpg", error)
 
 
 def test_a_shard_or_table_that_cannot_be_opened_is_not_said_to_be_broken(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

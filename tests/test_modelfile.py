@@ -10,9 +10,9 @@ from chain import TINY
 from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
-from affectnet.models.modelfile import METADATA_KEY, load_model, save_model
-from affectnet.models.network import ModelParams, build
-from affectnet.models.preprocessing import LUMA
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.checkpoint import METADATA_KEY, load_model, save_model
+from affectnet.models.transforms import LUMA
 
 
 def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> None:

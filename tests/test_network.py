@@ -7,8 +7,8 @@ from chain import ROOT, TINY
 from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
-from affectnet.models.network import ModelParams, build, head_name, last_linear, pixel_statistics, trunk_parameters
-from affectnet.models.preprocessing import MEAN, STD
+from affectnet.models.backbones import ModelParams, build, head_name, last_linear, pixel_statistics, trunk_parameters
+from affectnet.models.transforms import MEAN, STD
 from affectnet.params import read_document
 from affectnet.training.optimizers import layers
 
@@ -78,7 +78,7 @@ def test_pixel_statistics_are_the_models_own() -> None:
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("affectnet.models.network.find_spec", lambda _: None)
+    monkeypatch.setattr("affectnet.models.backbones.find_spec", lambda _: None)
     with pytest.raises(UserError, match="needs timm; run `pip install timm`"):
         build(params(architecture="timm/efficientnet_b2", width=1.0, head="original"), 8)
 

@@ -3,9 +3,9 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.metrics.affect_scores import affect_scores
+from affectnet.metrics.regression import affect_scores
 from affectnet.training.losses import ExpressionLoss
-from affectnet.training.objective import (
+from affectnet.training.tasks import (
     AFFECT_LOSSES,
     AffectTask,
     BothTask,

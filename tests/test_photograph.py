@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from affectnet.errors import UserError
-from affectnet.images.photograph import MOST_BYTES, Photograph, open_photograph, read_photograph
+from affectnet.images.decode import MOST_BYTES, Photograph, open_photograph, read_photograph
 
 RNG = np.random.default_rng(0)
 

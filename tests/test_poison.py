@@ -13,8 +13,8 @@ from poison import POISONS
 from tally import Tally
 
 from affectnet.errors import UserError
-from affectnet.models.modelfile import load_model
-from affectnet.models.network import ModelParams, build
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.checkpoint import load_model
 from affectnet.models.start_weights import start
 from affectnet.training.resume import TrainingState
 

@@ -19,7 +19,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar, yunet
 from affectnet.predict.predictor import Predictor
-from affectnet.reporting.answers import answers
+from affectnet.reporting.predictions import answers
 
 
 @pytest.fixture

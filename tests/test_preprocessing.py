@@ -6,7 +6,7 @@ import torch
 from drawn import grey
 from torch.nn import functional
 
-from affectnet.models.preprocessing import GROUP, MEAN, STD, Augment, Augmentation, Draws, Grey, Strength, normalised, without_colour
+from affectnet.models.transforms import GROUP, MEAN, STD, Augment, Augmentation, Draws, Grey, Strength, normalised, without_colour
 
 
 def faces(count: int = 6) -> torch.Tensor:

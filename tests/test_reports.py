@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics
 
-from affectnet.metrics.reports import affect_report, calibration_report, expression_report
+from affectnet.metrics.intervals import affect_report, calibration_report, expression_report
 
 NAMES = ["Neutral", "Happy", "Sad", "Fear"]
 

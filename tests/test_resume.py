@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affectnet.errors import UserError
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.training.resume import resume_key, training_state
 
 

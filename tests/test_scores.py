@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from affectnet.metrics import scores as scores_module
-from affectnet.metrics.scores import confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
+from affectnet.metrics import classification as scores_module
+from affectnet.metrics.classification import confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
 
 
 def test_hand_worked_example() -> None:

@@ -18,10 +18,10 @@ from running import trained
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
-from affectnet.running.watch import PROGRESS_FILE, tell, told
-from affectnet.search.experiment import Experiment
+from affectnet.running.progress_file import PROGRESS_FILE, tell, told
 from affectnet.search.search import Search, _read_score, main, propose
 from affectnet.search.study import Range, SearchParams, active, shared_settings
+from affectnet.search.trial import Experiment
 
 DOCUMENT = read_document(Path(__file__).parent.parent / "params.yaml")
 SPACE: dict[str, list[Any] | Range] = {

@@ -12,8 +12,8 @@ import pytest
 from drawn import NAMES, face
 from safetensors import safe_open
 
+from affectnet.predict.defaults import default_model
 from affectnet.predict.predictor import Predictor
-from affectnet.predict.shipped import default_model
 
 ROOT = Path(__file__).parent.parent
 MODEL, CARD = ROOT / "pretrained" / "fer2013.safetensors", ROOT / "pretrained" / "fer2013.md"

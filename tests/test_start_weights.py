@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torchvision.models._api import Weights, WeightsEnum
 
 from affectnet.errors import UserError
-from affectnet.models.network import ModelParams, build, head_name
+from affectnet.models.backbones import ModelParams, build, head_name
 from affectnet.models.start_weights import start
 
 SMALL = {**TINY, "dropout": 0.0}

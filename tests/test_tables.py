@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectnet.errors import UserError
-from affectnet.tables.tables import Column, Contract, take_rows
+from affectnet.tables.contract import Column, Contract, take_rows
 
 CONTRACT = Contract(
     "things",

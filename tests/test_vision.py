@@ -1,4 +1,4 @@
-"""torchvision as affectnet/models/vision.py imports it: without torch's compiler, and whole all the same."""
+"""torchvision as affectnet/models/torchvision_lazy.py imports it: without torch's compiler, and whole all the same."""
 
 import subprocess
 import sys
@@ -9,13 +9,13 @@ PROGRAM = """
 import importlib, sys
 import numpy as np
 from affectnet import Predictor
-from affectnet.predict import evaluation
-from affectnet.models import vision
+from affectnet.predict import evaluate_folder
+from affectnet.models import torchvision_lazy
 
 Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
 print("after an answer", [name for name in ("torch._dynamo", "torch._dynamo.utils") if name in sys.modules])
 
-with vision._compiler_later():  # as a later torchvision might want it
+with torchvision_lazy._compiler_later():  # as a later torchvision might want it
     found = sys.modules["torch._dynamo"].reset
 import torch, torch._dynamo.utils as utils
 print("what else is wanted", found is torch._dynamo.reset, type(utils).__name__)

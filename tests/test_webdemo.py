@@ -29,10 +29,10 @@ from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.data_address import data_address
-from affectnet.models.preprocessing import without_colour
+from affectnet.images.data_uri import data_address
+from affectnet.models.transforms import without_colour
 from affectnet.predict.predictor import Face, Predictor
-from affectnet.web import gate, webdemo, webpage
+from affectnet.web import page, request_filter, server
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 SWITCHES = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-dev-shm-usage"]
@@ -227,7 +227,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
 
 @needs_chromium
 def test_a_file_too_large_is_told_before_it_is_sent(opened: Page, tmp_path: Path) -> None:
-    (tmp_path / "large.jpg").write_bytes(bytes(gate.MOST_BYTES + 1))
+    (tmp_path / "large.jpg").write_bytes(bytes(request_filter.MOST_BYTES + 1))
     give(opened, tmp_path / "large.jpg")
     expect(opened.get_by_text("exceed the maximum allowed size of 20.0 Mb")).to_be_visible()
 
@@ -306,7 +306,7 @@ def test_no_file_of_the_server_can_be_had(served: Served, tmp_path: Path) -> Non
     forms += [form.replace("..", "%2e%2e") for form in forms] + ["/static/../../../routes.py", "/assets/..%2f..%2f..%2froutes.py"]
     for form in (*forms, "/gradio_api/file=http://127.0.0.1/", "/gradio_api/proxy=http://127.0.0.1/"):
         status, body = served.ask("GET", form)
-        assert (status, body) == (200, gate.BLANK) or status in {403, 404}, (form, status)
+        assert (status, body) == (200, request_filter.BLANK) or status in {403, 404}, (form, status)
     for path in (*paths[:-1], "http://127.0.0.1:1/x.png", "relative.png", "", "\0"):
         described = {"path": str(path), "url": None, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
         assert "not there any more" in served.predict(described), path
@@ -352,7 +352,7 @@ def test_a_host_that_was_named_is_answered_and_no_other(tmp_path: Path) -> None:
     async def answered(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    opened = gate.Gate(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
+    opened = request_filter.Gate(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
 
     def status(host: str, **headers: str) -> int:
         told = [(b"host", host.encode()), *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())]
@@ -381,11 +381,11 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
 
 
 def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
-    long = str(gate.MOST_BYTES * 2)
+    long = str(request_filter.MOST_BYTES * 2)
     assert served.ask("POST", "/gradio_api/upload", b"x", Content_Length=long)[0] == 413
-    assert served.ask("POST", "/gradio_api/queue/join", b" " * (gate.MOST_ASKED + 1))[0] == 413
+    assert served.ask("POST", "/gradio_api/queue/join", b" " * (request_filter.MOST_ASKED + 1))[0] == 413
     assert served.ask("POST", "/gradio_api/queue/join", None, Transfer_Encoding="chunked")[0] == 413
-    assert served.upload("a.png", bytes(gate.MOST_BYTES + 1))[0] == 413
+    assert served.upload("a.png", bytes(request_filter.MOST_BYTES + 1))[0] == 413
     for asked in (b"", b"[]", b'{"data": []}', b'{"data": [{"path": 3}], "session_hash": ""}', b"[" * 60_000):
         assert served.ask("POST", "/gradio_api/queue/join", asked)[0] == 400
     assert served.kept() == []
@@ -396,7 +396,7 @@ def with_faces(**changes: Any) -> str:
     write_model(**changes)
     predictor = Predictor.load(MODEL)
     drawn().save("face.png")
-    return webpage.about(predictor.card) + webdemo.answer(predictor, Path("face.png").read_bytes())
+    return page.about(predictor.card) + server.answer(predictor, Path("face.png").read_bytes())
 
 
 def test_a_model_of_seven_expressions_has_seven_bars(workspace: Path) -> None:
@@ -416,7 +416,7 @@ def test_a_grey_photograph_larger_than_the_page_is_answered_at_its_own_size(work
     predictor = Predictor.load(MODEL)
     photograph = drawn(900).convert("L")
     photograph.save("large.png")
-    html = webdemo.answer(predictor, Path("large.png").read_bytes())
+    html = server.answer(predictor, Path("large.png").read_bytes())
     (face,) = predictor.predict("large.png")
     assert f"left:{face.box[0] / 900:.2%}" in html and f"{face.probabilities['Happy']:.2f}" in html
 
@@ -430,7 +430,7 @@ def test_the_face_is_shown_as_the_network_saw_it(workspace: Path, grey: bool) ->
 
 
 def test_text_of_a_message_is_no_html() -> None:
-    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in webpage.message("<script>alert(1)</script>")
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in page.message("<script>alert(1)</script>")
 
 
 def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -450,6 +450,6 @@ def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytes
 
 def test_without_gradio_the_demo_says_what_to_install(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: Any) -> None:
     write_model()
-    monkeypatch.setattr("affectnet.web.webdemo.find_spec", lambda _: None)
+    monkeypatch.setattr("affectnet.web.server.find_spec", lambda _: None)
     assert main(["demo"]) == 2
     assert capsys.readouterr().err.splitlines()[1:] == ["error: affectnet demo: needs gradio; run `pip install 'gradio>=6'`"]

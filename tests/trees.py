@@ -15,7 +15,7 @@ from PIL import Image
 from affectnet.expressions import EXPRESSIONS
 from affectnet.sources import open_layout, open_source
 from affectnet.sources.unpacked import Container, unpack
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LANDMARKS = ";".join(f"{value:.2f}" for value in np.linspace(10, 80, 136))
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"

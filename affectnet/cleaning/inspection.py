@@ -11,8 +11,7 @@ import numpy as np
 from PIL import Image
 
 from affectnet.errors import pass_machine_fault
-from affectnet.images.formats import STARTS, SUFFIX_FORMATS, brand
-from affectnet.images.photograph import (
+from affectnet.images.decode import (
     MOST_BYTES,
     MOST_PIXELS,
     decode_plain,
@@ -24,6 +23,7 @@ from affectnet.images.photograph import (
     shrink_within,
     upright,
 )
+from affectnet.images.formats import STARTS, SUFFIX_FORMATS, brand
 
 PIECE = 1 << 20
 

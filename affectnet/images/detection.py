@@ -9,8 +9,8 @@ import cv2
 import numpy as np
 
 from affectnet.errors import UserError
-from affectnet.images.framing import Box
-from affectnet.images.photograph import Pixels
+from affectnet.images.crop_policy import Box
+from affectnet.images.decode import Pixels
 
 Detector = Callable[[Pixels], list[Box]]
 """(h, w) grey or (h, w, 3) RGB uint8 → boxes (left, top, right, bottom) in px, the largest first."""

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.errors import UserError, pass_machine_fault
-from affectnet.images.photograph import MOST_BYTES, Pixels, read_photograph, upright
+from affectnet.images.decode import MOST_BYTES, Pixels, read_photograph, upright
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
 """A path, a file's bytes, a file open for reading bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w),

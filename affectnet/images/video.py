@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 
 from affectnet.errors import UserError, pass_machine_fault
-from affectnet.images.photograph import Pixels
+from affectnet.images.decode import Pixels
 
 SLACK_S, SLACK_SHARE = 2.0, 0.05
 """By so much may the last frame of a file that may be cut come before the end that it states: sound may go on."""

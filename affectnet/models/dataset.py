@@ -24,11 +24,11 @@ from PIL import Image
 
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.files.atomic import replacing, write_json
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
-from affectnet.tables.faces import AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
-from affectnet.tables.tables import readable_parquet
+from affectnet.tables.contract import readable_parquet
+from affectnet.tables.face_shards import AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
 
 LABELS = ("expression", "valence", "arousal")
 

@@ -18,8 +18,8 @@ from torch import nn
 from torch.serialization import get_unsafe_globals_in_checkpoint, safe_globals
 
 from affectnet.errors import UserError, first_few
-from affectnet.models.network import ModelParams, State, head_name, timm_name, with_side
-from affectnet.models.vision import models
+from affectnet.models.backbones import ModelParams, State, head_name, timm_name, with_side
+from affectnet.models.torchvision_lazy import models
 from affectnet.running.provenance import TIMM, Weights, named_weights, read_records
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")

@@ -11,17 +11,17 @@ from numpy.typing import NDArray
 from torch import nn
 
 from affectnet.errors import UserError, brief
-from affectnet.images.cropping import cut
+from affectnet.images.crop import cut
+from affectnet.images.crop_policy import Box, CropPolicy, Points
+from affectnet.images.decode import open_photograph
 from affectnet.images.detection import Detector, haar
-from affectnet.images.framing import Box, CropPolicy, Points
-from affectnet.images.photograph import open_photograph
 from affectnet.images.pictures import Picture, file_content
 from affectnet.metrics.calibration import probabilities
+from affectnet.models.checkpoint import Card, load_model
 from affectnet.models.dataset import decode_face
 from affectnet.models.device import choose
-from affectnet.models.inference import BATCH, Averaging, Outputs, predict
-from affectnet.models.modelfile import Card, load_model
-from affectnet.predict.shipped import default_model
+from affectnet.models.forward import BATCH, Averaging, Outputs, predict
+from affectnet.predict.defaults import default_model
 
 Crops = list[tuple[Box, NDArray[np.uint8]]]
 """The faces of one photograph as the network sees them: each one's box, and its crop (image_px, image_px, 3) uint8 RGB."""

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional
 from torch.utils.hooks import RemovableHandle
 
-from affectnet.models.preprocessing import normalised
+from affectnet.models.transforms import normalised
 
 MOST_PREFIXES = 8
 """Tokens before those of the patches: of the class, of a distilling teacher, registers."""

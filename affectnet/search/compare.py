@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from affectnet.errors import UserError, exit_code
-from affectnet.metrics.affect_scores import DIMENSIONS, affect_scores
-from affectnet.metrics.scores import interval, resampled_faces, scores
-from affectnet.models.inference import Averaging
+from affectnet.metrics.classification import interval, resampled_faces, scores
+from affectnet.metrics.regression import DIMENSIONS, affect_scores
+from affectnet.models.forward import Averaging
 from affectnet.params import Runtime, parse, read_document
-from affectnet.reporting.answers import Answers, answers
+from affectnet.reporting.predictions import Answers, answers
 
 Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"

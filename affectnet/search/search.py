@@ -33,9 +33,9 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affectnet.errors import UserError, exit_code, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
-from affectnet.running.parent import is_alive
-from affectnet.search.experiment import Experiment
+from affectnet.running.watchdog import is_alive
 from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
+from affectnet.search.trial import Experiment
 
 METRICS = "metrics/evaluate.json"
 POLL_SECONDS = 0.3

@@ -13,9 +13,9 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.params import Section, catalogue_name
-from affectnet.reporting.page import leaves
+from affectnet.reporting.templates import leaves
 
 WITHOUT_PART = {"runtime", "search", "report", "export"}
 """Sections of params.yaml that change nothing of what a trial scores."""

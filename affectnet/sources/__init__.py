@@ -12,7 +12,7 @@ from affectnet.sources.sight import sight
 from affectnet.sources.source import Layout, Source
 from affectnet.sources.unpacked import Unpacked
 from affectnet.sources.yolo import Yolo
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LAYOUTS: dict[str, type[Layout]] = {
     "affectnet2017": AffectNet2017,

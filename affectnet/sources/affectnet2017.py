@@ -15,11 +15,11 @@ import pyarrow.compute as pc
 import pyarrow.csv
 
 from affectnet.errors import UserError, first_few, pass_machine_fault
-from affectnet.files.walk import folders_below, readable
+from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import in_order
 from affectnet.sources.source import LARGEST, Source, batch, numbers
 from affectnet.tables.annotations import LANDMARKS
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal")
 """The order of the columns where a list has no header, as validation.csv was shipped."""

@@ -11,11 +11,11 @@ from PIL import Image
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
-from affectnet.files.walk import folders_below
+from affectnet.files.file_walk import folders_below
 from affectnet.sources.maps import splits_read
 from affectnet.sources.per_image import DETAIL
 from affectnet.sources.unpacked import Container, Member
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 COLUMNS = ("emotion", "pixels", "usage")
 EMOTIONS = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")

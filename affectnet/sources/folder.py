@@ -9,11 +9,11 @@ import pyarrow as pa
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, SPLITS
-from affectnet.files.walk import folders_below, readable
+from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.sources.maps import class_codes, splits_of
 from affectnet.sources.source import Source, batch
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 @dataclass(frozen=True)

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from affectnet.errors import UserError
-from affectnet.files.walk import folders_below
+from affectnet.files.file_walk import folders_below
 from affectnet.images.formats import IMAGE_SUFFIXES, suffix_by_content
 from affectnet.sources.maps import class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL
 from affectnet.sources.unpacked import Container, Member
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 ROWS_A_BATCH = 64
 

@@ -4,7 +4,7 @@ from collections.abc import Iterable, Mapping
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LabelMap = Mapping[str, int | None]
 """A name in lower case → the code of its expression; None for a name that is passed over."""

@@ -14,11 +14,11 @@ import numpy as np
 import pyarrow as pa
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.walk import HIDDEN, folders_below, readable
+from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.running.parallel import in_order
 from affectnet.sources.source import LARGEST, Source, batch, landmark_lists
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "validation_set", "val", "validation"), "test")}
 """Folder, in any case → our split: the official validation set is our test."""

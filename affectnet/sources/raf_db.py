@@ -9,10 +9,10 @@ import pyarrow as pa
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
-from affectnet.files.walk import folders_below, readable
+from affectnet.files.file_walk import folders_below, readable
 from affectnet.sources.per_image import DETAIL, NUMBER, content
 from affectnet.sources.source import LARGEST, Source, batch
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
 """The list's name as it was shipped, and as its readme spells it."""

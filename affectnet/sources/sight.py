@@ -6,9 +6,9 @@ from itertools import islice
 from pathlib import Path
 
 from affectnet.errors import first_few
-from affectnet.files.walk import readable
+from affectnet.files.file_walk import readable
 from affectnet.sources.source import Layout
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 DEEPEST = 4
 """Levels below the root that are looked at: a list of RAF-DB's lies on the fourth of its whole archive."""

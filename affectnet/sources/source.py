@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affectnet.tables.annotations import LANDMARKS
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LARGEST = 1e30
 """Numbers of an annotation are smaller, so that what is reckoned with them in float32 stays finite."""

@@ -20,11 +20,11 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
 from affectnet.files.checksums import file_sha256
-from affectnet.files.walk import readable
+from affectnet.files.file_walk import readable
 from affectnet.running.progress import progress
 from affectnet.sources.maps import splits_of
 from affectnet.sources.source import ROWS, Layout, Source
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 LIST = "rows.parquet"
 """The rows of an unpacked download: ROWS, and `bytes`, how long the image's file is."""

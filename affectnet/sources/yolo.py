@@ -11,14 +11,14 @@ from typing import Any
 import pyarrow as pa
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.walk import HIDDEN, folders_below, readable
+from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import read_document
 from affectnet.running.parallel import in_order
 from affectnet.sources.maps import class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL, NUMBER, content
 from affectnet.sources.source import LARGEST, Source, batch
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 IMAGES_A_BATCH = 4096
 LARGEST_FILE = 1 << 20

@@ -3,7 +3,7 @@
 import pyarrow as pa
 
 from affectnet.expressions import SPLITS
-from affectnet.tables.tables import Column, Contract
+from affectnet.tables.contract import Column, Contract
 
 LANDMARKS = pa.list_(pa.float32(), 136)
 """68 points of the iBUG 300-W scheme, x1, y1, …, x68, y68."""

@@ -7,8 +7,8 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from affectnet.errors import UserError
-from affectnet.files.scratch import scratch
-from affectnet.tables.tables import Column, Contract
+from affectnet.files.cache_dir import scratch
+from affectnet.tables.contract import Column, Contract
 
 MEMORY = "verify"
 """Folder of the scratch folder with what verify remembers of the files by their size and time."""

@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from affectnet.training.feed import Part
+from affectnet.training.loader import Part
 
 
 def backward(

@@ -5,13 +5,13 @@ from typing import Any, Literal
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from affectnet.models.network import ModelParams
-from affectnet.models.preprocessing import Augmentation
+from affectnet.models.backbones import ModelParams
+from affectnet.models.transforms import Augmentation
 from affectnet.params import Section
 from affectnet.training.losses import LossParams, takes_class_weights
-from affectnet.training.objective import TaskParams
 from affectnet.training.optimizers import OptimizerParams, ScheduleParams
 from affectnet.training.samplers import SamplerName
+from affectnet.training.tasks import TaskParams
 
 
 class TrainerParams(Section):

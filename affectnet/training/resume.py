@@ -20,7 +20,7 @@ import torch
 
 from affectnet.errors import UserError, one_line, pass_machine_fault
 from affectnet.files.atomic import replacing
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 
 ENDED = "ended"
 """Name of the empty file beside the state of a training that has ended."""

@@ -14,27 +14,27 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.metrics.affect_scores import DIMENSIONS, affect_scores
 from affectnet.metrics.calibration import fit_temperature
-from affectnet.metrics.scores import confusion_matrix, scores
+from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.metrics.regression import DIMENSIONS, affect_scores
+from affectnet.models.backbones import build, head_name, pixel_statistics, trunk_parameters
 from affectnet.models.dataset import Faces
 from affectnet.models.device import choose_precision
-from affectnet.models.inference import Outputs, predict
-from affectnet.models.network import build, head_name, pixel_statistics, trunk_parameters
-from affectnet.models.preprocessing import Augment, normalised
+from affectnet.models.forward import Outputs, predict
 from affectnet.models.start_weights import start
+from affectnet.models.transforms import Augment, normalised
 from affectnet.running.progress import progress
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.distributed import Group
-from affectnet.training.feed import Feed, Part
-from affectnet.training.lookahead import LookAhead
+from affectnet.training.loader import Feed, Part
 from affectnet.training.losses import Classes, DynamicLearnedLoss, ExpressionLoss, build_loss
-from affectnet.training.objective import Targets, TaskParams, build_objective, joined, refuse_without_affect
+from affectnet.training.meta_reweighting import LookAhead
 from affectnet.training.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.training.passes import backward
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.samplers import batches, epoch_order, expected_shares
 from affectnet.training.seeds import seed_of
+from affectnet.training.tasks import Targets, TaskParams, build_objective, joined, refuse_without_affect
 
 Metrics = dict[str, float]
 

@@ -9,7 +9,7 @@ from trees import noise, tree_folder
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.sources import open_source
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 def rows(pointer: Pointer) -> list[dict[str, Any]]:

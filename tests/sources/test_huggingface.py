@@ -11,7 +11,7 @@ from trees import download_huggingface, encoded, features, smooth, unpacked_rows
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.sources import open_layout
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 ALPHABETICAL = sorted(EXPRESSIONS)
 JPEG, PNG = encoded(smooth(1, 64)), encoded(smooth(2, 64), "PNG")

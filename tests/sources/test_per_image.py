@@ -8,7 +8,7 @@ from trees import MEANS, tree_2021, tree_plus
 
 from affectnet.errors import UserError
 from affectnet.sources import open_source
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 def rows(pointer: Pointer) -> list[dict[str, Any]]:

@@ -8,7 +8,7 @@ from trees import DOWNLOADS, FER_CLASSES, download_huggingface, noise, tree_2017
 
 from affectnet.errors import UserError
 from affectnet.sources import LAYOUTS, open_layout
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 OPTIONS = {"test": "PrivateTest", "other": "validation", "image": "image", "label": "label", "images": "aligned"}
 

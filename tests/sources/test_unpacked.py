@@ -12,7 +12,7 @@ from trees import download_fer2013_csv, download_huggingface, unpacked_rows
 from affectnet.errors import UserError
 from affectnet.sources import open_layout, open_source
 from affectnet.sources.unpacked import LIST, Container, unpack
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 def unpacked(pointer: Pointer, folder: Path) -> Path:

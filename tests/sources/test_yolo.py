@@ -9,7 +9,7 @@ from trees import noise, tree_yolo
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.sources import open_source
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 ALPHABETICAL = sorted(EXPRESSIONS)
 EDGES = ("left", "top", "right", "bottom")

@@ -13,7 +13,7 @@ from trees import CLASSES, MEANS, TREES, images_2017, noise, row, tree_2017, tre
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 
 def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:

@@ -14,8 +14,8 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.params import parse, read_document
 from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.faces import FACES, read_policy, shard_paths
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.face_shards import FACES, read_policy, shard_paths
+from affectnet.tables.source_pointer import Pointer
 from stages import crop
 
 

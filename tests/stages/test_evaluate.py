@@ -11,12 +11,12 @@ from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
-from affectnet.models.inference import Averaging, Outputs
-from affectnet.models.modelfile import save_model
-from affectnet.models.network import ModelParams, build
-from affectnet.reporting import answers
-from affectnet.tables.faces import read_policy
+from affectnet.models.forward import Averaging, Outputs
+from affectnet.reporting import predictions
+from affectnet.tables.face_shards import read_policy
 
 AVERAGINGS = get_args(Averaging)
 
@@ -61,8 +61,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
     def logits(_network: Any, images: torch.Tensor, *_: Any) -> Outputs:
         return Outputs(10 * torch.eye(8)[truth[0] if column is None else [column] * len(images)], torch.empty(len(images), 0))
 
-    monkeypatch.setattr(answers, "load_faces", remembering)
-    monkeypatch.setattr(answers, "predict", logits)
+    monkeypatch.setattr(predictions, "load_faces", remembering)
+    monkeypatch.setattr(predictions, "predict", logits)
 
 
 def test_a_perfect_model_scores_one_everywhere(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -134,7 +134,7 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
 
 def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) -> None:
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
-    found = {averaging: answers.answers(model, faces, runtime, averaging) for averaging in AVERAGINGS}
+    found = {averaging: predictions.answers(model, faces, runtime, averaging) for averaging in AVERAGINGS}
     assert not np.allclose(found["none"].logits, found["flip"].logits)
     for averaging, one in found.items():
         run_stage("evaluate", averaging=averaging)

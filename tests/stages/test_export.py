@@ -15,10 +15,10 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.models.backbones import last_linear
+from affectnet.models.checkpoint import Card
 from affectnet.models.dataset import load_faces
-from affectnet.models.modelfile import Card
-from affectnet.models.network import last_linear
-from affectnet.predict.onnxfile import export_network, session
+from affectnet.predict.onnx_export import export_network, session
 from affectnet.predict.predictor import Predictor
 
 MODEL, ONNX = Path("models/model.safetensors"), Path("models/model.onnx")

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from affectnet.errors import UserError
 from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.plan import CLASS_WEIGHTS, PLAN
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 from stages.rebalance import RebalanceParams, expression_weights, repeats_of, run, wanted_counts
 
 RELEASED = np.array([74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750])

@@ -17,13 +17,13 @@ from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.data_address import data_address
+from affectnet.images.data_uri import data_address
+from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import decode_face
-from affectnet.models.modelfile import load_model
-from affectnet.reporting.answer_table import ANSWERS
-from affectnet.reporting.contact import QUALITY, Answered
-from affectnet.reporting.page import shown
-from affectnet.tables.pointer import Pointer
+from affectnet.reporting.contact_sheet import QUALITY, Answered
+from affectnet.reporting.prediction_table import ANSWERS
+from affectnet.reporting.templates import shown
+from affectnet.tables.source_pointer import Pointer
 from stages.report import ReportParams, contact_sheets
 
 VOID = {"meta", "img", "br"}

@@ -17,19 +17,19 @@ from trees import tree_2017, tree_folder
 
 import stages.train
 from affectnet.errors import UserError
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
+from affectnet.models.backbones import NetworkParams
+from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import Faces
-from affectnet.models.modelfile import load_model
-from affectnet.models.network import NetworkParams
-from affectnet.models.preprocessing import normalised
+from affectnet.models.transforms import normalised
 from affectnet.params import parse, read_document
-from affectnet.predict.description import content, text
-from affectnet.running.launch import _guarded
-from affectnet.running.watch import PROGRESS_FILE
-from affectnet.tables.plan import CLASS_WEIGHTS
+from affectnet.predict.info import content, text
+from affectnet.running.progress_file import PROGRESS_FILE
+from affectnet.running.run_stage import _guarded
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS
 from affectnet.training.collapse import ANSWERED
-from affectnet.training.objective import ExpressionTask
 from affectnet.training.resume import TrainingState
+from affectnet.training.tasks import ExpressionTask
 from affectnet.training.trainer import Trainer, learned, targets_of
 from stages.train import TrainParams, check_curves
 

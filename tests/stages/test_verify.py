@@ -17,7 +17,7 @@ from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.tables.inventory import INVENTORY
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 from stages import verify
 
 
@@ -296,7 +296,7 @@ def test_a_folder_that_cannot_be_read_is_one_line(workspace: Path, monkeypatch: 
             return broken(path) if when == "read" else _raise(PermissionError(13, "Permission denied"))
         return original(path)
 
-    monkeypatch.setattr("affectnet.files.walk.os.scandir", scandir)
+    monkeypatch.setattr("affectnet.files.file_walk.os.scandir", scandir)
     with pytest.raises(UserError, match=rf"folders cannot be read, 1: {closed} \((Permission denied|Input/output error)\)") as caught:
         run(workspace, pointer)
     assert "\n" not in str(caught.value) and not (workspace / "inventory.parquet").exists()

@@ -17,7 +17,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.params import parse, read_document
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
-from affectnet.tables.faces import FACES
+from affectnet.tables.face_shards import FACES
 from stages.acquire import AcquireParams
 
 ALPHABETICAL = ["Anger", "Contempt", "Disgust", "Fear", "Happy", "Neutral", "Sad", "Surprise"]

@@ -14,7 +14,7 @@ from trees import MEANS, noise
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
-from affectnet.predict.labelled import class_folders, folder_classes
+from affectnet.predict.image_folder import class_folders, folder_classes
 from stages import acquire
 
 NAMES = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")

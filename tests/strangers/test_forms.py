@@ -15,7 +15,7 @@ from portraits import MODEL, drawn, write_model
 
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.images.photograph import open_photograph
+from affectnet.images.decode import open_photograph
 from affectnet.models.device import choose
 from affectnet.predict.predictor import Predictor
 

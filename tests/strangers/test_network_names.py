@@ -6,7 +6,7 @@ from chain import TINY
 from torch.nn import functional
 
 from affectnet.errors import UserError
-from affectnet.models.network import ModelParams, build, trunk_parameters
+from affectnet.models.backbones import ModelParams, build, trunk_parameters
 from affectnet.training.optimizers import layers
 
 SHORT = (

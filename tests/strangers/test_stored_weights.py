@@ -10,7 +10,7 @@ import torch
 from chain import TINY
 
 from affectnet.errors import UserError
-from affectnet.models.network import ModelParams, build, head_name
+from affectnet.models.backbones import ModelParams, build, head_name
 from affectnet.models.start_weights import start
 
 State = dict[str, torch.Tensor]

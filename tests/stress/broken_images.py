@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from affectnet.images.photograph import MOST_SCANS
+from affectnet.images.decode import MOST_SCANS
 
 KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "jpg": ("JPEG", {"quality": 90}),

@@ -21,12 +21,12 @@ from trees import tree_2017
 from affectnet.__main__ import main as command_line
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.modelfile import FORMAT, METADATA_KEY, load_model
-from affectnet.models.network import ModelParams, build
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.checkpoint import FORMAT, METADATA_KEY, load_model
 from affectnet.models.start_weights import start
 from affectnet.predict.predictor import Predictor
 from affectnet.search.compare import main
-from affectnet.tables.faces import read_policy
+from affectnet.tables.face_shards import read_policy
 
 Weights = dict[str, torch.Tensor]
 Card = dict[str, Any]

@@ -14,7 +14,7 @@ from chain import TINY, forget_training, place_pipeline, run_data_stages, run_st
 from tally import Tally, every
 from trees import tree_2017
 
-from affectnet.files.scratch import scratch
+from affectnet.files.cache_dir import scratch
 from affectnet.training.trainer import Trainer
 
 State = dict[str, Any]

@@ -24,9 +24,9 @@ from trees import images_2017, noise, row, tree_folder, write_2017
 
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.images.cropping import cut
-from affectnet.images.framing import CropPolicy
-from affectnet.images.photograph import MOST_BYTES, open_photograph
+from affectnet.images.crop import cut
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.images.decode import MOST_BYTES, open_photograph
 from affectnet.params import parse, read_document
 from affectnet.tables.annotations import REJECTED
 from affectnet.tables.inventory import INVENTORY

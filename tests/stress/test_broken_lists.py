@@ -22,7 +22,7 @@ from affectnet.errors import UserError
 from affectnet.sources import open_source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.inventory import INVENTORY
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 
 __all__ = ["in_time"]
 TRAINING = Path("root/Manually_Annotated_file_lists/training.csv")

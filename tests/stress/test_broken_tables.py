@@ -27,9 +27,9 @@ from affectnet.files.checksums import read_checksums
 from affectnet.models.dataset import load_faces
 from affectnet.params import Section, parse, read_document
 from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.faces import FACES, read_policy, shard_paths
+from affectnet.tables.face_shards import FACES, read_policy, shard_paths
 from affectnet.tables.inventory import INVENTORY
-from affectnet.tables.pointer import Pointer
+from affectnet.tables.source_pointer import Pointer
 from stages.verify import VerifyParams
 
 __all__ = ["in_time"]

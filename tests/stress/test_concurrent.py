@@ -217,7 +217,7 @@ def edit_params(clone: Clone) -> str:
 def edit_code(clone: Clone) -> str:
     with (clone.folder / "affectnet" / "plan.py").open("a") as file:
         file.write("# edited\n")
-    return "affectnet/tables/plan.py"
+    return "affectnet/tables/sampling_plan.py"
 
 
 def replace_data(clone: Clone) -> str:

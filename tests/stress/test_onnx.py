@@ -10,9 +10,9 @@ from chain import TINY
 from drawn import grey
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.network import ModelParams, build
-from affectnet.models.preprocessing import Grey, normalised
-from affectnet.predict.onnxfile import export_network, session
+from affectnet.models.backbones import ModelParams, build
+from affectnet.models.transforms import Grey, normalised
+from affectnet.predict.onnx_export import export_network, session
 
 COLOURS = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
 FAMILIES = [

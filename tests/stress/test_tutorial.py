@@ -15,7 +15,7 @@ from trees import tree_2017
 
 from affectnet.__main__ import main
 from affectnet.params import read_document
-from affectnet.running.launch import arguments
+from affectnet.running.run_stage import arguments
 from stages import train
 
 ROOT = Path(__file__).parents[2]

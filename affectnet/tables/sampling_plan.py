@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from affectnet.tables.tables import Column, Contract
+from affectnet.tables.contract import Column, Contract
 
 PLAN = Contract(
     "plan",

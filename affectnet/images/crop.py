@@ -11,8 +11,8 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.images.framing import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
-from affectnet.images.photograph import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
+from affectnet.images.crop_policy import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
+from affectnet.images.decode import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
 """JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""

@@ -17,9 +17,9 @@ from torch.overrides import TorchFunctionMode
 from affectnet.errors import UserError, first_few, one_line
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing
-from affectnet.images.framing import CropPolicy
-from affectnet.models.network import NetworkParams, State, assemble
-from affectnet.models.preprocessing import Grey
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.models.backbones import NetworkParams, State, assemble
+from affectnet.models.transforms import Grey
 
 FORMAT: Final = 3
 METADATA_KEY = "affectnet"

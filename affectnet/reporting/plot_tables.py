@@ -13,7 +13,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing
 from affectnet.metrics.agreement import by_falling_score
 from affectnet.metrics.calibration import Reliability
-from affectnet.metrics.scores import Counts
+from affectnet.metrics.classification import Counts
 
 RECALLS = np.linspace(0, 1, 41)
 

@@ -7,11 +7,11 @@ import numpy as np
 from pydantic import Field
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.metrics.affect_scores import DIMENSIONS
-from affectnet.metrics.reports import Tree, affect_report, calibration_report, expression_report, merged
-from affectnet.models.inference import Averaging
+from affectnet.metrics.intervals import Tree, affect_report, calibration_report, expression_report, merged
+from affectnet.metrics.regression import DIMENSIONS
+from affectnet.models.forward import Averaging
 from affectnet.params import Section
-from affectnet.reporting.answers import Answers
+from affectnet.reporting.predictions import Answers
 
 SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "kappa": "Cohen's κ", "alpha": "Krippendorff's α", "auc": "AUC", "aucpr": "AUCPR"}
 """Scores of the table, by their key."""

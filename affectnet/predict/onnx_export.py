@@ -24,7 +24,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import nn
 
 from affectnet.errors import UserError, one_line
-from affectnet.models.modelfile import METADATA_KEY, Card
+from affectnet.models.checkpoint import METADATA_KEY, Card
 
 OPSET = 18
 """The first whose Resize averages over areas as Pillow's does."""
@@ -44,7 +44,7 @@ preprocess (uint8[n, h, w, 3] crops) => (float[n, 3, {px}, {px}] pixels)
     pixels = Div (centred, std)
 }}
 """
-"""The bicubic, antialiased resizing of Pillow, and the normalisation of affectnet/models/preprocessing.py, in units of 0–255."""
+"""The bicubic, antialiased resizing of Pillow, and the normalisation of affectnet/models/transforms.py, in units of 0–255."""
 
 Pixels = NDArray[np.float32]
 

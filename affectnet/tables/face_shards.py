@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.tables.annotations import LANDMARKS
-from affectnet.tables.tables import PARQUET, CheckedWriter, Column, Contract, readable_parquet
+from affectnet.tables.contract import PARQUET, CheckedWriter, Column, Contract, readable_parquet
 
 ROWS_PER_GROUP = 256
 """Faces a row group: what a reader decodes at a time."""

@@ -12,10 +12,10 @@ from PIL import Image
 
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.files.atomic import replacing
-from affectnet.images.photograph import Pixels
-from affectnet.predict.inputs import Shot
-from affectnet.predict.outputs import label
+from affectnet.images.decode import Pixels
+from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face
+from affectnet.predict.writers import label
 
 FRAME, INK = (255, 200, 0), (0, 0, 0)
 LINE_SHARE, LEAST_LINE_PX = 1 / 200, 2

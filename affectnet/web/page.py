@@ -8,13 +8,13 @@ from typing import Any
 import cv2
 import numpy as np
 
-from affectnet.images.data_address import data_address
-from affectnet.images.photograph import Pixels
-from affectnet.models.modelfile import Card
-from affectnet.predict.description import validation_scores
-from affectnet.predict.drawing import annotated
-from affectnet.predict.outputs import label
+from affectnet.images.data_uri import data_address
+from affectnet.images.decode import Pixels
+from affectnet.models.checkpoint import Card
+from affectnet.predict.annotate import annotated
+from affectnet.predict.info import validation_scores
 from affectnet.predict.predictor import Crops, Face
+from affectnet.predict.writers import label
 
 SHOWN_PX = 640
 """Longest side of the photograph on the page."""

@@ -12,9 +12,9 @@ from typing import Any, TextIO
 import pyarrow as pa
 
 from affectnet.errors import UserError, one_line
-from affectnet.predict.inputs import Shot
+from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face
-from affectnet.tables.tables import Column, Contract
+from affectnet.tables.contract import Column, Contract
 
 Write = Callable[[Shot, Sequence[Face]], None]
 """Writes the faces of one photograph or frame."""

@@ -5,7 +5,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from affectnet.models.modelfile import load_model
+from affectnet.models.checkpoint import load_model
 
 VALIDATION = "validation/"
 NAMED = ("loss", "optimizer", "task", "model")

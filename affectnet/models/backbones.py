@@ -10,8 +10,8 @@ from pydantic import Field
 from torch import nn
 
 from affectnet.errors import UserError, one_line
-from affectnet.models.preprocessing import MEAN, STD
-from affectnet.models.vision import StochasticDepth, models
+from affectnet.models.torchvision_lazy import StochasticDepth, models
+from affectnet.models.transforms import MEAN, STD
 from affectnet.params import Section
 from affectnet.running.provenance import TIMM
 

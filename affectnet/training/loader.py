@@ -7,10 +7,10 @@ from dataclasses import dataclass
 
 import torch
 
-from affectnet.models.preprocessing import Augment, Draws
+from affectnet.models.transforms import Augment, Draws
 from affectnet.running.parallel import Pool, over
 from affectnet.training.distributed import Group
-from affectnet.training.objective import Targets
+from affectnet.training.tasks import Targets
 
 MOST_OF_FREE = 0.9
 """Share of the memory left free on a GPU, after a whole step, that the images may take."""

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.images.data_address import data_address
+from affectnet.images.data_uri import data_address
+from affectnet.models.checkpoint import Card
 from affectnet.models.dataset import decode_face
-from affectnet.models.modelfile import Card
 from affectnet.reporting import gradcam
-from affectnet.tables.faces import AGAIN, open_shard, shard_paths
-from affectnet.tables.tables import readable_parquet
+from affectnet.tables.contract import readable_parquet
+from affectnet.tables.face_shards import AGAIN, open_shard, shard_paths
 
 THUMB_PX, QUALITY = 112, 85
 HEAT = 0.6

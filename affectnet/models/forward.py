@@ -9,8 +9,8 @@ import torch
 from torch import nn
 
 from affectnet.errors import UserError
-from affectnet.models.preprocessing import normalised
-from affectnet.models.vision import InterpolationMode, functional
+from affectnet.models.torchvision_lazy import InterpolationMode, functional
+from affectnet.models.transforms import normalised
 
 BATCH = 256
 

@@ -16,10 +16,10 @@ import numpy as np
 from PIL import Image
 
 from affectnet.errors import UserError, one_line
-from affectnet.images.photograph import open_photograph
+from affectnet.images.decode import open_photograph
 from affectnet.predict.predictor import Predictor
-from affectnet.web import webpage
-from affectnet.web.gate import HOST, MOST_BYTES, Gate
+from affectnet.web import page
+from affectnet.web.request_filter import HOST, MOST_BYTES, Gate
 
 KEPT_S = 30
 """An upload that nobody asked about any more is removed after so many seconds."""
@@ -60,12 +60,12 @@ def answer(predictor: Predictor, content: bytes) -> str:
         found = predictor.crops(content)
         faces = predictor.answer([found])[0]
     except UserError as error:
-        return webpage.message(one_line(str(error)))
+        return page.message(one_line(str(error)))
     if not found:
-        return webpage.message("photograph: no face found; give one with a face seen from the front, well lit, not too small")
+        return page.message("photograph: no face found; give one with a face seen from the front, well lit, not too small")
     if predictor.card.grey:  # as the network saw them
         found = [(box, np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))) for box, crop in found]
-    return webpage.result(pixels, found, faces)
+    return page.result(pixels, found, faces)
 
 
 def _application(predictor: Predictor, folder: Path) -> Any:
@@ -78,7 +78,7 @@ def _application(predictor: Predictor, folder: Path) -> Any:
             return gradio.skip(), gradio.skip()
         path = Path(upload["path"])
         if not path.is_file():
-            return None, webpage.message("photograph: not there any more; choose it again")
+            return None, page.message("photograph: not there any more; choose it again")
         try:
             return None, answer(predictor, path.read_bytes())
         finally:
@@ -89,7 +89,7 @@ def _application(predictor: Predictor, folder: Path) -> Any:
     )
     return gradio.mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
-        _blocks(answered, webpage.about(predictor.card)),
+        _blocks(answered, page.about(predictor.card)),
         path="/",
         server_name=HOST,
         footer_links=[],
@@ -102,7 +102,7 @@ def _application(predictor: Predictor, folder: Path) -> Any:
         pwa=False,
         mcp_server=False,
         theme=theme,
-        css=webpage.CSS,
+        css=page.CSS,
     )
 
 
@@ -110,20 +110,20 @@ def _blocks(answered: Answer, about: str) -> Any:
     import gradio as gr  # noqa: PLC0415
 
     with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as blocks:
-        gr.HTML(webpage.HEAD)
+        gr.HTML(page.HEAD)
         with gr.Row(elem_id="layout"):
             with gr.Column(elem_id="given"):
                 photograph = gr.Image(
                     label="Photograph",
                     sources=["upload", "webcam", "clipboard"],
-                    placeholder=webpage.INVITATION,
+                    placeholder=page.INVITATION,
                     height=300,
                     buttons=[],
                     elem_id="photograph",
                 )
-            found = gr.HTML(webpage.WAITING, elem_id="found")
+            found = gr.HTML(page.WAITING, elem_id="found")
             with gr.Column(elem_id="words"):
-                gr.HTML(webpage.NOT_EMOTION)
+                gr.HTML(page.NOT_EMOTION)
                 gr.HTML(about)
         # Not preprocessed: Gradio would decode whatever it gets.
         photograph.upload(

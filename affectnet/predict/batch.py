@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 from affectnet.errors import UserError, pass_machine_fault
-from affectnet.images.photograph import Pixels, open_photograph
-from affectnet.predict.drawing import Album, annotated
-from affectnet.predict.inputs import Shot, Told, files, shots
-from affectnet.predict.outputs import Write
+from affectnet.images.decode import Pixels, open_photograph
+from affectnet.predict.annotate import Album, annotated
+from affectnet.predict.paths import Shot, Told, files, shots
 from affectnet.predict.predictor import Crops, Face, Predictor
+from affectnet.predict.writers import Write
 from affectnet.running.parallel import cores, in_order
 from affectnet.running.progress import progress
 

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.metrics import calibration
+from affectnet.models.checkpoint import Card, load_model
 from affectnet.models.dataset import Faces, load_faces
 from affectnet.models.device import choose
-from affectnet.models.inference import Averaging, Outputs, predict
-from affectnet.models.modelfile import Card, load_model
+from affectnet.models.forward import Averaging, Outputs, predict
 from affectnet.params import Runtime
-from affectnet.tables.faces import read_policy
+from affectnet.tables.face_shards import read_policy
 
 
 @dataclass(frozen=True)

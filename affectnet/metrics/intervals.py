@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.metrics.affect_scores import affect_scores, constant_affect_floors
 from affectnet.metrics.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
 from affectnet.metrics.calibration import negative_log_likelihood, probabilities, reliability
-from affectnet.metrics.scores import Counts, confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
+from affectnet.metrics.classification import Counts, confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
+from affectnet.metrics.regression import affect_scores, constant_affect_floors
 
 Values = NDArray[np.float64]
 Tree = dict[str, Any]

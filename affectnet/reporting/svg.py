@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.metrics.scores import Counts, confusion_matrix
+from affectnet.metrics.classification import Counts, confusion_matrix
 
 CELL, LEFT, TOP = 56, 110, 84
 PANEL, CELLS = 320, 20

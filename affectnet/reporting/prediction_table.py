@@ -8,9 +8,9 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.metrics.affect_scores import DIMENSIONS
-from affectnet.reporting.answers import Answers
-from affectnet.tables.tables import Column, Contract
+from affectnet.metrics.regression import DIMENSIONS
+from affectnet.reporting.predictions import Answers
+from affectnet.tables.contract import Column, Contract
 
 ANSWERS = Contract(
     "answers",

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-from affectnet.models.vision import v2
+from affectnet.models.torchvision_lazy import v2
 
 Augmentation = Literal["none", "flip", "standard", "wide", "strong"]
 

@@ -14,15 +14,15 @@ from PIL import Image
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.cropping import is_its_own_crop
-from affectnet.images.photograph import open_photograph, read_photograph
+from affectnet.images.crop import is_its_own_crop
+from affectnet.images.decode import open_photograph, read_photograph
 from affectnet.models.dataset import decode_face, resize_face
-from affectnet.models.inference import Averaging, Outputs
-from affectnet.predict.inputs import Told
-from affectnet.predict.labelled import ClassFolders, Labelled, photographs
-from affectnet.predict.prediction import many, problem, without_warnings
+from affectnet.models.forward import Averaging, Outputs
+from affectnet.predict.batch import many, problem, without_warnings
+from affectnet.predict.image_folder import ClassFolders, Labelled, photographs
+from affectnet.predict.paths import Told
 from affectnet.predict.predictor import Predictor
-from affectnet.reporting.answers import Answers, judged
+from affectnet.reporting.predictions import Answers, judged
 from affectnet.running.parallel import cores, in_order
 
 

@@ -9,9 +9,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from affectnet.errors import UserError, brief, first_few
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.files.walk import HIDDEN
+from affectnet.files.file_walk import HIDDEN
 from affectnet.params import FolderName
-from affectnet.predict.inputs import Told, files
+from affectnet.predict.paths import Told, files
 
 Classes = Mapping[str, str | None]
 """Folder name in lower case → expression, or None for a folder that is not used."""

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from affectnet.errors import one_line
-from affectnet.running.parent import SEARCH
-from affectnet.running.watch import PROGRESS_FILE, told
+from affectnet.running.progress_file import PROGRESS_FILE, told
+from affectnet.running.watchdog import SEARCH
 
 LAST_STAGE = "evaluate"
 

@@ -6,10 +6,10 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn
 
-from affectnet.models.network import last_linear
+from affectnet.models.backbones import last_linear
 from affectnet.training.distributed import Group
 from affectnet.training.losses import DynamicLearnedLoss, class_gradients
-from affectnet.training.objective import Targets, joined
+from affectnet.training.tasks import Targets, joined
 
 PER_CLASS = 16
 """Validation faces of each expression in a look-ahead."""

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from affectnet.errors import UserError, pass_machine_fault
+from affectnet.images.decode import Pixels
 from affectnet.images.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
-from affectnet.images.photograph import Pixels
 from affectnet.images.video import frames
 
 Told = Callable[[str], None]
