@@ -112,7 +112,7 @@ def evaluate(given: argparse.Namespace) -> int:
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _tell), "evaluate", total)
-    found = evaluate_folder.folder_answers(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
+    found = evaluate_folder.predict_folder(given.model, predictor, inputs, given.cropped, given.batch, count, _tell)
     report = metric_report.full_report(params, found)
     print(json.dumps(report, indent=2) if given.json else metric_report.tables(report, found))
     for line in evaluate_folder.caveats(found, params.averaging):

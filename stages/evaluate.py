@@ -8,8 +8,8 @@ from affectnet.metrics.classification import confusion_matrix
 from affectnet.params import Runtime
 from affectnet.reporting import plot_tables
 from affectnet.reporting.metric_report import Scoring, full_report, summary
-from affectnet.reporting.prediction_table import write_answers
-from affectnet.reporting.predictions import answers
+from affectnet.reporting.prediction_table import write_predictions
+from affectnet.reporting.predictions import predict_split
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.running.run_stage import launch
 
@@ -32,10 +32,10 @@ def run(
     circumplex: Path,
     learning: Path,
     loss_weights: Path,
-    test_answers: Path,
+    test_predictions: Path,
 ) -> str:
-    """Writes the scores with intervals and floors, what the plots show, and the answers face by face; returns the summary line."""
-    found = answers(model, faces, runtime, params.averaging)
+    """Writes the scores with intervals and floors, what the plots show, and the predictions per face; returns the summary line."""
+    found = predict_split(model, faces, runtime, params.averaging)
     report = full_report(params, found)
     write_json(metrics, report)
     sure, right = found.probabilities.max(1, initial=0.0), found.predicted == found.true
@@ -44,7 +44,7 @@ def run(
     plot_tables.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
     write_text(circumplex, circumplex_svg(found.true_affect, found.affect))
     plot_tables.write_learning(learning, loss_weights, plot_tables.read_learning(train))
-    write_answers(test_answers, found)
+    write_predictions(test_predictions, found)
     return summary(report)
 
 

@@ -26,7 +26,7 @@ from affectnet.models.device import prepare
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import gradcam
 from affectnet.reporting.contact_sheet import Answered, show
-from affectnet.reporting.prediction_table import ANSWERS
+from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
 from affectnet.reporting.templates import Numbers, fill, leaves, shown
 from affectnet.running.run_stage import launch
@@ -59,7 +59,7 @@ class ReportParams(Section):
 def run(
     params: ReportParams,
     faces: Path,
-    test_answers: Path,
+    test_predictions: Path,
     model: Path,
     verify: Path,
     clean: Path,
@@ -80,7 +80,7 @@ def run(
 ) -> str:
     """Writes the pages and the table; returns the summary line."""
     prepare(torch.device("cpu"))
-    table = ANSWERS.read(test_answers)
+    table = PREDICTIONS.read(test_predictions)
     network, about = load_model(model)
     numbers = Numbers({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)})
     given = {

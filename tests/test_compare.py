@@ -7,7 +7,7 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
-from affectnet.reporting.predictions import answers
+from affectnet.reporting.predictions import predict_split
 from affectnet.search.compare import differences, main, mcnemar, paired_bootstrap
 
 MODEL = Path("models/model.safetensors")
@@ -80,7 +80,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
-    pair = [answers(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
+    pair = [predict_split(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
     found = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)

@@ -9,7 +9,7 @@ import pytest
 from chain import ROOT, committed
 from ruamel.yaml import YAML
 
-from affectnet.reporting.prediction_table import ANSWERS
+from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.contract import Contract
 from affectnet.tables.face_shards import FACES
@@ -27,7 +27,7 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize(
-    "contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS, ANSWERS], ids=lambda contract: contract.title
+    "contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS, PREDICTIONS], ids=lambda contract: contract.title
 )
 def test_each_contract_stands_in_the_data_document(contract: Contract) -> None:
     assert f"One row: {contract.row}.\n\n{contract.markdown()}\n" in (ROOT / "docs" / "data.md").read_text()

@@ -19,7 +19,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar, yunet
 from affectnet.predict.predictor import Predictor
-from affectnet.reporting.predictions import answers
+from affectnet.reporting.predictions import predict_split
 
 
 @pytest.fixture
@@ -32,7 +32,7 @@ def root(workspace: Path) -> Path:
 
 
 def test_pipeline_and_predictor_give_equal_probabilities_for_the_same_photograph(root: Path) -> None:
-    found = answers(MODEL, Path("data/faces"), local(), "none")
+    found = predict_split(MODEL, Path("data/faces"), local(), "none")
     rows = [row for row in pq.read_table("data/annotations.parquet").to_pylist() if row["split"] == "test"]
     predictor = Predictor.load(MODEL)
     for position, row in enumerate(rows):

@@ -12,7 +12,7 @@ from tools.licensed import DATA, PICTURE, reason
 
 LICENSED = (
     *("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces"),
-    *("data/test_answers.parquet", "data/report.html"),
+    *("data/test_predictions.parquet", "data/report.html"),
 )
 """Outputs that hold photographs, or something of one a row; docs/data.md says how to keep them off every remote."""
 

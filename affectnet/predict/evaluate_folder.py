@@ -1,4 +1,4 @@
-"""What a model file answers for photographs in one folder an expression: read in threads, answered in batches, each counted."""
+"""Predictions for photographs in one folder per expression: read in threads, scored in batches, each counted."""
 
 import itertools
 from collections.abc import Generator, Iterable, Iterator
@@ -22,7 +22,7 @@ from affectnet.predict.batch import many, problem, without_warnings
 from affectnet.predict.image_folder import ClassFolders, Labelled, photographs
 from affectnet.predict.paths import Told
 from affectnet.predict.predictor import Predictor
-from affectnet.reporting.predictions import Answers, judged
+from affectnet.reporting.predictions import Predictions
 from affectnet.running.parallel import cores, in_order
 
 
@@ -68,13 +68,14 @@ class Seen:
     faces: int | None
 
 
-def folder_answers(
+def predict_folder(
     model: Path, predictor: Predictor, inputs: Iterable[Labelled], cropped: bool, batch: int, count: Count, tell: Told
-) -> Answers:
+) -> Predictions:
     """The model's answers for the photographs, beside the truth; memory holds the crops of one batch, and the answers.
 
     cropped: each photograph is a face already cut, and is taken as it is when it has the form of the model's crops, else whole.
-    count: is added to; tell: gets one line for each that cannot be read. Errors: UserError when none can be read, and `judged`.
+    count: is added to; tell: gets one line for each that cannot be read. Errors: UserError when none can be read, and as
+    `Predictions.from_outputs`.
     """
     codes: list[int] = []
     logits, affect = [], []
@@ -88,10 +89,10 @@ def folder_answers(
     if not codes:
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
     none = np.full((len(codes), 2), np.nan)
-    return judged(model, predictor.card, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none)
+    return Predictions.from_outputs(model, predictor.card, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none)
 
 
-def caveats(found: Answers, averaging: Averaging) -> list[str]:
+def caveats(found: Predictions, averaging: Averaging) -> list[str]:
     """What a reader of the scores is to know, a line each."""
     lines = []
     if averaging != "none":

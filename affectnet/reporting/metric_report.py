@@ -11,7 +11,7 @@ from affectnet.metrics.intervals import Tree, affect_report, calibration_report,
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.forward import Averaging
 from affectnet.params import Section
-from affectnet.reporting.predictions import Answers
+from affectnet.reporting.predictions import Predictions
 
 SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "kappa": "Cohen's κ", "alpha": "Krippendorff's α", "auc": "AUC", "aucpr": "AUCPR"}
 """Scores of the table, by their key."""
@@ -26,7 +26,7 @@ class Scoring(Section):
     bins: int = Field(ge=2, le=100)
 
 
-def full_report(params: Scoring, found: Answers) -> Tree:
+def full_report(params: Scoring, found: Predictions) -> Tree:
     """All that metrics/evaluate.json holds."""
     training = found.card.training
     validation = {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
@@ -65,7 +65,7 @@ def summary(report: Mapping[str, Any]) -> str:
     return f"evaluate: {report['faces']:,} test faces; {'; '.join(parts)}"
 
 
-def tables(report: Mapping[str, Any], found: Answers) -> str:
+def tables(report: Mapping[str, Any], found: Predictions) -> str:
     """The scores of the expressions, and each expression's recall, aligned, for reading."""
     counts = dict(zip(found.names, np.bincount(found.true, minlength=len(found.names)).tolist(), strict=True))
     lines = [*_scores(report, "expression", f"{len(found.names)} expressions, {len(found):,} faces")]

@@ -1,4 +1,4 @@
-"""Contract of the answers on the test split, face by face: what evaluate found, for who looks at single faces afterwards."""
+"""The table of predictions on the test split, one row per face."""
 
 from pathlib import Path
 from typing import Any
@@ -9,11 +9,11 @@ from numpy.typing import NDArray
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.reporting.predictions import Answers
+from affectnet.reporting.predictions import Predictions
 from affectnet.tables.contract import Column, Contract
 
-ANSWERS = Contract(
-    "answers",
+PREDICTIONS = Contract(
+    "predictions",
     "one test face, in the order of the shards data/faces/test-*.parquet; the first four columns are null for a model without expressions",
     (
         Column("expression", pa.int8(), "annotated expression, its code", low=0, high=7, nullable=True),
@@ -33,22 +33,22 @@ ANSWERS = Contract(
 )
 
 
-def write_answers(path: Path, found: Answers) -> None:
+def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the table whole or not at all."""
-    columns: dict[str, Any] = {name: pa.nulls(len(found), ANSWERS.schema.field(name).type) for name in ANSWERS.schema.names}
-    if len(found.codes):
-        probabilities = np.zeros((len(found), len(EXPRESSIONS)), np.float32)
-        probabilities[:, found.codes] = found.probabilities
+    columns: dict[str, Any] = {name: pa.nulls(len(predictions), PREDICTIONS.schema.field(name).type) for name in PREDICTIONS.schema.names}
+    if len(predictions.codes):
+        probabilities = np.zeros((len(predictions), len(EXPRESSIONS)), np.float32)
+        probabilities[:, predictions.codes] = predictions.probabilities
         columns |= {
-            "expression": pa.array(found.codes[found.true].astype(np.int8)),
-            "predicted": pa.array(found.codes[found.predicted].astype(np.int8)),
+            "expression": pa.array(predictions.codes[predictions.true].astype(np.int8)),
+            "predicted": pa.array(predictions.codes[predictions.predicted].astype(np.int8)),
             "confidence": pa.array(probabilities.max(1)),
             "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(EXPRESSIONS)),
         }
-    columns |= {name: _known(found.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
-    given = zip((f"predicted_{name}" for name in DIMENSIONS), found.affect.T, strict=False)  # none for a model without
+    columns |= {name: _known(predictions.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
+    given = zip((f"predicted_{name}" for name in DIMENSIONS), predictions.affect.T, strict=False)  # none for a model without
     columns |= {name: _known(values) for name, values in given}
-    ANSWERS.write(path, pa.table(columns))
+    PREDICTIONS.write(path, pa.table(columns))
 
 
 def _known(values: NDArray[np.float64]) -> pa.Array:

@@ -1,4 +1,4 @@
-"""What a model file answers on the test split, beside the truth."""
+"""Predictions and labels of the test split."""
 
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -18,7 +18,7 @@ from affectnet.tables.face_shards import read_policy
 
 
 @dataclass(frozen=True)
-class Answers:
+class Predictions:
     """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
 
     logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
@@ -32,6 +32,23 @@ class Answers:
     logits: NDArray[np.float64]
     true_affect: NDArray[np.float64]
     affect: NDArray[np.float64]
+
+    @classmethod
+    def from_outputs(
+        cls, model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
+    ) -> "Predictions":
+        """Joins the model's outputs for n faces and their labels: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
+
+        Errors: UserError when an output is NaN or infinite.
+        """
+        outputs.require_finite(model)
+        known = np.array([CODES[label] for label in card.labels], np.int64)
+        logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
+        logits[:, known] = outputs.logits.numpy()
+        faces = slice(None) if len(known) else slice(0)
+        codes = np.union1d(known, expression[faces])
+        true = np.searchsorted(codes, expression[faces])
+        return cls(card, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
 
     def __len__(self) -> int:
         return len(self.affect)
@@ -51,20 +68,20 @@ class Answers:
         found: NDArray[np.int64] = self.logits.argmax(1) if self.logits.size else np.empty(0, np.int64)
         return found
 
-    def without(self, name: str) -> "Answers":
+    def without(self, name: str) -> "Predictions":
         """The faces of the other expressions, answered as if the model had never heard of this one."""
         dropped = self.names.index(name)
         faces, columns = self.true != dropped, np.arange(len(self.codes)) != dropped
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
-        return Answers(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+        return Predictions(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
 
 
-def answers(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Answers:
+def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
     """Runs the model file over the test split. averaging: the views of each face over which the outputs are averaged.
 
-    The model file's temperature is that of one view; for an average it is fitted anew, on our validation split.
-    Errors: UserError as `load_model`, when the faces were cut otherwise than those that the model learned from, and `judged`.
+    The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
+    Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
     """
     device = choose(runtime.device)
     network, card = load_model(model)
@@ -79,28 +96,7 @@ def answers(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) ->
         validation = load_faces(faces, "validation", card.image_px, runtime.workers)
         card = replace(card, temperature=_temperature(card, outputs_for(validation), validation))
     affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
-    return judged(model, card, outputs, test.expression.numpy(), affect)
-
-
-def judged(model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]) -> Answers:
-    """The outputs for n faces beside their truth: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
-
-    Errors: UserError when an output is no finite number.
-    """
-    outputs.require_finite(model)
-    known = np.array([CODES[label] for label in card.labels], np.int64)
-    logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
-    logits[:, known] = outputs.logits.numpy()
-    given = slice(None) if len(known) else slice(0)
-    codes = np.union1d(known, expression[given])
-    return Answers(
-        card,
-        codes,
-        np.searchsorted(codes, expression[given]),
-        logits[given, codes],
-        true_affect,
-        outputs.affect.numpy().astype(np.float64),
-    )
+    return Predictions.from_outputs(model, card, outputs, test.expression.numpy(), affect)
 
 
 def _temperature(card: Card, outputs: Outputs, validation: Faces) -> float:

@@ -22,7 +22,7 @@ from affectnet.metrics.classification import interval, resampled_faces, scores
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.forward import Averaging
 from affectnet.params import Runtime, parse, read_document
-from affectnet.reporting.predictions import Answers, answers
+from affectnet.reporting.predictions import Predictions, predict_split
 
 Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"
@@ -66,7 +66,7 @@ def paired_bootstrap(
     return Difference(name, first, second, float(low), float(high), min(1.0, 2 * (tail + 1) / (draws + 1)))
 
 
-def differences(first: Answers, second: Answers, draws: int, generator: np.random.Generator) -> list[Difference]:
+def differences(first: Predictions, second: Predictions, draws: int, generator: np.random.Generator) -> list[Difference]:
     """The differences in all that both models answer."""
     found, pair = [], (first, second)
     if first.card.labels and second.card.labels:
@@ -117,7 +117,7 @@ def model_file(argument: str) -> Iterator[Path]:
         yield path
 
 
-def report(first: Answers, second: Answers, names: tuple[str, str], draws: int, seed: int) -> str:
+def report(first: Predictions, second: Predictions, names: tuple[str, str], draws: int, seed: int) -> str:
     """The comparison as lines of text. Errors: UserError when the models have no task in common."""
     found = differences(first, second, draws, np.random.default_rng(seed))
     if not found:
@@ -146,7 +146,7 @@ def main() -> None:
     given = parser.parse_args()
     runtime = parse(read_document(), "runtime", Runtime)
     with model_file(given.first) as one, model_file(given.second) as other:
-        pair = [answers(path, given.faces, runtime, given.averaging) for path in (one, other)]
+        pair = [predict_split(path, given.faces, runtime, given.averaging) for path in (one, other)]
     print(report(pair[0], pair[1], (given.first, given.second), given.draws, given.seed))
 
 

@@ -134,7 +134,7 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
 
 def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) -> None:
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
-    found = {averaging: predictions.answers(model, faces, runtime, averaging) for averaging in AVERAGINGS}
+    found = {averaging: predictions.predict_split(model, faces, runtime, averaging) for averaging in AVERAGINGS}
     assert not np.allclose(found["none"].logits, found["flip"].logits)
     for averaging, one in found.items():
         run_stage("evaluate", averaging=averaging)

@@ -21,7 +21,7 @@ from affectnet.images.data_uri import data_address
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import decode_face
 from affectnet.reporting.contact_sheet import QUALITY, Answered
-from affectnet.reporting.prediction_table import ANSWERS
+from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.templates import shown
 from affectnet.tables.source_pointer import Pointer
 from stages.report import ReportParams, contact_sheets
@@ -101,7 +101,12 @@ def test_every_number_on_the_page_is_the_metrics_and_nothing_is_fetched(prepared
 
 
 def test_the_same_inputs_give_the_same_bytes(prepared: Path) -> None:
-    written = [*PAGES, Path("models/model_card.md"), Path("metrics/evaluate/classification_report.txt"), Path("data/test_answers.parquet")]
+    written = [
+        *PAGES,
+        Path("models/model_card.md"),
+        Path("metrics/evaluate/classification_report.txt"),
+        Path("data/test_predictions.parquet"),
+    ]
     run_stage("report")
     before = [path.read_bytes() for path in written]
     run_stage("evaluate", bootstrap=100)
@@ -123,7 +128,7 @@ def test_a_hostile_file_name_stays_text(workspace: Path) -> None:
 
 def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -> None:
     network, card = load_model(Path("models/model.safetensors"))
-    table = ANSWERS.read(Path("data/test_answers.parquet"))
+    table = PREDICTIONS.read(Path("data/test_predictions.parquet"))
     sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, card)
     faces = pq.read_table("data/faces/test-00000-of-00001.parquet").to_pylist()
     known = {(face["list"], face["row"]): (number, face) for number, face in enumerate(faces)}
@@ -166,7 +171,7 @@ def test_valence_and_arousal_alone_and_beside_the_expressions(prepared: Path) ->
 
 
 def test_the_answers_are_those_that_were_scored(prepared: Path) -> None:
-    found = Answered.of(ANSWERS.read(Path("data/test_answers.parquet")))
+    found = Answered.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
     assert np.mean(found.actual == found.predicted) == metric("evaluate.expression.accuracy")
     assert np.allclose(found.probabilities.sum(1), 1, atol=1e-5) and (found.probabilities.argmax(1) == found.predicted).all()
 
@@ -199,7 +204,7 @@ MISTAKES: dict[str, Callable[[], str]] = {
     "a curve that is none": written("metrics/evaluate/learning.csv", "epoch,loss\n1,much\n"),
     "no curve": written("metrics/evaluate/calibration.csv", None),
     "an empty curve": written("metrics/evaluate/calibration.csv", ""),
-    "answers that are none": written("data/test_answers.parquet", "PAR1"),
+    "predictions that are none": written("data/test_predictions.parquet", "PAR1"),
     "no template": written("stages/templates/page.html", None),
     "a template that asks for what is not there": written("stages/templates/page.html", "{{ nothing }}"),
     "no model": written("models/model.safetensors", None),
@@ -215,8 +220,8 @@ def test_a_wrong_input_is_one_line(prepared: Path, tmp_path: Path) -> None:
         (problem,) = error.value.problems
         assert problem.startswith(f"{place}: ") and "\n" not in problem, name
         shutil.copy(tmp_path / "kept" / place, place)
-    table = pq.read_table("data/test_answers.parquet")
+    table = pq.read_table("data/test_predictions.parquet")
     for other, said in ((table[1:], "24 test faces, 23 were answered"), (table.take(list(range(23, -1, -1))), "none that was answered")):
-        pq.write_table(other, "data/test_answers.parquet")
+        pq.write_table(other, "data/test_predictions.parquet")
         with pytest.raises(UserError, match=said):
             run_stage("report")
