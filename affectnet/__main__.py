@@ -84,7 +84,7 @@ def predict(given: argparse.Namespace) -> int:
     predictor = _predictor(given)
     bar = bool(given.parquet) or not sys.stdout.isatty()  # on one terminal, the results are the progress
     options = batch.Options(given.whole, given.every, bar)
-    with writers.writing(given.parquet or given.form, sys.stdout, predictor.card.labels) as write:
+    with writers.writing(given.parquet or given.form, sys.stdout, predictor.metadata.labels) as write:
         count = batch.predict_paths(predictor, given.paths, options, album, write, _tell)
     _tell(f"predict: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
@@ -107,7 +107,7 @@ def evaluate(given: argparse.Namespace) -> int:
     classes = image_folder.with_labels(image_folder.folder_classes(document, params_file()), given.labels)
     folders = image_folder.class_folders(given.folder, given.split, classes)
     predictor = _predictor(given, params.averaging)
-    if not predictor.card.labels:
+    if not predictor.metadata.labels:
         raise UserError(f"{given.model}: gives valence and arousal alone, and a folder names expressions alone; give another model")
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()

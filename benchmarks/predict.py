@@ -39,10 +39,10 @@ def _of_model(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
     params = model.model_dump(include=set(NetworkParams.model_fields))
     _, shipped = load_model(ROOT / PRETRAINED)
-    card = replace(shipped, model=params, labels=EXPRESSIONS, image_px=model.image_px)
+    metadata = replace(shipped, model=params, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()
-    predictor = Predictor(network, card, torch.device("cpu"), haar())
-    ask, generator = session(export_network(network, card)), np.random.default_rng(1)
+    predictor = Predictor(network, metadata, torch.device("cpu"), haar())
+    ask, generator = session(export_network(network, metadata)), np.random.default_rng(1)
     for count in FACES:
         crops = generator.integers(0, 256, (count, model.image_px, model.image_px, 3), dtype=np.uint8)
         whole = (0.0, 0.0, 1.0, 1.0)

@@ -15,7 +15,7 @@ from affectnet.expressions import CODES
 from affectnet.files.atomic import replacing, write_json
 from affectnet.metrics.calibration import probabilities
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.checkpoint import Card, load_model
+from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.dataset import Faces, load_faces, open_crop
 from affectnet.models.forward import Outputs, predict
 from affectnet.models.transforms import normalised
@@ -45,41 +45,43 @@ def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onn
     the crops as they are stored. Errors: UserError, and no file, when they differ by more than `tolerance`, or with int8 when a score is
     lower by more than `most_lost`.
     """
-    network, card = load_model(model)
-    content = export_network(network, card, _calibration(params, runtime, faces, card))
-    validation = load_faces(faces, "validation", card.image_px, runtime.workers)
-    outputs = predict(network, validation.images, torch.device("cpu"), len(card.labels), card.mean, card.std)
-    own = _own(outputs.require_finite(model), card)
+    network, metadata = load_model(model)
+    content = export_network(network, metadata, _calibration(params, runtime, faces, metadata))
+    validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
+    outputs = predict(network, validation.images, torch.device("cpu"), len(metadata.labels), metadata.mean, metadata.std)
+    own = _own(outputs.require_finite(model), metadata)
     exported = _exported(content, faces)
     if not all(np.isfinite(answers).all() for answers in exported.values()):
         raise UserError(f"{model}: the answers of its ONNX file are no finite numbers for some validation faces; train another")
-    comparison = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, validation, card)}
+    comparison = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, validation, metadata)}
     write_json(metrics, comparison)
     _judge(params, comparison, metrics)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     largest = comparison["difference"]["largest"]
-    same = f", {comparison['equal_answers']:.1%} name the same expression" if card.labels else ""
+    same = f", {comparison['equal_answers']:.1%} name the same expression" if metadata.labels else ""
     return (
         f"export: {len(content) / 1e6:.1f} MB, {params.precision}; "
         f"on {len(validation):,} validation faces its answers differ from torch's by at most {largest:.2g}{same}"
     )
 
 
-def _calibration(params: ExportParams, runtime: Runtime, faces: Path, card: Card) -> list[Pixels]:
+def _calibration(params: ExportParams, runtime: Runtime, faces: Path, metadata: ModelMetadata) -> list[Pixels]:
     """Batches of training faces, spread evenly over the split, as the network sees them; none for float32."""
     if params.precision == "float32":
         return []
-    images = load_faces(faces, "train", card.image_px, runtime.workers).images
+    images = load_faces(faces, "train", metadata.image_px, runtime.workers).images
     rows = torch.linspace(0, len(images) - 1, min(params.calibration_faces, len(images))).round().long()
-    batches: list[Pixels] = [normalised(part, card.mean, card.std).contiguous().numpy() for part in torch.split(images[rows], BATCH)]
+    batches: list[Pixels] = [
+        normalised(part, metadata.mean, metadata.std).contiguous().numpy() for part in torch.split(images[rows], BATCH)
+    ]
     return batches
 
 
-def _own(outputs: Outputs, card: Card) -> dict[str, Answers]:
+def _own(outputs: Outputs, metadata: ModelMetadata) -> dict[str, Answers]:
     """The model's own answers, by the names of the file's outputs."""
-    found = {"probabilities": probabilities(outputs.logits.numpy(), card.temperature)} if card.labels else {}
-    return found | ({"valence_arousal": outputs.affect.double().numpy()} if card.affect else {})
+    found = {"probabilities": probabilities(outputs.logits.numpy(), metadata.temperature)} if metadata.labels else {}
+    return found | ({"valence_arousal": outputs.affect.double().numpy()} if metadata.affect else {})
 
 
 def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
@@ -100,27 +102,29 @@ def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
                     yield np.asarray(open_crop(image.as_py()).convert("RGB"))
 
 
-def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: Faces, card: Card) -> dict[str, Any]:
+def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: Faces, metadata: ModelMetadata) -> dict[str, Any]:
     """metrics/export.json: differences, and the scores of both."""
     differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
     comparison: dict[str, Any] = {
         "faces": len(validation),
         "difference": {"largest": _short(differences.max()), "median": _short(np.median(differences))},
-        "scores": {name: _scores(answers, validation, card) for name, answers in (("torch", own), ("onnx", exported))},
+        "scores": {name: _scores(answers, validation, metadata) for name, answers in (("torch", own), ("onnx", exported))},
     }
-    if card.labels:
+    if metadata.labels:
         same = own["probabilities"].argmax(1) == exported["probabilities"].argmax(1)
         comparison["equal_answers"] = float(same.mean())
     return comparison
 
 
-def _scores(answers: dict[str, Answers], validation: Faces, card: Card) -> dict[str, float]:
+def _scores(answers: dict[str, Answers], validation: Faces, metadata: ModelMetadata) -> dict[str, float]:
     """Accuracy, and the CCC of valence and of arousal over the annotated faces: those that the model has."""
     scores = {}
-    if card.labels:
-        codes = np.array([CODES[label] for label in card.labels])
+    if metadata.labels:
+        codes = np.array([CODES[label] for label in metadata.labels])
         scores["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
-    for column, (name, true) in enumerate(zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if card.affect else ()):
+    for column, (name, true) in enumerate(
+        zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if metadata.affect else ()
+    ):
         known = true.isfinite().numpy()
         if known.sum() > 1:
             scores[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)

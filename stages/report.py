@@ -21,7 +21,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.files.atomic import write_text
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.models.checkpoint import Card, load_model
+from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.device import prepare
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import gradcam
@@ -147,12 +147,12 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo"}
 
 
-def provenance(model: Path, network: torch.nn.Module, card: Card) -> dict[str, Any]:
+def provenance(model: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
     """What the model file says of itself, and the file's own hash."""
     with model.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return {"card": card, "model": {"bytes": model.stat().st_size, "weights": weights, "sha256": digest}}
+    return {"metadata": metadata, "model": {"bytes": model.stat().st_size, "weights": weights, "sha256": digest}}
 
 
 def affect(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
@@ -219,15 +219,15 @@ def weight_charts(weights: Mapping[str, list[float]]) -> dict[str, Any]:
     return {"weights_moved": moved, "weights_still": still}
 
 
-def contact_sheets(params: ReportParams, faces: Path, table: Any, network: torch.nn.Module, card: Card) -> dict[str, Any]:
+def contact_sheets(params: ReportParams, faces: Path, table: Any, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
     """The faces to show: examples by expression with Grad-CAM, the surest errors by confusion; none for a model without expressions."""
-    if not card.labels or not len(table):
+    if not metadata.labels or not len(table):
         return {"shown": 0, "examples": [], "confusions": [], "place": None}
-    answered, place = Answered.of(table), gradcam.find_place(network, card.image_px)
+    answered, place = Answered.of(table), gradcam.find_place(network, metadata.image_px)
     examples, confusions = answered.examples(params.examples), answered.confusions(params.errors)
     wanted = [row for right, wrong in examples.values() for row in right + wrong]
-    heated = show(faces, answered, wanted, card, network, place)
-    plain = show(faces, answered, [row for *_, rows in confusions for row in rows], card, None, None)
+    heated = show(faces, answered, wanted, metadata, network, place)
+    plain = show(faces, answered, [row for *_, rows in confusions for row in rows], metadata, None, None)
     return {
         "shown": len({*heated, *plain}),
         "examples": [(name, [heated[r] for r in right], [heated[r] for r in wrong]) for name, (right, wrong) in examples.items()],

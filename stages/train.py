@@ -23,7 +23,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.models import torchvision_lazy
 from affectnet.models.backbones import NetworkParams
-from affectnet.models.checkpoint import FORMAT, Card, save_model
+from affectnet.models.checkpoint import FORMAT, ModelMetadata, save_model
 from affectnet.models.dataset import fingerprint, load_faces
 from affectnet.models.device import choose, choose_precision, has_bfloat16, prepare
 from affectnet.models.start_weights import check_record
@@ -202,10 +202,10 @@ def _train(
         check_record(weights, trainer.started)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         grey = all(without_colour(of_one.images) for of_one in (train, validation))
-        card = _card(params, trainer, faces, reached, grey)
+        metadata = _metadata(params, trainer, faces, reached, grey)
         if group.first:
-            save_model(model, trainer.scored, card, params.stored_precision)
-            environment = {**card.versions, **resolved, "threads": torch.get_num_threads()}
+            save_model(model, trainer.scored, metadata, params.stored_precision)
+            environment = {**metadata.versions, **resolved, "threads": torch.get_num_threads()}
             write_json(metrics / "environment.json", environment)
             check_curves(metrics, reached.history)
     best = reached.history[reached.best_epoch - 1]
@@ -238,8 +238,8 @@ def check_curves(folder: Path, history: list[Metrics]) -> None:
             )
 
 
-def _card(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress, grey: bool) -> Card:
-    return Card(
+def _metadata(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress, grey: bool) -> ModelMetadata:
+    return ModelMetadata(
         model={**params.model.model_dump(include=set(NetworkParams.model_fields)), "weights": "none", "freeze_epochs": 0},
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
         affect=params.task.affect,

@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 import torch
-from cards import card
 from chain import TINY
+from model_files import metadata
 from PIL import Image
 
 from affectnet.models.backbones import ModelParams, build
@@ -18,9 +18,9 @@ MODEL = Path("models/model.safetensors")
 
 
 def write_model(**changes: Any) -> None:
-    """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its card."""
+    """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its metadata."""
     torch.manual_seed(3)
-    told = card(**{"affect": True, **changes})
+    told = metadata(**{"affect": True, **changes})
     save_model(MODEL, build(ModelParams.model_validate(TINY), told.outputs), told)
 
 

@@ -332,9 +332,9 @@ def test_only_so_many_photographs_are_under_way(run: Command, album: Path) -> No
 def test_info_says_what_the_card_says(run: Command) -> None:
     code, out, _ = run("info", MODEL, "--json")
     found = json.loads(out)
-    card = load_model(MODEL)[1]
+    metadata = load_model(MODEL)[1]
     assert code == 0 and found["bytes"] == MODEL.stat().st_size and found["weights"] > 10_000
-    assert found["labels"] == list(card.labels) and found["crop"] == card.crop and found["training"] == card.training
+    assert found["labels"] == list(metadata.labels) and found["crop"] == metadata.crop and found["training"] == metadata.training
     out = run("info", MODEL)[1]
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line.rstrip())
     assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro_f1 0.5"

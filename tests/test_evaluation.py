@@ -198,7 +198,7 @@ def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace
     drawn().save("face.png")
     code, _, err = run("predict", "face.png", "--whole")
     assert code == 0 and err.splitlines()[0] == f"predict: {MODEL} answers; --model names another"
-    assert run("info")[1].startswith(f"file         {MODEL}, ") and Predictor.load().card.affect is False
+    assert run("info")[1].startswith(f"file         {MODEL}, ") and Predictor.load().metadata.affect is False
     pretrained = workspace / "pretrained" / "fer2013.safetensors"
     pretrained.parent.mkdir()
     write_model(labels=EXPRESSIONS[:7])
@@ -211,7 +211,7 @@ def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace
         and err.splitlines()[0] == "predict: ../pretrained/fer2013.safetensors answers; --model names another"
         and "valence" in out
     )
-    assert run("info")[1].startswith(f"file         {pretrained}, ") and len(Predictor.load().card.labels) == 7
+    assert run("info")[1].startswith(f"file         {pretrained}, ") and len(Predictor.load().metadata.labels) == 7
     pretrained.unlink()
     code, _, err = run("predict", workspace / "face.png")
     assert code == 2 and err == "error: models/model.safetensors: not there; run `dvc repro`\n"

@@ -5,8 +5,8 @@ from typing import Literal
 
 import pytest
 import torch
-from cards import card
 from chain import TINY
+from model_files import metadata
 from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
@@ -18,16 +18,16 @@ from affectnet.models.transforms import LUMA
 def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> None:
     network = build(ModelParams.model_validate(TINY), 8)
     for name in ("a.safetensors", "b.safetensors"):
-        save_model(tmp_path / name, network, card())
+        save_model(tmp_path / name, network, metadata())
     assert (tmp_path / "a.safetensors").read_bytes() == (tmp_path / "b.safetensors").read_bytes()
     loaded, read = load_model(tmp_path / "a.safetensors")
-    assert read == card() and not loaded.training
+    assert read == metadata() and not loaded.training
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in network.state_dict().items())
 
 
 def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(tmp_path: Path) -> None:
     network = build(ModelParams.model_validate(TINY), 8)
-    save_model(tmp_path / "half.safetensors", network, card(), "float16")
+    save_model(tmp_path / "half.safetensors", network, metadata(), "float16")
     stored, parameters = load_file(tmp_path / "half.safetensors"), dict(network.named_parameters())
     assert {name for name, tensor in stored.items() if tensor.dtype == torch.float16} == set(parameters)
     loaded, _ = load_model(tmp_path / "half.safetensors")
@@ -38,10 +38,10 @@ def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(t
 
 def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_path: Path) -> None:
     network = build(ModelParams.model_validate(TINY), 8).eval()
-    save_model(tmp_path / "grey.safetensors", network, card(grey=True))
+    save_model(tmp_path / "grey.safetensors", network, metadata(grey=True))
     loaded, read = load_model(tmp_path / "grey.safetensors")
     pixels = torch.rand(2, 3, 32, 32)
-    shades = pixels * 0.2 + 0.5  # by the card's mean and deviation
+    shades = pixels * 0.2 + 0.5  # by the metadata's mean and deviation
     grey = ((shades * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).repeat(1, 3, 1, 1) - 0.5) / 0.2
     assert read.grey and sum(tensor.numel() for tensor in loaded.parameters()) == sum(tensor.numel() for tensor in network.parameters())
     with torch.no_grad():
@@ -64,18 +64,18 @@ def test_weights_that_no_file_shall_hold_are_one_line_and_no_file(
     with torch.no_grad():
         next(network.parameters()).view(-1)[0] = value
     with pytest.raises(UserError, match=said):
-        save_model(tmp_path / "model.safetensors", network, card(), precision)
+        save_model(tmp_path / "model.safetensors", network, metadata(), precision)
     assert not list(tmp_path.iterdir())
 
 
 def test_a_half_precise_buffer_and_a_missing_one_are_refused(tmp_path: Path) -> None:
     network, path, name = build(ModelParams.model_validate(TINY), 8), tmp_path / "model.safetensors", "features.1.running_var"
     for kept in (True, False):
-        save_model(path, network, card())
+        save_model(path, network, metadata())
         weights = load_file(path)
         variance = weights.pop(name)
         weights |= {name: variance.half()} if kept else {}
-        save_file(weights, path, metadata={METADATA_KEY: json.dumps(vars(card()))})
+        save_file(weights, path, metadata={METADATA_KEY: json.dumps(vars(metadata()))})
         with pytest.raises(UserError, match=f"disagree in tensors, 1: {name}"):
             load_model(path)
 
@@ -85,8 +85,8 @@ def broken(tmp_path: Path, case: str) -> Path:
     path = tmp_path / f"{case}.safetensors"
     if case == "missing":
         return path
-    save_model(path, build(ModelParams.model_validate(TINY), 8), card())
-    content, weights = json.loads(json.dumps(vars(card()))), load_file(path)
+    save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
+    content, weights = json.loads(json.dumps(vars(metadata()))), load_file(path)
     if case == "no_safetensors":
         path.write_bytes(b"\x80\x04K\x01.")
         return path

@@ -32,7 +32,7 @@ def test_its_answers_are_seven_probabilities_a_face_and_never_contempt() -> None
     predictor = Predictor.load()
     found = predictor.predict_many([face(name, number, side=side) for number, name in enumerate(NAMES) for side in (48, 200)], "whole")
     names = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger")
-    assert predictor.card.labels == names and not predictor.card.affect and len(found) == 2 * len(NAMES)
+    assert predictor.metadata.labels == names and not predictor.metadata.affect and len(found) == 2 * len(NAMES)
     for (answer,) in found:
         values = list(answer.probabilities.values())
         assert tuple(answer.probabilities) == names and sum(values) == pytest.approx(1, abs=1e-5) and min(values) >= 0

@@ -392,11 +392,11 @@ def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
 
 
 def with_faces(**changes: Any) -> str:
-    """What the page says of a drawn photograph by a model of this card."""
+    """What the page says of a drawn photograph by a model of this metadata."""
     write_model(**changes)
     predictor = Predictor.load(MODEL)
     drawn().save("face.png")
-    return page.about(predictor.card) + server.answer(predictor, Path("face.png").read_bytes())
+    return page.about(predictor.metadata) + server.answer(predictor, Path("face.png").read_bytes())
 
 
 def test_a_model_of_seven_expressions_has_seven_bars(workspace: Path) -> None:

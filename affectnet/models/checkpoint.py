@@ -44,7 +44,7 @@ Deviation = Annotated[float, Field(ge=1e-3, le=1)]
 
 
 @dataclass(frozen=True)
-class Card:
+class ModelMetadata:
     """What a model file says of its weights.
 
     labels: expression names in the order of the outputs, which are the logits; affect: whether valence and arousal follow
@@ -77,11 +77,11 @@ class Card:
         return len(self.labels) + 2 * self.affect
 
 
-_CARD = TypeAdapter(Card)
+_METADATA = TypeAdapter(ModelMetadata)
 
 
-def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["float32", "float16"] = "float32") -> None:
-    """Writes the file whole or not at all; the same weights and card give the same bytes.
+def save_model(path: Path, network: nn.Module, metadata: ModelMetadata, precision: Literal["float32", "float16"] = "float32") -> None:
+    """Writes the file whole or not at all; the same weights and metadata give the same bytes.
 
     precision: of the parameters; the statistics of batch normalisation, which spread too far, stay as they are. Errors: UserError when
     a weight is no finite number, or a parameter is too large for the precision.
@@ -92,7 +92,7 @@ def save_model(path: Path, network: nn.Module, card: Card, precision: Literal["f
     weights |= {name: weights[name].to(getattr(torch, precision)) for name, _ in network.named_parameters()}
     if broken := _not_finite(weights):
         raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; choose float32")
-    content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(card), sort_keys=True)})
+    content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 
@@ -101,40 +101,40 @@ def _not_finite(weights: State) -> list[str]:
     return [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
 
 
-def load_model(path: Path) -> tuple[nn.Module, Card]:
-    """The network in evaluation mode on the CPU, behind `Grey` where its card says so, and its card.
+def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
+    """The network in evaluation mode on the CPU, behind `Grey` where its metadata says so, and its metadata.
 
     The one door of all commands. Nothing is unpickled. Errors: UserError when the file is missing, not ours, of a later version, of
     foreign labels or no crop policy, or its weights do not fit its description or are not finite.
     """
     try:
         with safe_open(path, framework="pt") as file:
-            metadata = file.metadata() or {}
+            header = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run `dvc repro`") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
-    card = _card(path, metadata.get(METADATA_KEY))
-    network = _network(path, card, weights)
-    return (nn.Sequential(Grey(card.mean, card.std), network) if card.grey else network).eval(), card
+    metadata = _metadata(path, header.get(METADATA_KEY))
+    network = _network(path, metadata, weights)
+    return (nn.Sequential(Grey(metadata.mean, metadata.std), network) if metadata.grey else network).eval(), metadata
 
 
-def _card(path: Path, text: str | None) -> Card:
+def _metadata(path: Path, text: str | None) -> ModelMetadata:
     if text is None:
         raise UserError(f"{path}: a safetensors file, but not a model of this pipeline (no {METADATA_KEY!r} in its metadata)")
     try:
-        card = _CARD.validate_json(text)
+        metadata = _METADATA.validate_json(text)
     except ValidationError as error:
         raise UserError(f"{path}: its metadata is no model card of format {FORMAT}: {_first(error)}") from None
-    foreign = [label for label in card.labels if label not in EXPRESSIONS]
-    if foreign or len(set(card.labels)) != len(card.labels) or not card.outputs:
-        raise UserError(f"{path}: labels {card.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
+    foreign = [label for label in metadata.labels if label not in EXPRESSIONS]
+    if foreign or len(set(metadata.labels)) != len(metadata.labels) or not metadata.outputs:
+        raise UserError(f"{path}: labels {metadata.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
     try:
-        CropPolicy.model_validate(card.crop)
+        CropPolicy.model_validate(metadata.crop)
     except ValidationError as error:
         raise UserError(f"{path}: its crop policy is none: {_first(error, 'crop')}") from None
-    return card
+    return metadata
 
 
 def _first(error: ValidationError, section: str = "") -> str:
@@ -152,16 +152,16 @@ def _beyond(number: object) -> bool:
     return isinstance(number, int) and number > FORMAT
 
 
-def _network(path: Path, card: Card, weights: State) -> nn.Module:
+def _network(path: Path, metadata: ModelMetadata, weights: State) -> nn.Module:
     try:
-        params = NetworkParams.model_validate(card.model)
-        form = _without_memory(params, card.outputs)
+        params = NetworkParams.model_validate(metadata.model)
+        form = _without_memory(params, metadata.outputs)
     except ValidationError as error:
         raise UserError(f"{path}: its description of the network is none: {_first(error, 'model')}") from None
     except UserError as error:
         raise UserError(f"{path}: {str(error).removeprefix('params.yaml: model: ')}") from None
-    if params.image_px != card.image_px:
-        raise UserError(f"{path}: takes images of {card.image_px} px, its network is for {params.image_px} px")
+    if params.image_px != metadata.image_px:
+        raise UserError(f"{path}: takes images of {metadata.image_px} px, its network is for {params.image_px} px")
     wanted, found = _forms(form.state_dict()), _forms(weights)
     parameters = {name for name, _ in form.named_parameters()}
     allowed = {name: {(kind, shape), (torch.float16 if name in parameters else kind, shape)} for name, (kind, shape) in wanted.items()}
@@ -170,7 +170,7 @@ def _network(path: Path, card: Card, weights: State) -> nn.Module:
         raise UserError(f"{path}: weights and description disagree in tensors, {first_few(differing)}")
     if broken := _not_finite(weights):
         raise UserError(f"{path}: weights are not finite in tensors, {first_few(broken)}")
-    network = assemble(params, card.outputs)
+    network = assemble(params, metadata.outputs)
     network.load_state_dict(weights)  # which makes float32 of float16
     return network
 

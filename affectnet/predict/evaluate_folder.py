@@ -89,15 +89,17 @@ def predict_folder(
     if not codes:
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
     none = np.full((len(codes), 2), np.nan)
-    return Predictions.from_outputs(model, predictor.card, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none)
+    return Predictions.from_outputs(
+        model, predictor.metadata, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none
+    )
 
 
 def caveats(found: Predictions, averaging: Averaging) -> list[str]:
     """What a reader of the scores is to know, a line each."""
     lines = []
     if averaging != "none":
-        lines.append(f"the temperature of {found.card.temperature:.3g} was fitted without averaging, which the calibration error shows")
-    known, counts = found.card.labels, np.bincount(found.true, minlength=len(found.names)).tolist()
+        lines.append(f"the temperature of {found.metadata.temperature:.3g} was fitted without averaging, which the calibration error shows")
+    known, counts = found.metadata.labels, np.bincount(found.true, minlength=len(found.names)).tolist()
     unknown = [f"{count:,} of {name}" for name, count in zip(found.names, counts, strict=True) if name not in known]
     absent = [name for name, count in zip(found.names, counts, strict=True) if not count]
     if len(known) < len(EXPRESSIONS):
@@ -142,5 +144,5 @@ def _as_cropped(predictor: Predictor, path: Path) -> NDArray[np.uint8]:
         ((_, pixels),) = predictor.crops(path, "whole")
         return pixels
     if photograph.plain_format in {"jpeg", "png"}:
-        return decode_face(content, predictor.card.image_px)
-    return resize_face(Image.fromarray(photograph.pixels()), predictor.card.image_px)
+        return decode_face(content, predictor.metadata.image_px)
+    return resize_face(Image.fromarray(photograph.pixels()), predictor.metadata.image_px)

@@ -13,10 +13,10 @@ NAMED = ("loss", "optimizer", "task", "model")
 
 
 def content(path: Path) -> dict[str, Any]:
-    """The model's card, the file's bytes and the number of its weights. Errors: UserError when it is no model of this pipeline."""
-    network, card = load_model(path)
+    """The model's metadata, the file's bytes and the number of its weights. Errors: UserError when it is no model of this pipeline."""
+    network, metadata = load_model(path)
     weights = sum(parameter.numel() for parameter in network.parameters())
-    return {"file": str(path), "bytes": path.stat().st_size, "weights": weights, **asdict(card)}
+    return {"file": str(path), "bytes": path.stat().st_size, "weights": weights, **asdict(metadata)}
 
 
 def text(found: Mapping[str, Any]) -> str:

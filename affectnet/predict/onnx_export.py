@@ -24,7 +24,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import nn
 
 from affectnet.errors import UserError, one_line
-from affectnet.models.checkpoint import METADATA_KEY, Card
+from affectnet.models.checkpoint import METADATA_KEY, ModelMetadata
 
 OPSET = 18
 """The first whose Resize averages over areas as Pillow's does."""
@@ -49,25 +49,25 @@ preprocess (uint8[n, h, w, 3] crops) => (float[n, 3, {px}, {px}] pixels)
 Pixels = NDArray[np.float32]
 
 
-def export_network(network: nn.Module, card: Card, pixels: Sequence[Pixels] = ()) -> bytes:
-    """The file's content, the same for the same network, card and pixels.
+def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence[Pixels] = ()) -> bytes:
+    """The file's content, the same for the same network, metadata and pixels.
 
     pixels: batches (n, 3, px, px) float32 of normalised training crops; with some of them weights and activations become int8,
     whose ranges they show. Errors: UserError when torch cannot export the architecture.
     """
-    core = _core(network, card)
+    core = _core(network, metadata)
     if pixels:
         core = _quantised(core, pixels)
     core = compose.add_prefix(core, "network/")
-    whole = compose.merge_models(_preprocess(card), core, io_map=[("pixels", "network/input")])
-    whole = compose.merge_models(whole, _answers(card), io_map=[("network/raw", "outputs")])
+    whole = compose.merge_models(_preprocess(metadata), core, io_map=[("pixels", "network/input")])
+    whole = compose.merge_models(whole, _answers(metadata), io_map=[("network/raw", "outputs")])
     for node in whole.graph.node:
         node.ClearField("metadata_props")  # torch writes there where in which file of this machine a layer was made
         node.ClearField("doc_string")
     whole.graph.ClearField("metadata_props")
     whole.graph.ClearField("value_info")
     whole.producer_name, whole.producer_version, whole.doc_string = "affectnet-pipeline", "", " ".join((__doc__ or "").split())
-    helper.set_model_props(whole, {METADATA_KEY: json.dumps(asdict(card), sort_keys=True), "labels": json.dumps(card.labels)})
+    helper.set_model_props(whole, {METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True), "labels": json.dumps(metadata.labels)})
     onnx.checker.check_model(whole, full_check=True)
     content: bytes = whole.SerializeToString(deterministic=True)
     return content
@@ -80,9 +80,9 @@ def session(model: bytes | Path) -> Callable[[NDArray[np.uint8]], dict[str, NDAr
     return lambda crops: dict(zip(names, running.run(names, {"crops": crops}), strict=True))
 
 
-def _core(network: nn.Module, card: Card) -> onnx.ModelProto:
+def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
     """The network alone: `pixels` (n, 3, px, px) → `raw` (n, outputs)."""
-    example = torch.zeros(2, 3, card.image_px, card.image_px)
+    example = torch.zeros(2, 3, metadata.image_px, metadata.image_px)
     try:
         with _quiet(), torch.no_grad():
             program = torch.onnx.export(
@@ -97,7 +97,7 @@ def _core(network: nn.Module, card: Card) -> onnx.ModelProto:
             )
     except Exception as error:  # the exporter raises many kinds, each with a long report
         reason = one_line(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
-        raise UserError(f"model: torch cannot export {card.model['architecture']} to ONNX: {reason}") from None
+        raise UserError(f"model: torch cannot export {metadata.model['architecture']} to ONNX: {reason}") from None
     assert program is not None
     exported: onnx.ModelProto = program.model_proto
     exported.ir_version = IR_VERSION
@@ -116,24 +116,24 @@ def _quiet() -> Any:
         logging.disable(logging.NOTSET)
 
 
-def _preprocess(card: Card) -> onnx.ModelProto:
-    model = parser.parse_model(PREPROCESS.format(ir=IR_VERSION, opset=OPSET, px=card.image_px))
-    for name, values in (("mean", card.mean), ("std", card.std)):
+def _preprocess(metadata: ModelMetadata) -> onnx.ModelProto:
+    model = parser.parse_model(PREPROCESS.format(ir=IR_VERSION, opset=OPSET, px=metadata.image_px))
+    for name, values in (("mean", metadata.mean), ("std", metadata.std)):
         constant = np.asarray(values, np.float32).reshape(1, 3, 1, 1) * np.float32(255)
         model.graph.initializer.append(numpy_helper.from_array(constant, name))
     return model
 
 
-def _answers(card: Card) -> onnx.ModelProto:
+def _answers(metadata: ModelMetadata) -> onnx.ModelProto:
     """The network's outputs as answers: (n, outputs) → probabilities by the temperature, valence and arousal within −1 … 1."""
-    classes, nodes, outputs = len(card.labels), [], []
+    classes, nodes, outputs = len(metadata.labels), [], []
     constants: dict[str, Any] = {
-        "temperature": np.float32(card.temperature),
+        "temperature": np.float32(metadata.temperature),
         "first": np.array([0]),
         "after": np.array([classes]),
         "axis": np.array([1]),
     }
-    constants |= {"end": np.array([card.outputs]), "least": np.float32(-1), "most": np.float32(1)}
+    constants |= {"end": np.array([metadata.outputs]), "least": np.float32(-1), "most": np.float32(1)}
     if classes:
         nodes += [
             helper.make_node("Slice", ["outputs", "first", "after", "axis"], ["logits"]),
@@ -141,7 +141,7 @@ def _answers(card: Card) -> onnx.ModelProto:
             helper.make_node("Softmax", ["calibrated"], ["probabilities"], axis=1),
         ]
         outputs.append(helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, ["n", classes]))
-    if card.affect:
+    if metadata.affect:
         nodes += [
             helper.make_node("Slice", ["outputs", "after", "end", "axis"], ["affect"]),
             helper.make_node("Clip", ["affect", "least", "most"], ["valence_arousal"]),
@@ -149,7 +149,7 @@ def _answers(card: Card) -> onnx.ModelProto:
         outputs.append(helper.make_tensor_value_info("valence_arousal", TensorProto.FLOAT, ["n", 2]))
     used = {name for node in nodes for name in node.input}
     initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
-    given = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", card.outputs])]
+    given = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", metadata.outputs])]
     graph = helper.make_graph(nodes, "answers", given, outputs, initial)
     return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
 

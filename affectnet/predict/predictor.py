@@ -17,7 +17,7 @@ from affectnet.images.decode import open_photograph
 from affectnet.images.detection import Detector, haar
 from affectnet.images.pictures import Picture, file_content
 from affectnet.metrics.calibration import probabilities
-from affectnet.models.checkpoint import Card, load_model
+from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.dataset import decode_face
 from affectnet.models.device import choose
 from affectnet.models.forward import BATCH, Averaging, Outputs, predict
@@ -53,16 +53,16 @@ class Predictor:
     def __init__(
         self,
         network: nn.Module,
-        card: Card,
+        metadata: ModelMetadata,
         device: torch.device,
         detector: Detector,
         averaging: Averaging = "none",
         place: str = "model file",
     ) -> None:
         """place: the model's name in messages."""
-        self.network, self.card, self.device, self.detector = network.to(device), card, device, detector
+        self.network, self.metadata, self.device, self.detector = network.to(device), metadata, device, detector
         self.averaging, self.place = averaging, place
-        self.policy = CropPolicy.model_validate(card.crop)
+        self.policy = CropPolicy.model_validate(metadata.crop)
 
     @classmethod
     def load(
@@ -80,8 +80,8 @@ class Predictor:
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
         path = default_model() if model is None else Path(model)
-        network, card = load_model(path)
-        return cls(network, card, choose(str(device), "device"), detector or haar(), averaging, str(path))
+        network, metadata = load_model(path)
+        return cls(network, metadata, choose(str(device), "device"), detector or haar(), averaging, str(path))
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
@@ -122,22 +122,24 @@ class Predictor:
         width, height = photograph.dimensions
         whole: Box = (0.0, 0.0, float(width), float(height))
         contents = (cut(content, box, own, self.policy, place).content for box, own in zip(boxes, points, strict=True))
-        return [(box or whole, decode_face(crop, self.card.image_px)) for box, crop in zip(boxes, contents, strict=True)]
+        return [(box or whole, decode_face(crop, self.metadata.image_px)) for box, crop in zip(boxes, contents, strict=True)]
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
         """What the network gives for (n, image_px, image_px, 3) uint8 crops, `batch` of them at a time."""
-        card = self.card
-        return predict(self.network, torch.from_numpy(crops), self.device, len(card.labels), card.mean, card.std, self.averaging, batch)
+        metadata = self.metadata
+        return predict(
+            self.network, torch.from_numpy(crops), self.device, len(metadata.labels), metadata.mean, metadata.std, self.averaging, batch
+        )
 
     def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
-        card = self.card
+        metadata = self.metadata
         outputs = self.outputs(crops).require_finite(self.place)
-        chances = probabilities(outputs.logits.numpy(), card.temperature).tolist()
-        affect = outputs.affect.tolist() if card.affect else [(None, None)] * len(crops)
+        chances = probabilities(outputs.logits.numpy(), metadata.temperature).tolist()
+        affect = outputs.affect.tolist() if metadata.affect else [(None, None)] * len(crops)
         return [
             (
-                max(zip(of_one, card.labels, strict=True))[1] if card.labels else None,
-                dict(zip(card.labels, of_one, strict=True)),
+                max(zip(of_one, metadata.labels, strict=True))[1] if metadata.labels else None,
+                dict(zip(metadata.labels, of_one, strict=True)),
                 *dimensions,
             )
             for of_one, dimensions in zip(chances, affect, strict=True)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.images.data_uri import data_address
-from affectnet.models.checkpoint import Card
+from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import decode_face
 from affectnet.reporting import gradcam
 from affectnet.tables.contract import readable_parquet
@@ -80,7 +80,12 @@ class Answered:
 
 
 def show(
-    faces: Path, answered: Answered, rows: Sequence[int], card: Card, network: torch.nn.Module | None, place: gradcam.Place | None
+    faces: Path,
+    answered: Answered,
+    rows: Sequence[int],
+    metadata: ModelMetadata,
+    network: torch.nn.Module | None,
+    place: gradcam.Place | None,
 ) -> dict[int, Shown]:
     """The test faces of these rows, by row; with a network and a place of its maps each with the heat of its answer.
 
@@ -90,10 +95,12 @@ def show(
     for row, content, image, listed, number, expression in _read(faces, len(answered.actual), sorted(set(rows))):
         if expression != answered.actual[row]:
             raise UserError(f"{faces}: test face {row + 1:,} is none that was answered; run `dvc repro evaluate`")
-        pixels, heat = decode_face(content, card.image_px), None
+        pixels, heat = decode_face(content, metadata.image_px), None
         answer = EXPRESSIONS[answered.predicted[row]]
-        if network is not None and place is not None and answer in card.labels:
-            (hot,) = gradcam.maps(network, place, torch.from_numpy(pixels.copy())[None], [card.labels.index(answer)], card.mean, card.std)
+        if network is not None and place is not None and answer in metadata.labels:
+            (hot,) = gradcam.maps(
+                network, place, torch.from_numpy(pixels.copy())[None], [metadata.labels.index(answer)], metadata.mean, metadata.std
+            )
             heat = data_address(heated(decode_face(content, THUMB_PX), hot.numpy()), "JPEG", quality=QUALITY)
         found[row] = Shown(
             *(image, listed, number, EXPRESSIONS[expression], answer, float(answered.confidence[row])),

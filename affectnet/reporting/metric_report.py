@@ -28,23 +28,23 @@ class Scoring(Section):
 
 def full_report(params: Scoring, found: Predictions) -> Tree:
     """All that metrics/evaluate.json holds."""
-    training = found.card.training
+    training = found.metadata.training
     validation = {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
     report: Tree = {"faces": len(found), "selection": {"epoch": training["epoch"], "score": training["score"], **validation}}
     generator = np.random.default_rng(params.seed)
-    if found.card.labels:
+    if found.metadata.labels:
         report = merged(report, expression_report("expression", found.true, found.logits, found.names, params.bootstrap, generator))
-        report |= calibration_report(found.true, found.logits, found.card.temperature, params.bins)
-        if len(found.card.labels) == len(EXPRESSIONS) and "Contempt" in found.names:
+        report |= calibration_report(found.true, found.logits, found.metadata.temperature, params.bins)
+        if len(found.metadata.labels) == len(EXPRESSIONS) and "Contempt" in found.names:
             seven = found.without("Contempt")
             if len(seven):
                 report = merged(
                     report, expression_report("expression_7", seven.true, seven.logits, seven.names, params.bootstrap, generator)
                 )
     annotated = int(np.isfinite(found.true_affect).all(1).sum())
-    if found.card.affect:
+    if found.metadata.affect:
         report["annotated"] = annotated
-    for column, name in enumerate(DIMENSIONS if found.card.affect and annotated > 1 else ()):
+    for column, name in enumerate(DIMENSIONS if found.metadata.affect and annotated > 1 else ()):
         report = merged(report, affect_report(name, found.true_affect[:, column], found.affect[:, column], params.bootstrap, generator))
     return report
 
@@ -74,7 +74,7 @@ def tables(report: Mapping[str, Any], found: Predictions) -> str:
     lines += ["", f"{'recall':<28}{'faces':>9}{'value':>8}   95 % interval"]
     for name, count in counts.items():
         value = _cells(report, "expression", "recall", name) if count else ""
-        unknown = "" if name in found.card.labels else "  unknown to the model: each an error"
+        unknown = "" if name in found.metadata.labels else "  unknown to the model: each an error"
         lines.append(f"{name:<28}{count:>9,}{value}{unknown}".rstrip())
     calibration = report["calibration"]
     errors = f"calibration error {calibration['ece']:.3f}, {calibration['ece_uncalibrated']:.3f} without the temperature"

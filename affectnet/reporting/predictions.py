@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.metrics import calibration
-from affectnet.models.checkpoint import Card, load_model
+from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.dataset import Faces, load_faces
 from affectnet.models.device import choose
 from affectnet.models.forward import Averaging, Outputs, predict
@@ -26,7 +26,7 @@ class Predictions:
     the faces: true (0,), logits (0, 0).
     """
 
-    card: Card
+    metadata: ModelMetadata
     codes: NDArray[np.int64]
     true: NDArray[np.int64]
     logits: NDArray[np.float64]
@@ -35,20 +35,20 @@ class Predictions:
 
     @classmethod
     def from_outputs(
-        cls, model: Path, card: Card, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
+        cls, model: Path, metadata: ModelMetadata, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
     ) -> "Predictions":
         """Joins the model's outputs for n faces and their labels: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
 
         Errors: UserError when an output is NaN or infinite.
         """
         outputs.require_finite(model)
-        known = np.array([CODES[label] for label in card.labels], np.int64)
+        known = np.array([CODES[label] for label in metadata.labels], np.int64)
         logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
         logits[:, known] = outputs.logits.numpy()
         faces = slice(None) if len(known) else slice(0)
         codes = np.union1d(known, expression[faces])
         true = np.searchsorted(codes, expression[faces])
-        return cls(card, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
+        return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
 
     def __len__(self) -> int:
         return len(self.affect)
@@ -60,7 +60,7 @@ class Predictions:
     @property
     def probabilities(self) -> NDArray[np.float64]:
         """(n, k), calibrated by the model's temperature."""
-        return calibration.probabilities(self.logits, self.card.temperature)
+        return calibration.probabilities(self.logits, self.metadata.temperature)
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -74,7 +74,7 @@ class Predictions:
         faces, columns = self.true != dropped, np.arange(len(self.codes)) != dropped
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
-        return Predictions(self.card, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+        return Predictions(self.metadata, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
 
 
 def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
@@ -84,33 +84,33 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
     Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
     """
     device = choose(runtime.device)
-    network, card = load_model(model)
-    _same_crops(model, card, faces)
+    network, metadata = load_model(model)
+    _same_crops(model, metadata, faces)
 
     def outputs_for(split: Faces) -> Outputs:
-        return predict(network.to(device), split.images, device, len(card.labels), card.mean, card.std, averaging)
+        return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
 
-    test = load_faces(faces, "test", card.image_px, runtime.workers)
+    test = load_faces(faces, "test", metadata.image_px, runtime.workers)
     outputs = outputs_for(test)
-    if averaging != "none" and card.labels:
-        validation = load_faces(faces, "validation", card.image_px, runtime.workers)
-        card = replace(card, temperature=_temperature(card, outputs_for(validation), validation))
+    if averaging != "none" and metadata.labels:
+        validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
+        metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation), validation))
     affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
-    return Predictions.from_outputs(model, card, outputs, test.expression.numpy(), affect)
+    return Predictions.from_outputs(model, metadata, outputs, test.expression.numpy(), affect)
 
 
-def _temperature(card: Card, outputs: Outputs, validation: Faces) -> float:
+def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: Faces) -> float:
     """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
-    codes = [CODES[label] for label in card.labels]
+    codes = [CODES[label] for label in metadata.labels]
     known = np.isin(validation.expression.numpy(), codes)
     columns = np.array([codes.index(code) for code in validation.expression.numpy()[known]], np.int64)
-    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else card.temperature
+    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else metadata.temperature
 
 
-def _same_crops(model: Path, card: Card, faces: Path) -> None:
+def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
     policy = read_policy(faces, "test")
-    if policy != card.crop:
-        differing = sorted(key for key in {*policy, *card.crop} if policy.get(key) != card.crop.get(key))
+    if policy != metadata.crop:
+        differing = sorted(key for key in {*policy, *metadata.crop} if policy.get(key) != metadata.crop.get(key))
         raise UserError(
             f"{faces}: cut with another policy than the training crops of {model} ({', '.join(differing)} differ); run `dvc repro`"
         )

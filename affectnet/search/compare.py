@@ -69,14 +69,14 @@ def paired_bootstrap(
 def differences(first: Predictions, second: Predictions, draws: int, generator: np.random.Generator) -> list[Difference]:
     """The differences in all that both models answer."""
     found, pair = [], (first, second)
-    if first.card.labels and second.card.labels:
+    if first.metadata.labels and second.metadata.labels:
         classes = np.union1d(first.codes, second.codes)
         true = np.searchsorted(classes, first.codes[first.true])
         cells = [true * len(classes) + np.searchsorted(classes, one.codes[one.predicted]) for one in pair]
         for name in ("accuracy", "macro_f1"):
             score = partial(_expression_score, name, cells, len(classes))
             found.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
-    for column, dimension in enumerate(DIMENSIONS if first.card.affect and second.card.affect else ()):
+    for column, dimension in enumerate(DIMENSIONS if first.metadata.affect and second.metadata.affect else ()):
         known = np.isfinite(first.true_affect[:, column])
         true = first.true_affect[known, column]
         predicted = [one.affect[known, column] for one in pair]
@@ -127,7 +127,7 @@ def report(first: Predictions, second: Predictions, names: tuple[str, str], draw
     for d in found:
         spread = f"{d.second - d.first:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
         lines.append(f"{d.name:<22}{d.first:>8.3f}{d.second:>8.3f}{spread:>28}{d.p:>9.4f}")
-    if first.card.labels and second.card.labels:
+    if first.metadata.labels and second.metadata.labels:
         true = first.codes[first.true]
         one, other, p = mcnemar(*(answer.codes[answer.predicted] == true for answer in (first, second)))
         lines += ["", f"McNemar: only the first is right on {one:,} faces, only the second on {other:,}; exact p = {p:.4f}"]

@@ -10,7 +10,7 @@ import numpy as np
 
 from affectnet.images.data_uri import data_address
 from affectnet.images.decode import Pixels
-from affectnet.models.checkpoint import Card
+from affectnet.models.checkpoint import ModelMetadata
 from affectnet.predict.annotate import annotated
 from affectnet.predict.info import validation_scores
 from affectnet.predict.predictor import Crops, Face
@@ -117,15 +117,15 @@ def message(text: str) -> str:
     return f'<div class="wrong" role="alert"><p>{escape(text)}</p></div>'
 
 
-def about(card: Card) -> str:
+def about(metadata: ModelMetadata) -> str:
     """What the model answers, in short: its labels in their order, data and scores."""
-    scores = validation_scores(card.training)
-    crop = "aligned by landmarks where they are known" if card.crop["align"] else f"box and a margin of {card.crop['margin']:g}"
+    scores, side = validation_scores(metadata.training), metadata.image_px
+    crop = "aligned by landmarks where they are known" if metadata.crop["align"] else f"box and a margin of {metadata.crop['margin']:g}"
     facts = {
-        "Expressions": ", ".join(card.labels) or "none: the model was not trained for them",
-        "Affect": "valence and arousal" if card.affect else "none: the model was not trained for valence and arousal",
-        "Network": f"{_architecture(card.model)}, {'grey ' if card.grey else ''}faces of {card.image_px} × {card.image_px} px; {crop}",
-        "Data": f"training faces of SHA-256 {card.data[:12]}…",
+        "Expressions": ", ".join(metadata.labels) or "none: the model was not trained for them",
+        "Affect": "valence and arousal" if metadata.affect else "none: the model was not trained for valence and arousal",
+        "Network": f"{_architecture(metadata.model)}, {'grey ' if metadata.grey else ''}faces of {side} × {side} px; {crop}",
+        "Data": f"training faces of SHA-256 {metadata.data[:12]}…",
         "Scores": ", ".join(f"{_title(name)} {value:.3f}" for name, value in scores.items() if name != "loss")
         + ", on its validation split",
     }

@@ -63,7 +63,7 @@ def answer(predictor: Predictor, content: bytes) -> str:
         return page.message(one_line(str(error)))
     if not found:
         return page.message("photograph: no face found; give one with a face seen from the front, well lit, not too small")
-    if predictor.card.grey:  # as the network saw them
+    if predictor.metadata.grey:  # as the network saw them
         found = [(box, np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))) for box, crop in found]
     return page.result(pixels, found, faces)
 
@@ -89,7 +89,7 @@ def _application(predictor: Predictor, folder: Path) -> Any:
     )
     return gradio.mount_gradio_app(
         FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
-        _blocks(answered, page.about(predictor.card)),
+        _blocks(answered, page.about(predictor.metadata)),
         path="/",
         server_name=HOST,
         footer_links=[],

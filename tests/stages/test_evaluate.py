@@ -5,8 +5,8 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from cards import card
 from chain import TINY, local, metrics, run_data_stages, run_stage
+from model_files import metadata
 from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
@@ -23,7 +23,7 @@ AVERAGINGS = get_args(Averaging)
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    told = card(**{"labels": labels, "temperature": 2.0, "crop": read_policy(Path("data/faces"), "test"), **changes})
+    told = metadata(**{"labels": labels, "temperature": 2.0, "crop": read_policy(Path("data/faces"), "test"), **changes})
     save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), told.outputs), told)
     curve = Path("metrics/train/plots/metrics/train/loss.tsv")
     curve.parent.mkdir(parents=True, exist_ok=True)
@@ -140,8 +140,8 @@ def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) 
         run_stage("evaluate", averaging=averaging)
         likelihood = -np.log(one.probabilities[np.arange(len(one)), one.true]).mean()
         assert metrics("evaluate")["calibration"]["nll"] == pytest.approx(likelihood, abs=1e-6)
-    assert len({one.logits.sum() for one in found.values()}) == len({one.card.temperature for one in found.values()}) == len(AVERAGINGS)
-    assert found["none"].card.temperature == 2.0
+    assert len({one.logits.sum() for one in found.values()}) == len({one.metadata.temperature for one in found.values()}) == len(AVERAGINGS)
+    assert found["none"].metadata.temperature == 2.0
 
 
 def test_seven_classes_are_scored_as_seven(workspace: Path) -> None:

@@ -16,7 +16,7 @@ from trees import tree_2017
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones import last_linear
-from affectnet.models.checkpoint import Card
+from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import load_faces
 from affectnet.predict.onnx_export import export_network, session
 from affectnet.predict.predictor import Predictor
@@ -96,12 +96,12 @@ def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(her
 
 
 def test_a_score_that_int8_lowers_too_much_is_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reversed_answers(network: torch.nn.Module, card: Card, pixels: Any) -> bytes:
+    def reversed_answers(network: torch.nn.Module, metadata: ModelMetadata, pixels: Any) -> bytes:
         other = copy.deepcopy(network)
         with torch.no_grad():
             for parameter in last_linear(other)[1].parameters():
                 parameter.neg_()
-        return export_network(other, card, pixels)
+        return export_network(other, metadata, pixels)
 
     monkeypatch.setattr("stages.export.export_network", reversed_answers)
     with pytest.raises(UserError, match=r"json: \w+ is -?\d\.\d+ in int8 and -?\d\.\d+ before, more lost than export.most_lost 0 allows"):
@@ -121,7 +121,8 @@ def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytes
 
 def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
-        "stages.export.export_network", lambda network, card, pixels: export_network(network, Card(**{**vars(card), "temperature": 0.02}))
+        "stages.export.export_network",
+        lambda network, metadata, pixels: export_network(network, ModelMetadata(**{**vars(metadata), "temperature": 0.02})),
     )
     with pytest.raises(UserError, match=r"the ONNX file's answers differ by 0\.\d+, more than export.tolerance 0.01 allows"):
         run_stage("export")

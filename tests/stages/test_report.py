@@ -61,10 +61,10 @@ class Page(HTMLParser):
             self.numbers.append((str(given["title"]), str(given["value"]), data))
 
 
-def prepare(pointer: Pointer, **card: Any) -> None:
+def prepare(pointer: Pointer, **metadata: Any) -> None:
     shutil.copytree(ROOT / "stages" / "templates", "stages/templates")
     run_data_stages(pointer)
-    write_model(**card)
+    write_model(**metadata)
     run_stage("evaluate", bootstrap=100)
 
 
@@ -127,9 +127,9 @@ def test_a_hostile_file_name_stays_text(workspace: Path) -> None:
 
 
 def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -> None:
-    network, card = load_model(Path("models/model.safetensors"))
+    network, metadata = load_model(Path("models/model.safetensors"))
     table = PREDICTIONS.read(Path("data/test_predictions.parquet"))
-    sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, card)
+    sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, metadata)
     faces = pq.read_table("data/faces/test-00000-of-00001.parquet").to_pylist()
     known = {(face["list"], face["row"]): (number, face) for number, face in enumerate(faces)}
     answered = Answered.of(table)

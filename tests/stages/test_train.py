@@ -75,11 +75,13 @@ def test_a_training_learns_what_it_is_shown(prepared: Path) -> None:
 
 def test_the_model_file_says_all_that_is_needed_to_use_it(prepared: Path) -> None:
     line = fit()
-    _, card = load_model(MODEL)
-    assert (card.labels[0], card.labels[-1], card.image_px) == ("Neutral", "Contempt", 32)
-    assert not card.grey and card.crop["image_px"] == 224 and len(card.data) == 64 and card.training["params"]["epochs"] == 3
+    _, metadata = load_model(MODEL)
+    assert (metadata.labels[0], metadata.labels[-1], metadata.image_px) == ("Neutral", "Contempt", 32)
+    assert (
+        not metadata.grey and metadata.crop["image_px"] == 224 and len(metadata.data) == 64 and metadata.training["params"]["epochs"] == 3
+    )
     best = int(np.argmax(curves()["validation/macro_f1"]))
-    assert card.training["epoch"] == best + 1 and card.training["validation/macro_f1"] == curves()["validation/macro_f1"][best]
+    assert metadata.training["epoch"] == best + 1 and metadata.training["validation/macro_f1"] == curves()["validation/macro_f1"][best]
     assert f"best is epoch {best + 1}" in line
     assert json.loads(Path("metrics/train/environment.json").read_text())["torch"] == torch.__version__
 
@@ -90,11 +92,13 @@ def test_a_training_on_faces_without_colour_takes_it_from_others(workspace: Path
         Image.open(path).convert("L").save(path)
     run_data_stages(given)
     fit()
-    network, card = load_model(MODEL)
+    network, metadata = load_model(MODEL)
     colour = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
-        found, wanted = (network(normalised(images, card.mean, card.std)) for images in (colour, torch.from_numpy(grey(colour.numpy()))))
-    assert card.grey and torch.allclose(found, wanted, atol=0.05) and found.std(0).min() > 0
+        found, wanted = (
+            network(normalised(images, metadata.mean, metadata.std)) for images in (colour, torch.from_numpy(grey(colour.numpy())))
+        )
+    assert metadata.grey and torch.allclose(found, wanted, atol=0.05) and found.std(0).min() > 0
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -186,8 +190,8 @@ def test_what_learns_from_nothing_has_the_optimisers_rate() -> None:
 
 def test_a_model_file_says_nothing_of_how_it_was_fine_tuned_but_in_its_training(prepared: Path) -> None:
     fit(epochs=1, model={**TINY, "lr_factor": 0.5})
-    _, card = load_model(MODEL)
-    assert set(card.model) == set(NetworkParams.model_fields) and card.training["params"]["model"]["lr_factor"] == 0.5
+    _, metadata = load_model(MODEL)
+    assert set(metadata.model) == set(NetworkParams.model_fields) and metadata.training["params"]["model"]["lr_factor"] == 0.5
 
 
 def test_a_network_that_answers_one_expression_is_said_at_each_epoch_and_at_the_end(
@@ -218,8 +222,8 @@ def test_a_loss_that_is_no_number_is_one_line_that_names_the_place(prepared: Pat
 def test_a_class_without_faces_is_no_output_of_the_network(workspace: Path) -> None:
     run_data_stages(tree_folder(workspace / "root"))
     fit(epochs=1)
-    network, card = load_model(MODEL)
-    assert len(card.labels) == 7 and "Contempt" not in card.labels
+    network, metadata = load_model(MODEL)
+    assert len(metadata.labels) == 7 and "Contempt" not in metadata.labels
     assert network(torch.zeros(1, 3, 32, 32)).shape == (1, 7)
 
 
@@ -251,8 +255,8 @@ def test_auto_is_the_training_of_the_precision_that_the_processor_has(
     forget_training()
     fit(epochs=1, precision="auto")
     assert epochs == [0, 0] and curves() == logged and all(torch.equal(tensor, weights[name]) for name, tensor in load_file(MODEL).items())
-    _, card = load_model(MODEL)
-    assert (card.training["precision"], card.training["params"]["precision"]) == (resolved, "auto")
+    _, metadata = load_model(MODEL)
+    assert (metadata.training["precision"], metadata.training["params"]["precision"]) == (resolved, "auto")
     assert json.loads(Path("metrics/train/environment.json").read_text())["precision"] == resolved
     assert f"precision {resolved}," in text(content(MODEL))
 
@@ -427,11 +431,14 @@ def test_an_unclipped_gradient_a_radius_of_0_and_a_decay_of_0_change_nothing(pre
 
 def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> None:
     line = fit(task=entry("task", "affect"))
-    network, card = load_model(MODEL)
-    assert (card.labels, card.affect, card.temperature) == ((), True, 1.0) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 2)
+    network, metadata = load_model(MODEL)
+    assert (metadata.labels, metadata.affect, metadata.temperature) == ((), True, 1.0) and network(torch.zeros(1, 3, 32, 32)).shape == (
+        1,
+        2,
+    )
     assert "valence_ccc" in line and "macro_f1" not in line
     mean = (np.array(curves()["validation/valence_ccc"]) + curves()["validation/arousal_ccc"]) / 2
-    assert card.training["score"] == mean.max()
+    assert metadata.training["score"] == mean.max()
 
 
 def test_curves_that_are_not_what_was_logged_are_refused_and_no_number_is_no_difference(tmp_path: Path) -> None:
@@ -457,12 +464,12 @@ def test_a_split_without_valence_and_arousal_cannot_be_asked_for_them(workspace:
 
 def test_both_tasks_share_a_trunk_and_the_best_epoch_is_best_in_both(prepared: Path) -> None:
     fit(task=entry("task", "both"))
-    network, card = load_model(MODEL)
-    assert (len(card.labels), card.affect) == (8, True) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
+    network, metadata = load_model(MODEL)
+    assert (len(metadata.labels), metadata.affect) == (8, True) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
     found = curves()
     affect = (np.array(found["validation/valence_ccc"]) + found["validation/arousal_ccc"]) / 2
     score = (np.array(found["validation/macro_f1"]) + affect) / 2
-    assert card.training["epoch"] == score.argmax() + 1
+    assert metadata.training["epoch"] == score.argmax() + 1
 
 
 def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import cards
+import model_files
 import numpy as np
 import pytest
 import torch
@@ -29,7 +29,7 @@ from affectnet.search.compare import main
 from affectnet.tables.face_shards import read_policy
 
 Weights = dict[str, torch.Tensor]
-Card = dict[str, Any]
+Fields = dict[str, Any]
 FIRST, LAST, VARIANCE, COUNT = "features.0.weight", "classifier.1.bias", "features.1.running_var", "features.1.num_batches_tracked"
 
 
@@ -55,40 +55,40 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def good() -> tuple[Card, Weights]:
+def good() -> tuple[Fields, Weights]:
     """What a sound model file holds."""
     torch.manual_seed(0)
     weights = {name: tensor.clone() for name, tensor in build(ModelParams.model_validate(TINY), 8).state_dict().items()}
-    told: Card = json.loads(json.dumps(vars(cards.card(crop=read_policy(Path("data/faces"), "test")))))
+    told: Fields = json.loads(json.dumps(vars(model_files.metadata(crop=read_policy(Path("data/faces"), "test")))))
     return told, weights
 
 
-def whole(card: Card | str, weights: Weights) -> bytes:
-    content: bytes = save(weights, metadata={METADATA_KEY: card if isinstance(card, str) else json.dumps(card)})
+def whole(metadata: Fields | str, weights: Weights) -> bytes:
+    content: bytes = save(weights, metadata={METADATA_KEY: metadata if isinstance(metadata, str) else json.dumps(metadata)})
     return content
 
 
 def of(**changes: Any) -> Callable[[Path], bytes]:
-    """A sound file but for these values of its card."""
+    """A sound file but for these values of its metadata."""
 
     def make(_: Path) -> bytes:
-        card, weights = good()
-        return whole({**card, **changes}, weights)
+        metadata, weights = good()
+        return whole({**metadata, **changes}, weights)
 
     return make
 
 
 def network_of(**changes: Any) -> Callable[[Path], bytes]:
-    return of(model={**cards.card().model, **changes})
+    return of(model={**model_files.metadata().model, **changes})
 
 
 def crop_of(drop: str = "", **changes: Any) -> Callable[[Path], bytes]:
     """A sound file but for these fields of its crop policy, and the one that it lacks."""
 
     def make(_: Path) -> bytes:
-        card, weights = good()
-        crop = {name: value for name, value in {**card["crop"], **changes}.items() if name != drop}
-        return whole({**card, "crop": crop}, weights)
+        metadata, weights = good()
+        crop = {name: value for name, value in {**metadata["crop"], **changes}.items() if name != drop}
+        return whole({**metadata, "crop": crop}, weights)
 
     return make
 
@@ -97,9 +97,9 @@ def tensors(change: Callable[[Weights], object]) -> Callable[[Path], bytes]:
     """A sound file but for what the function does to its weights."""
 
     def make(_: Path) -> bytes:
-        card, weights = good()
+        metadata, weights = good()
         change(weights)
-        return whole(card, weights)
+        return whole(metadata, weights)
 
     return make
 
@@ -220,7 +220,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "image_px below 0": of(image_px=-32),
     "image_px 0": of(image_px=0),
     "image_px of another network": of(image_px=64),
-    "image_px of a thousand million": of(image_px=10**9, model={**cards.card().model, "image_px": 10**9}),
+    "image_px of a thousand million": of(image_px=10**9, model={**model_files.metadata().model, "image_px": 10**9}),
     "image_px broken": of(image_px=32.5),
     "std 0": of(std=[0.2, 0.0, 0.2]),
     "std below 0": of(std=[-0.2, 0.2, 0.2]),
@@ -345,9 +345,11 @@ def test_a_bad_model_file_as_start_weights_is_one_line_or_sound(
 
 
 @pytest.mark.parametrize(
-    "changes", [{"evil": 1}, {"model": {**cards.card().model, "evil": 1}}, {"crop": {"evil": 1}}, {"format": FORMAT + 1}]
+    "changes", [{"evil": 1}, {"model": {**model_files.metadata().model, "evil": 1}}, {"crop": {"evil": 1}}, {"format": FORMAT + 1}]
 )
-def test_what_a_later_version_wrote_is_called_that(changes: Card, tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_a_later_version_wrote_is_called_that(
+    changes: Fields, tmp_path: Path, prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(prepared)
     crop = {**good()[0]["crop"], **changes.get("crop", {})}
     path = tmp_path / "later.safetensors"
@@ -375,11 +377,11 @@ def test_a_card_with_any_value_at_any_place_is_one_line_or_as_good(
 ) -> None:
     monkeypatch.chdir(prepared)
     model = Path("models/model.safetensors")
-    card, weights = good()
-    inner = {name: value for name, value in card.items() if isinstance(value, dict) and name == key}
-    changed = [{**card, key: value} for value in FOUL]
-    changed += [{**card, key: {**inner[key], name: value}} for name in inner.get(key, {}) for value in FOUL]
-    changed += [{name: value for name, value in card.items() if name != key}]
+    metadata, weights = good()
+    inner = {name: value for name, value in metadata.items() if isinstance(value, dict) and name == key}
+    changed = [{**metadata, key: value} for value in FOUL]
+    changed += [{**metadata, key: {**inner[key], name: value}} for name in inner.get(key, {}) for value in FOUL]
+    changed += [{name: value for name, value in metadata.items() if name != key}]
     for content in changed:
         model.write_bytes(whole(content, weights))
         try:
@@ -388,7 +390,7 @@ def test_a_card_with_any_value_at_any_place_is_one_line_or_as_good(
             assert str(model) in str(error) and "\n" not in str(error)
             tally("model cards with a foul value", "one line")
         else:
-            assert key in HARMLESS or sound(content[key], card[key])
+            assert key in HARMLESS or sound(content[key], metadata[key])
             tally("model cards with a foul value", "taken, and sound")
 
 
@@ -414,12 +416,12 @@ def test_a_flipped_byte_in_the_header_is_one_line_or_of_no_consequence(
         spoiled[int(generator.integers(8 + length))] = int(generator.integers(256))
         model.write_bytes(spoiled)
         try:
-            _, card = load_model(model)
+            _, metadata = load_model(model)
         except UserError as error:
             assert str(error).startswith(str(model)) and "\n" not in str(error)
             tally("model files with a flipped byte", "one line")
         else:
-            assert set(card.labels) == set(EXPRESSIONS) and card.image_px == 32
+            assert set(metadata.labels) == set(EXPRESSIONS) and metadata.image_px == 32
             tally("model files with a flipped byte", "read")
 
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from cards import card
 from chain import TINY
 from drawn import grey
+from model_files import metadata
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones import ModelParams, build
@@ -39,7 +39,7 @@ FAMILIES = [
 @pytest.mark.parametrize(("params", "labels", "affect"), FAMILIES)
 def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple[str, ...], affect: bool) -> None:
     torch.manual_seed(1)
-    told = card(model=params, image_px=params["image_px"], labels=labels, affect=affect, temperature=1.7, **COLOURS)
+    told = metadata(model=params, image_px=params["image_px"], labels=labels, affect=affect, temperature=1.7, **COLOURS)
     network = build(ModelParams.model_validate(params), told.outputs).eval()
     crops = np.random.default_rng(2).integers(0, 256, (3, params["image_px"], params["image_px"], 3), dtype=np.uint8)
     with torch.no_grad():
@@ -57,7 +57,7 @@ def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple
 
 
 def test_a_model_of_grey_faces_is_exported_with_what_takes_colour_away() -> None:
-    told = card(grey=True, temperature=1.7, **COLOURS)
+    told = metadata(grey=True, temperature=1.7, **COLOURS)
     network = torch.nn.Sequential(Grey(told.mean, told.std), build(ModelParams.model_validate(TINY), told.outputs)).eval()
     colour = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     answers = session(export_network(network, told))

@@ -1,4 +1,4 @@
-"""The card of a tiny model, for tests to change."""
+"""The metadata of a tiny model, for tests to change."""
 
 from typing import Any
 
@@ -7,11 +7,11 @@ from chain import ROOT, TINY
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.backbones import NetworkParams
-from affectnet.models.checkpoint import FORMAT, Card
+from affectnet.models.checkpoint import FORMAT, ModelMetadata
 from affectnet.params import read_document
 
 
-def card(**changes: Any) -> Card:
+def metadata(**changes: Any) -> ModelMetadata:
     """Of TINY as it is after its second epoch of three, with the shipped crop policy.
 
     changes: fields with another value; `model` is an entry of `models`.
@@ -32,4 +32,4 @@ def card(**changes: Any) -> Card:
         "versions": {"torch": "x"},
         "format": FORMAT,
     }
-    return Card(**{**content, **changes})
+    return ModelMetadata(**{**content, **changes})
