@@ -3,96 +3,27 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Union
 
 from pydantic import Field
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import replacing_folder
 from affectnet.files.cache_dir import scratch
-from affectnet.params import FolderName, Runtime, Section
+from affectnet.params import Runtime, Section
 from affectnet.running.provenance import UserCopy, read_records
 from affectnet.running.run_stage import launch
-from affectnet.sources import open_layout
+from affectnet.sources.registry import open_layout, params_classes
+from affectnet.sources.source import LayoutParams
 from affectnet.sources.unpacked import Container, unpack
 from affectnet.synthetic.download import write_download
 from affectnet.synthetic.plan import DemoParams
 from affectnet.tables.source_pointer import Pointer
 
-Count = Annotated[int, Field(ge=0)]
-Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
-
-
-class Download(Section):
-    """What every data set of the user's has: its folder, and the published numbers of images."""
-
-    root: str | None
-    expected: dict[Literal["training", "validation"], Count] | None
-
-
-class OwnCopy(Download):
-    """A download whose images are files has a checksum list, too."""
-
-    checksums: str | None
-
-
-class Mapped(Download):
-    """A download whose names of classes and splits the user maps, and which may be without a test split."""
-
-    classes: dict[FolderName, Expression | None] = Field(min_length=1)
-    splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
-    test_share: float | None = Field(gt=0, lt=1)
-
-
-class AffectNet2017Params(OwnCopy):
-    layout: Literal["affectnet2017"]
-    lists: Literal["manual", "automatic", "both"]
-
-
-class AffectNet2021Params(OwnCopy):
-    layout: Literal["affectnet2021"]
-
-
-class AffectNetPlusParams(OwnCopy):
-    layout: Literal["affectnet_plus"]
-
-
-class FolderParams(Mapped, OwnCopy):
-    layout: Literal["folder"]
-
-
-class Fer2013CsvParams(Download):
-    layout: Literal["fer2013_csv"]
-    test: Literal["PublicTest", "PrivateTest"]
-    other: Literal["validation", "unused"]
-
-
-class HuggingFaceParams(Mapped):
-    layout: Literal["huggingface"]
-    image: str
-    label: str
-
-
-class RafDbParams(OwnCopy):
-    layout: Literal["raf_db"]
-    images: Literal["aligned", "original"]
-
-
-class YoloParams(Mapped, OwnCopy):
-    layout: Literal["yolo"]
-
-
-OwnDataset = (
-    AffectNet2017Params
-    | AffectNet2021Params
-    | AffectNetPlusParams
-    | FolderParams
-    | Fer2013CsvParams
-    | HuggingFaceParams
-    | RafDbParams
-    | YoloParams
-)
-Dataset = DemoParams | OwnDataset
+if TYPE_CHECKING:
+    Dataset = DemoParams | LayoutParams
+else:
+    Dataset = Union[DemoParams, *params_classes()]
 
 
 class AcquireParams(Section):
@@ -122,7 +53,7 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
     return f"acquire: {dataset.layout} at {reader.root}" + (f": {reading}" if reading else "")
 
 
-def own_copy(name: str, dataset: OwnDataset) -> Pointer:
+def own_copy(name: str, dataset: LayoutParams) -> Pointer:
     """The pointer to the user's copy. Errors: UserError when its root or checksum list is not set, not absolute or not there."""
     place = f"params.yaml: datasets.{name}"
     if dataset.root is None:
@@ -132,14 +63,14 @@ def own_copy(name: str, dataset: OwnDataset) -> Pointer:
         raise UserError(f"{place}.root: {root} is not absolute; experiments run in folders of their own")
     if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):  # noqa: PTH112 (Path raises for a name that is too long)
         raise UserError(f"{place}.root: {root} is not a folder that can be read")
-    checksums = dataset.checksums if isinstance(dataset, OwnCopy) else None
+    checksums = getattr(dataset, "checksums", None)
     if checksums is not None and not Path(checksums).is_absolute():
         raise UserError(f"{place}.checksums: {checksums} is not absolute")
     if checksums is not None and not os.path.isfile(checksums):  # noqa: PTH113
         raise UserError(f"{place}.checksums: {checksums} is not there")
-    of_layout = dataset.model_dump(exclude={"layout", "root", "expected", "checksums"})
-    options = {option: of_layout.pop(option) for option in sorted(of_layout.keys() - Pointer.__dataclass_fields__.keys())}
-    return Pointer(dataset.layout, str(root), expected=dataset.expected or {}, checksums=checksums, name=name, options=options, **of_layout)
+    values = dataset.model_dump()
+    options = {option: values.pop(option) for option in sorted(values.keys() - Pointer.__dataclass_fields__.keys())}
+    return Pointer(**{**values, "expected": dataset.expected or {}}, name=name, options=options)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from affectnet.files.file_walk import readable
 from affectnet.params import Section
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from affectnet.sources.source import ROWS, Source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.contract import take_rows

@@ -32,7 +32,7 @@ from affectnet.params import Runtime, Section
 from affectnet.running.dask_cluster import spread
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from affectnet.sources.source import Source
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
 from affectnet.tables.source_pointer import POINTER, Pointer

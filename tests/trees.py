@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from PIL import Image
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.sources import open_layout, open_source
+from affectnet.sources.registry import open_layout, open_source
 from affectnet.sources.unpacked import Container, unpack
 from affectnet.tables.source_pointer import Pointer
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -17,7 +18,7 @@ import pyarrow.csv
 from affectnet.errors import UserError, first_few, pass_machine_fault
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import in_order
-from affectnet.sources.source import LARGEST, Source, batch, numbers
+from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout, numbers
 from affectnet.tables.annotations import LANDMARKS
 from affectnet.tables.source_pointer import Pointer
 
@@ -45,8 +46,12 @@ class AnnotationList:
     header: bool
 
 
+@layout("affectnet2017")
 class AffectNet2017(Source):
     """Reader of the full release. Folder spellings vary between copies, so lists and image folders are searched for."""
+
+    class Params(FileParams):
+        lists: Literal["manual", "automatic", "both"]
 
     sign = re.compile(r"(^|/)(training|automatically_annotated)\.csv$")
     annotates = ("box", "landmarks", "valence", "arousal")
@@ -177,7 +182,7 @@ def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
     except pa.ArrowInvalid:
         values = numbers(flat, pa.float32())
     points = values.to_numpy(zero_copy_only=False).reshape(-1, 136)
-    good = (np.abs(points) < LARGEST).all(1)  # false for NaN
+    good = (np.abs(points) < LARGEST_NUMBER).all(1)  # false for NaN
     valid = whole.to_numpy(zero_copy_only=False).copy()
     valid[valid] = good
     positions = np.where(valid, np.cumsum(valid) - 1, -1)

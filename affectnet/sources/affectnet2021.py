@@ -12,18 +12,22 @@ from numpy.typing import NDArray
 
 from affectnet.errors import pass_machine_fault
 from affectnet.sources.per_image import Annotation, PerImage, checked, content
+from affectnet.sources.source import FileParams, layout
 
 KINDS = ("exp", "val", "aro", "lnd")
 _FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy", re.DOTALL)
-LARGEST = 64 << 10
+LARGEST_NPY = 64 << 10
 """Bytes of an npy file at most: 136 numbers as wide strings are 17 kB."""
 
 
+@layout("affectnet2021")
 class AffectNet2021(PerImage):
     """`train_set/images/<id>.jpg`, `train_set/annotations/<id>_{exp,val,aro,lnd}.npy`, and val_set likewise.
 
     The release has no face boxes: its images are cut to them already. exp, val and aro are 0-d arrays of text or number.
     """
+
+    Params = FileParams
 
     sign = re.compile(r"_set/annotations/[^/]+_(exp|val|aro|lnd)\.npy$")
 
@@ -48,7 +52,7 @@ class AffectNet2021(PerImage):
 
 def _array(file: Path) -> NDArray[Any]:
     """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
-    held = content(file, LARGEST)
+    held = content(file, LARGEST_NPY)
     if _stated_bytes(held) > len(held):
         raise ValueError("a header that claims more than the file holds")  # memory would not hold it either
     array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(held), allow_pickle=False)

@@ -7,19 +7,23 @@ from typing import Any
 
 from affectnet.errors import pass_machine_fault
 from affectnet.sources.per_image import Annotation, PerImage, checked, content
+from affectnet.sources.source import FileParams, layout
 
-LARGEST = 1 << 20
+LARGEST_JSON = 1 << 20
 """Bytes of a JSON file at most."""
 
 LANDMARKS = ("landmark68", "landmarks68", "landmarks")
 """Keys of the 68 points, plain: the release has `landmark-68`; copies that people made have others. `landmark-29` is not read."""
 
 
+@layout("affectnet_plus")
 class AffectNetPlus(PerImage):
     """`human_annotated/train_set/{images,annotations}` and validation_set likewise (Fard et al. 2024, arXiv 2410.22506).
 
     The images without human labels (`no_human_annotated`) are left alone.
     """
+
+    Params = FileParams
 
     sign = re.compile(r"_set/annotations/[^/]+\.json$")
 
@@ -32,7 +36,7 @@ class AffectNetPlus(PerImage):
     def read(self, files: tuple[Path, ...]) -> Annotation:
         (file,) = files
         try:
-            values = plain_keys(json.loads(content(file, LARGEST).decode("utf-8-sig")))
+            values = plain_keys(json.loads(content(file, LARGEST_JSON).decode("utf-8-sig")))
         except (OSError, ValueError, RecursionError, AttributeError) as error:
             pass_machine_fault(error, file)
             return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")

@@ -4,7 +4,7 @@ import io
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
@@ -14,6 +14,7 @@ from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below
 from affectnet.sources.maps import splits_read
 from affectnet.sources.per_image import DETAIL
+from affectnet.sources.source import LayoutParams, layout
 from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
 
@@ -26,12 +27,17 @@ LONGEST = 1 << 20
 """Characters of a line at most; 2,304 numbers have 9,215."""
 
 
+@layout("fer2013_csv")
 class Fer2013Csv(Container):
     """`fer2013.csv`, `icml_face_data.csv` or another name: a CSV with the columns emotion, pixels, Usage, in any order.
 
     Usage `Training` is train; options: test, which of PublicTest and PrivateTest is test, and other, what the other one
     is: validation, or unused. Errors: UserError when no such file is below the root, or several are.
     """
+
+    class Params(LayoutParams):
+        test: Literal["PublicTest", "PrivateTest"]
+        other: Literal["validation", "unused"]
 
     sign = re.compile(r"(^|/)(fer2013|icml_face_data)\.csv$")
 

@@ -11,8 +11,8 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, SPLITS
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
-from affectnet.sources.maps import class_codes, splits_of
-from affectnet.sources.source import Source, batch
+from affectnet.sources.maps import MapParams, class_codes, splits_of
+from affectnet.sources.source import FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
 
@@ -34,6 +34,7 @@ class ClassFolder:
     images: list[str]
 
 
+@layout("folder")
 class Folder(Source):
     """`<split>/<class>/<image>` with an explicit map from folder names to expressions and to splits, in any case.
 
@@ -41,6 +42,9 @@ class Folder(Source):
     `test_share` of train off as test. Numbered folders need numbers in the map, since their meaning differs from copy to copy.
     Errors: UserError when a folder is in no map, a map names an unknown expression or split, or a split is not there.
     """
+
+    class Params(MapParams, FileParams):
+        """No option of its own."""
 
     sign = re.compile(r"(^|/)(train|training|val|valid|validation|test|testing)/(?!images/|labels/|annotations/)[^/]+/[^/]+\.(jpe?g|png)$")
 

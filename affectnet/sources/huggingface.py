@@ -12,14 +12,16 @@ import pyarrow.parquet as pq
 from affectnet.errors import UserError
 from affectnet.files.file_walk import folders_below
 from affectnet.images.formats import IMAGE_SUFFIXES, suffix_by_content
-from affectnet.sources.maps import class_codes, splits_of, splits_read
+from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL
+from affectnet.sources.source import layout
 from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
 
 ROWS_A_BATCH = 64
 
 
+@layout("huggingface")
 class HuggingFace(Container):
     """`*.parquet` anywhere below the root; a name of the map of splits in the file's name, or its folder's, says its split.
 
@@ -27,6 +29,10 @@ class HuggingFace(Container):
     number whose name stands in the features of the Parquet file's metadata, else it is its name. The bytes of the images are
     kept as they are. Errors: UserError when columns are not there, or a map lacks the name of a label or of a split.
     """
+
+    class Params(MapParams):
+        image: str
+        label: str
 
     sign = re.compile(r"\.parquet$")
 

@@ -1,10 +1,26 @@
 """The user's maps, from the names in a download to expressions and splits."""
 
 from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from pydantic import Field
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
+from affectnet.params import FolderName
+from affectnet.sources.source import LayoutParams
 from affectnet.tables.source_pointer import Pointer
+
+Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
+
+
+class MapParams(LayoutParams):
+    """As LayoutParams, for a download whose names of classes and splits the user maps, and which may be without a test split."""
+
+    classes: dict[FolderName, Expression | None] = Field(min_length=1)
+    splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
+    test_share: float | None = Field(gt=0, lt=1)
+
 
 LabelMap = Mapping[str, int | None]
 """A name in lower case → the code of its expression; None for a name that is passed over."""

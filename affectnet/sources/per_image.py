@@ -17,7 +17,7 @@ from affectnet.errors import UserError, brief, first_few
 from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.running.parallel import in_order
-from affectnet.sources.source import LARGEST, Source, batch, landmark_lists
+from affectnet.sources.source import LARGEST_NUMBER, Source, batch, landmark_lists
 from affectnet.tables.source_pointer import Pointer
 
 SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "validation_set", "val", "validation"), "test")}
@@ -188,7 +188,7 @@ def _number(value: object) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if abs(number) < LARGEST else None
+    return number if abs(number) < LARGEST_NUMBER else None
 
 
 def _shown(value: object) -> str:
@@ -214,4 +214,4 @@ def _points(values: object) -> np.ndarray | None:
         points = np.asarray(_pairs(values), dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):
         return None
-    return points.astype(np.float32) if points.shape == (136,) and (np.abs(points) < LARGEST).all() else None
+    return points.astype(np.float32) if points.shape == (136,) and (np.abs(points) < LARGEST_NUMBER).all() else None

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 
@@ -11,7 +11,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.sources.per_image import DETAIL, NUMBER, content
-from affectnet.sources.source import LARGEST, Source, batch
+from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
 LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
@@ -25,6 +25,7 @@ LARGEST_BOX = 1 << 10
 """Bytes of a box file at most."""
 
 
+@layout("raf_db")
 class RafDb(Source):
     """`EmoLabel/list_patition_label.txt`, and `Image/aligned/<name>_aligned.jpg` or `Image/original/<name>.jpg`.
 
@@ -32,6 +33,9 @@ class RafDb(Source):
     where that file is there (left, top, right, bottom in px); aligned ones are cut to their faces already. Names begin
     with their split, `train_` or `test_`. The 5 and 37 landmarks of the release are not the 68 of this project and are not read.
     """
+
+    class Params(FileParams):
+        images: Literal["aligned", "original"]
 
     sign = re.compile(r"(^|/)list_par?tition_label\.txt$")
 
@@ -123,6 +127,6 @@ def _box(file: Path) -> dict[str, Any]:
         cells = content(file, LARGEST_BOX).decode().split()
     except (OSError, ValueError) as error:
         return {"fault": "malformed", "detail": f"{file.name}: {type(error).__name__}"}
-    if len(cells) != 4 or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST for cell in cells):
+    if len(cells) != 4 or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells):
         return {"fault": "malformed", "detail": f"{file.name}: {' '.join(cells)}"[:DETAIL]}
     return dict(zip(("left", "top", "right", "bottom"), map(float, cells), strict=True))

@@ -1,20 +1,22 @@
-"""What every reader offers: the listed images, the files that carry annotations, and the annotations as rows."""
+"""What every reader offers: its params, the listed images, the files that carry annotations, and the annotations as rows."""
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Annotated, ClassVar, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from pydantic import Field
 
+from affectnet.params import Section
 from affectnet.tables.annotations import LANDMARKS
 from affectnet.tables.source_pointer import Pointer
 
-LARGEST = 1e30
-"""Numbers of an annotation are smaller, so that what is reckoned with them in float32 stays finite."""
+LARGEST_NUMBER = 1e30
+"""Numbers of an annotation are smaller, so that float32 arithmetic on them stays finite."""
 
 ROWS = pa.schema(
     [
@@ -38,17 +40,32 @@ ROWS = pa.schema(
 """Rows as a reader gives them. Values that a cell does not hold are null; a cell that cannot be read gives a fault."""
 
 
+class LayoutParams(Section):
+    """What every entry of `datasets` has: the layout's name, the folder of the user's copy, and the published numbers of images."""
+
+    layout: str
+    root: str | None
+    expected: dict[Literal["training", "validation"], Annotated[int, Field(ge=0)]] | None
+
+
+class FileParams(LayoutParams):
+    """As LayoutParams, for a download whose images are files: with a checksum list."""
+
+    checksums: str | None
+
+
 class Layout(ABC):
     """A download of one layout: a Source, or a Container, whose images `acquire` unpacks.
 
-    Adding a layout is one file with such a class, and its name in LAYOUTS. sign: what a path below the root, in lower case,
-    looks like in this layout and in no other; it names the layout where another one is selected.
+    Adding a layout is one file in this room with such a class, decorated with `@layout("its_name")`. Params: the class of its entries
+    under `datasets` in params.yaml, whose own fields the reader finds in `pointer.options`; None for a layout that cannot be selected.
+    sign: what a path below the root, in lower case, looks like in this layout and in no other; it names the layout where another one
+    is selected. annotates: what the layout has in addition to expressions.
     """
 
+    Params: ClassVar[type[LayoutParams] | None] = None
     sign: ClassVar[re.Pattern[str]]
-
     annotates: ClassVar[tuple[Literal["box", "landmarks", "valence", "arousal"], ...]] = ()
-    """What the layout has beside expressions."""
 
     def __init__(self, pointer: Pointer) -> None:
         self.pointer, self.root = pointer, Path(pointer.root)
@@ -56,6 +73,22 @@ class Layout(ABC):
     def reading(self) -> str:
         """How the download is read, for the line of `acquire`: which folder is which split; empty when there is nothing to say."""
         return ""
+
+
+AnyLayout = TypeVar("AnyLayout", bound=type[Layout])
+
+LAYOUTS: dict[str, type[Layout]] = {}
+"""Layouts by name, filled by `layout`; read them through `registry.layouts`, which imports every reader first."""
+
+
+def layout(name: str) -> Callable[[AnyLayout], AnyLayout]:
+    """A decorator that registers a reader under the layout's name."""
+
+    def register(reader: AnyLayout) -> AnyLayout:
+        LAYOUTS[name] = reader
+        return reader
+
+    return register
 
 
 class Source(Layout):
@@ -108,7 +141,7 @@ def numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_integer(kind):
         whole = pc.and_(pc.equal(pc.floor(finite), finite), pc.less(pc.abs(finite), 2 ** (kind.bit_width - 1)))
         return pc.cast(pc.if_else(whole, finite, None), kind)
-    return pc.cast(pc.if_else(pc.less(pc.abs(finite), LARGEST), finite, None), kind)
+    return pc.cast(pc.if_else(pc.less(pc.abs(finite), LARGEST_NUMBER), finite, None), kind)
 
 
 def landmark_lists(values: np.ndarray, valid: np.ndarray) -> pa.Array:

@@ -23,7 +23,7 @@ from affectnet.files.checksums import file_sha256
 from affectnet.files.file_walk import readable
 from affectnet.running.progress import progress
 from affectnet.sources.maps import splits_of
-from affectnet.sources.source import ROWS, Layout, Source
+from affectnet.sources.source import ROWS, Layout, Source, layout
 from affectnet.tables.source_pointer import Pointer
 
 LIST = "rows.parquet"
@@ -70,6 +70,7 @@ class Container(Layout):
         return readable(file.relative_to(self.root).as_posix())
 
 
+@layout("unpacked")
 class Unpacked(Source):
     """The images of a Container, as `unpack` has written them, and the list of its rows."""
 

@@ -15,9 +15,9 @@ from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import read_document
 from affectnet.running.parallel import in_order
-from affectnet.sources.maps import class_codes, splits_of, splits_read
+from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL, NUMBER, content
-from affectnet.sources.source import LARGEST, Source, batch
+from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
 IMAGES_A_BATCH = 4096
@@ -39,12 +39,16 @@ class ImageSet:
     labels: tuple[str | None, ...]
 
 
+@layout("yolo")
 class Yolo(Source):
     """`<split>/{images,labels}` or `{images,labels}/<split>`, anywhere below the root, and one `data.yaml` with `names`.
 
     A line is a class number, then centre and size of the face's box as shares of the photograph. Each line is a row; an
     image without one has a row No-Face. Errors: UserError when data.yaml or the sets are not there, or a map lacks a name.
     """
+
+    class Params(MapParams, FileParams):
+        """No option of its own."""
 
     sign = re.compile(r"(^|/)labels/([^/]+/)?[^/]+\.txt$")
     annotates = ("box",)
@@ -100,7 +104,7 @@ class Yolo(Source):
         """Expression and box of a line, in shares of the photograph, or a fault."""
         cells = line.split()
         sound = len(cells) == 5 and re.fullmatch("[0-9]{1,9}", cells[0])
-        if not sound or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST for cell in cells[1:]):
+        if not sound or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells[1:]):
             return {"fault": "malformed", "detail": line.strip()[:DETAIL]}
         x, y, width, height = map(float, cells[1:])
         box = {"left": x - width / 2, "top": y - height / 2, "right": x + width / 2, "bottom": y + height / 2, "relative": True}

@@ -17,13 +17,13 @@ POINTER = "source.json"
 class Pointer:
     """The download of one data set.
 
-    layout: one of affectnet.sources.LAYOUTS; root: its folder, absolute, or relative to the pointer's own;
+    layout: one of those in affectnet/sources; root: its folder, absolute, or relative to the pointer's own;
     classes, splits: explicit maps of a layout with names of its own (name → expression; name → train, validation or
     test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
     checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
     where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
     state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes;
-    options: what one layout alone has, by its name in params.yaml; unpacked_from: the folder of the download whose images
+    options: the other params of the layout, by name; unpacked_from: the folder of the download whose images
     `acquire` unpacked to root, or None.
     """
 
@@ -39,7 +39,7 @@ class Pointer:
     test_share: float | None = None
     name: str = ""
     state: str | None = None
-    options: Mapping[str, str] = field(default_factory=dict)
+    options: Mapping[str, Any] = field(default_factory=dict)
     unpacked_from: str | None = None
 
     @property

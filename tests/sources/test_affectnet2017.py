@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from trees import HEADER, LANDMARKS, images_2017, noise, row, tree_2017, write_2017
 
 from affectnet.errors import UserError
-from affectnet.sources import open_source
 from affectnet.sources.affectnet2017 import parse_landmarks
+from affectnet.sources.registry import open_source
 from affectnet.sources.source import numbers
 
 

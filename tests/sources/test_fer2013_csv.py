@@ -11,7 +11,7 @@ from trees import download_fer2013_csv, unpacked_rows
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.sources import open_layout
+from affectnet.sources.registry import open_layout
 
 PIXELS = np.random.default_rng(3).integers(0, 256, 48 * 48)
 SOUND = f"3,{' '.join(map(str, PIXELS))},Training"

@@ -8,7 +8,7 @@ from trees import noise, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from affectnet.tables.source_pointer import Pointer
 
 

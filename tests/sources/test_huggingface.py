@@ -10,7 +10,7 @@ from trees import download_huggingface, encoded, features, smooth, unpacked_rows
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.sources import open_layout
+from affectnet.sources.registry import open_layout
 from affectnet.tables.source_pointer import Pointer
 
 ALPHABETICAL = sorted(EXPRESSIONS)

@@ -7,7 +7,7 @@ import pytest
 from trees import MEANS, tree_2021, tree_plus
 
 from affectnet.errors import UserError
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from affectnet.tables.source_pointer import Pointer
 
 

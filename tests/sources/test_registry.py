@@ -4,10 +4,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from chain import ROOT
 from trees import DOWNLOADS, FER_CLASSES, download_huggingface, noise, tree_2017
 
 from affectnet.errors import UserError
-from affectnet.sources import LAYOUTS, open_layout
+from affectnet.params import read_document
+from affectnet.sources.registry import layouts, open_layout
 from affectnet.tables.source_pointer import Pointer
 
 OPTIONS = {"test": "PrivateTest", "other": "validation", "image": "image", "label": "label", "images": "aligned"}
@@ -17,8 +19,11 @@ def selected(layout: str, root: Path) -> Pointer:
     return Pointer(layout, str(root), FER_CLASSES, {"train": "train", "validation": "test"}, options=OPTIONS)
 
 
-def test_every_layout_that_can_be_selected_is_tried_here() -> None:
-    assert set(DOWNLOADS) == set(LAYOUTS) - {"unpacked"}
+def test_every_layout_that_can_be_selected_has_a_tree_an_entry_and_its_paragraph() -> None:
+    entries = [entry["layout"] for entry in read_document(ROOT / "params.yaml")["datasets"].values()]
+    assert set(DOWNLOADS) <= set(entries)
+    assert all(f"**`{layout}`**" in (ROOT / "docs" / "data.md").read_text(encoding="utf-8") for layout in DOWNLOADS)
+    assert set(DOWNLOADS) == {name for name, reader in layouts().items() if reader.Params is not None}
 
 
 @pytest.mark.parametrize("other", DOWNLOADS)

@@ -10,7 +10,7 @@ import pytest
 from trees import download_fer2013_csv, download_huggingface, unpacked_rows
 
 from affectnet.errors import UserError
-from affectnet.sources import open_layout, open_source
+from affectnet.sources.registry import open_layout, open_source
 from affectnet.sources.unpacked import LIST, Container, unpack
 from affectnet.tables.source_pointer import Pointer
 

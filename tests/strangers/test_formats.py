@@ -17,7 +17,7 @@ from affectnet.cleaning.inspection import inspect_file
 from affectnet.images.decode import HEIF_UNREAD, pillow_heif
 from affectnet.images.formats import PHOTOGRAPHS, SUFFIX_FORMATS
 from affectnet.predict import defaults
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from tools.licensed import reason
 
 Command = Callable[..., tuple[int, str, str]]

@@ -19,7 +19,7 @@ from tally import Tally, every
 from trees import LANDMARKS, images_2017, noise, row, tree_2017, tree_2021, tree_folder, tree_plus
 
 from affectnet.errors import UserError
-from affectnet.sources import open_source
+from affectnet.sources.registry import open_source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.inventory import INVENTORY
 from affectnet.tables.source_pointer import Pointer
