@@ -5,7 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from scipy.stats import pearsonr
 
-from affectnet.metrics.regression import affect_scores, constant_affect_floors
+from affectnet.metrics.registry import registered
+from affectnet.metrics.regression import affect_scores
 
 VALUES = arrays.arrays(np.float64, 12, elements=st.floats(-1, 1).map(lambda x: round(x, 3)))
 
@@ -53,8 +54,8 @@ def test_resamples_score_as_each_alone() -> None:
 
 def test_floors_are_what_the_best_constants_reach() -> None:
     true = np.array([-0.5, 0.25, 0.5, 0.75])
-    floor = constant_affect_floors(true)
+    floors = {one.key: one.floor(true) for one in registered("affect") if one.floor is not None}
     grid = [affect_scores(true, np.full(4, constant)) for constant in np.linspace(-1, 1, 2001)]
-    assert floor.rmse == pytest.approx(min(found.rmse for found in grid), abs=1e-6)
-    assert floor.sagr == max(found.sagr for found in grid) == 0.75
-    assert floor.ccc == max(found.ccc for found in grid) == 0
+    assert floors["rmse"] == pytest.approx(min(scores.rmse for scores in grid), abs=1e-6)
+    assert floors["sagr"] == max(scores.sagr for scores in grid) == 0.75
+    assert floors["ccc"] == max(scores.ccc for scores in grid) == 0

@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -5,8 +7,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import average_precision_score, balanced_accuracy_score, cohen_kappa_score, roc_auc_score
 
-from affectnet.metrics.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
+from affectnet.metrics.agreement import cohens_kappa, krippendorffs_alpha
 from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.metrics.ranking import ranking_scores
+from affectnet.metrics.skew import equal_class_weights, skew_normalised
 
 MATRICES = arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 30)).filter(lambda m: (m.sum(1) > 0).all())
 
@@ -14,6 +18,11 @@ MATRICES = arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 30)).filter(l
 def pairs(matrix: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     cells = np.repeat(np.arange(matrix.size), matrix.ravel())
     return cells // len(matrix), cells % len(matrix)
+
+
+def auc_and_aucpr(*arguments: Any) -> tuple[np.ndarray, np.ndarray]:
+    scores = ranking_scores(*arguments)
+    return scores["auc"], scores["aucpr"]
 
 
 def test_hand_worked_example() -> None:
@@ -73,7 +82,7 @@ def test_stacks_score_as_each_alone() -> None:
 def test_auc_is_the_share_of_pairs_in_the_right_order_ties_one_half() -> None:
     true = np.array([0, 0, 1, 1, 1])
     probabilities = np.array([[0.9, 0.1], [0.4, 0.6], [0.4, 0.6], [0.2, 0.8], [0.7, 0.3]])
-    auc, aucpr = ranking_scores(true, probabilities)
+    auc, aucpr = auc_and_aucpr(true, probabilities)
     # Class 1: pairs (0.6|0.1) (0.6|0.6) (0.8|0.1) (0.8|0.6) (0.3|0.1) (0.3|0.6): 4 right, one tie, of 6.
     assert auc[1] == pytest.approx(4.5 / 6) and auc[0] == pytest.approx(auc[1])
     # By falling score 0.8 | 0.6 0.6 | 0.3 | 0.1: precision 1, 2/3, 3/4 at recall steps of one third.
@@ -87,14 +96,14 @@ def test_ranking_is_scikit_learns_with_ties_and_weights(seed: int, levels: int) 
     scores = generator.integers(0, levels, 32) / levels
     weights = generator.integers(0, 4, (3, 32))
     weights[:, -2:] = 1
-    auc, aucpr = ranking_scores(true, np.stack([1 - scores, scores], 1), weights)
+    auc, aucpr = auc_and_aucpr(true, np.stack([1 - scores, scores], 1), weights)
     for row, mass in enumerate(weights):
         assert auc[row, 1] == pytest.approx(roc_auc_score(true, scores, sample_weight=mass))
         assert aucpr[row, 1] == pytest.approx(average_precision_score(true, scores, sample_weight=mass))
 
 
 def test_a_class_that_cannot_be_ranked_is_nan() -> None:
-    auc, aucpr = ranking_scores(np.array([0, 0, 1]), np.full((3, 3), 1 / 3))
+    auc, aucpr = auc_and_aucpr(np.array([0, 0, 1]), np.full((3, 3), 1 / 3))
     assert np.isnan([auc[2], aucpr[2]]).all() and auc[:2] == pytest.approx([0.5, 0.5])
 
 
@@ -102,9 +111,9 @@ def test_weighting_faces_is_the_same_as_repeating_them() -> None:
     generator = np.random.default_rng(1)
     true = np.array([0] * 12 + [1] * 3)
     probabilities = generator.dirichlet([1, 1], 15)
-    weighted = ranking_scores(true, probabilities, equal_class_weights(true))
+    weighted = auc_and_aucpr(true, probabilities, equal_class_weights(true))
     repeated = np.concatenate([np.arange(12), *[np.arange(12, 15)] * 4])
-    assert np.allclose(weighted, ranking_scores(true[repeated], probabilities[repeated]))
+    assert np.allclose(weighted, auc_and_aucpr(true[repeated], probabilities[repeated]))
     assert equal_class_weights(true).mean() == pytest.approx(1)
     resample = generator.multinomial(15, np.full(15, 1 / 15), size=4)
     mass = equal_class_weights(true, resample)

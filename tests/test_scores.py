@@ -5,8 +5,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import accuracy_score, precision_recall_fscore_support
 
-from affectnet.metrics import classification as scores_module
-from affectnet.metrics.classification import confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
+from affectnet.metrics import bootstrap
+from affectnet.metrics.bootstrap import interval, resampled, resampled_faces
+from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.metrics.intervals import constant_answers
 
 
 def test_hand_worked_example() -> None:
@@ -56,6 +58,6 @@ def test_constant_answers_are_all_there_are() -> None:
 def test_resamples_of_many_faces_come_in_small_pieces_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = list(resampled_faces(997, 600, np.random.default_rng(5)))
     assert [len(piece) for piece in whole] == [250, 250, 100]
-    monkeypatch.setattr(scores_module, "MOST_RESAMPLED", 7 * 997)
+    monkeypatch.setattr(bootstrap, "MOST_RESAMPLED", 7 * 997)
     pieces = list(resampled_faces(997, 600, np.random.default_rng(5)))
     assert max(map(len, pieces)) == 7 and np.array_equal(np.concatenate(pieces), np.concatenate(whole))

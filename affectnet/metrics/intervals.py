@@ -1,4 +1,4 @@
-"""What a test split says of a model: every score, with its interval and its floor, as trees of plain numbers.
+"""Every registered score of a model on a test split, with its interval and floor, as trees of plain numbers.
 
 A score's 95 % interval is the percentile bootstrap over the test faces, its floor what the best constant answer reaches.
 """
@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.metrics.agreement import cohens_kappa, equal_class_weights, krippendorffs_alpha, ranking_scores, skew_normalised
+from affectnet.metrics.bootstrap import interval, resampled, resampled_faces
 from affectnet.metrics.calibration import negative_log_likelihood, probabilities, reliability
-from affectnet.metrics.classification import Counts, confusion_matrix, constant_answers, interval, resampled, resampled_faces, scores
-from affectnet.metrics.regression import affect_scores, constant_affect_floors
+from affectnet.metrics.classification import Counts, confusion_matrix
+from affectnet.metrics.ranking import ranking_scores
+from affectnet.metrics.registry import registered
+from affectnet.metrics.skew import equal_class_weights, skew_normalised
 
 Values = NDArray[np.float64]
 Tree = dict[str, Any]
@@ -23,60 +25,68 @@ def expression_report(
 ) -> Tree:
     """Under `name`, and with the same paths under `interval` and `floor`, the scores of an expression classifier.
 
-    true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. AUC and AUCPR
-    are means over the classes. `skew_normalised` is as if each class had as many test faces.
+    true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. Rankings are means over the
+    classes. `skew_normalised` is as if each class had as many test faces.
     """
     chances = probabilities(logits, 1.0)
     counts = confusion_matrix(true, chances.argmax(1), len(names))
-    found = merged(counted(counts, names), ranked(true, chances, np.ones((1, len(true)))))
-    spread = merged(
+    scores = merged(counted(counts, names), ranked(true, chances, np.ones((1, len(true)))))
+    resamples = merged(
         counted(resampled(counts, draws, generator), names),
         _joined([ranked(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
     )
-    shares = counts.sum(1) / counts.sum()
-    constant = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
-    ranking = {"auc": 0.5, "aucpr": float(shares[shares > 0].mean())}
-    ranking["skew_normalised"] = {"auc": 0.5, "aucpr": 1 / int((shares > 0).sum())}  # type: ignore[assignment]
-    floor = merged(constant, ranking) | {"recall": dict.fromkeys(names, 1 / len(names))}
-    return _report(name, found, spread, floor)
+    return _report(name, scores, resamples, _expression_floors(counts, names))
 
 
 def counted(counts: Counts, names: list[str]) -> Tree:
-    """All scores of (…, k, k) confusion matrices."""
-    found, equal = scores(counts), skew_normalised(counts)
-    per_class = {"recall": found.recall, "precision": found.precision, "f1": found.f1}
+    """The scores of (…, k, k) confusion matrices."""
+    equal = skew_normalised(counts)
+    totals = registered("confusion")
     return {
-        "accuracy": found.accuracy,
-        "macro_f1": found.macro_f1,
-        "kappa": cohens_kappa(counts),
-        "alpha": krippendorffs_alpha(counts),
-        "skew_normalised": {
-            "accuracy": scores(equal).accuracy,
-            "macro_f1": scores(equal).macro_f1,
-            "kappa": cohens_kappa(equal),
-            "alpha": krippendorffs_alpha(equal),
-        },
-        **{key: dict(zip(names, np.moveaxis(values, -1, 0), strict=True)) for key, values in per_class.items()},
+        **{one.key: one.score(counts) for one in totals},
+        "skew_normalised": {one.key: one.score(equal) for one in totals},
+        **{one.key: _by_name(one.score(counts), names) for one in registered("per_class")},
     }
 
 
 def ranked(true: NDArray[np.integer], probabilities: Values, mass: NDArray[np.number]) -> Tree:
-    """Mean AUC and AUCPR over the classes, for each row of (draws, n) weights of the faces."""
-    auc, aucpr = ranking_scores(true, probabilities, mass)
-    equal_auc, equal_aucpr = ranking_scores(true, probabilities, equal_class_weights(true, mass))
-    return {
-        "auc": _mean(auc),
-        "aucpr": _mean(aucpr),
-        "skew_normalised": {"auc": _mean(equal_auc), "aucpr": _mean(equal_aucpr)},
-    }
+    """The mean ranking scores over the classes, for each row of (draws, n) weights of the faces."""
+    per_class = ranking_scores(true, probabilities, mass)
+    equal = ranking_scores(true, probabilities, equal_class_weights(true, mass))
+    return {**mapped(per_class, _mean), "skew_normalised": mapped(equal, _mean)}
+
+
+def _expression_floors(counts: Counts, names: list[str]) -> Tree:
+    """Each score's floor: the best constant answer, unless the metric states another."""
+    floors = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
+    support = counts.sum(1)
+    for one in registered("confusion", "per_class"):
+        if one.floor is not None:
+            stated = one.floor(support)
+            floors[one.key] = stated if one.kind == "confusion" else _by_name(stated, names)
+    shares = support[support > 0] / support.sum()
+    for one in registered("ranking"):
+        assert one.floor is not None  # `metric` asks for it
+        floors[one.key] = one.floor(shares).mean()
+        floors["skew_normalised"][one.key] = one.floor(np.float64(1 / len(shares)))
+    return floors
+
+
+def constant_answers(confusion: Counts) -> Counts:
+    """(k, k, k): the confusion matrix of each of the k predictors that always give the same answer."""
+    support = confusion.sum(1)
+    matrices: Counts = np.eye(len(support), dtype=np.int64)[:, None, :] * support[None, :, None]
+    return matrices
 
 
 def affect_report(name: str, true: Values, predicted: Values, draws: int, generator: np.random.Generator) -> Tree:
-    """`valence` or `arousal`, by `name`, with intervals and floors, over the faces whose (n,) truth is finite."""
-    known = np.isfinite(true)
-    t, p = true[known].astype(np.float64), predicted[known].astype(np.float64)
-    spread = _joined([vars(affect_scores(t[rows], p[rows])) for rows in resampled_faces(len(t), draws, generator)])
-    return _report(name, vars(affect_scores(t, p)), spread, vars(constant_affect_floors(t)))
+    """`valence` or `arousal`, by `name`, with intervals and floors, over the faces whose (n,) annotation is finite."""
+    annotated = np.isfinite(true)
+    t, p = true[annotated].astype(np.float64), predicted[annotated].astype(np.float64)
+    metrics = registered("affect")
+    resamples = _joined([{one.key: one.score(t[rows], p[rows]) for one in metrics} for rows in resampled_faces(len(t), draws, generator)])
+    floors = {one.key: one.floor(t) for one in metrics if one.floor is not None}
+    return _report(name, {one.key: one.score(t, p) for one in metrics}, resamples, floors)
 
 
 def calibration_report(true: NDArray[np.integer], logits: Values, temperature: float, bins: int) -> Tree:
@@ -84,15 +94,15 @@ def calibration_report(true: NDArray[np.integer], logits: Values, temperature: f
 
     The likelihood is over the faces whose expression the model knows, and left out when there is none.
     """
-    found: Tree = {"temperature": temperature}
+    scores: Tree = {"temperature": temperature}
     known = np.isfinite(logits[np.arange(len(true)), true])
     for suffix, scale in (("", temperature), ("_uncalibrated", 1.0)):
         calibrated = probabilities(logits, scale)
         right = calibrated.argmax(1) == true
-        found[f"ece{suffix}"] = reliability(calibrated.max(1), right, bins).ece
+        scores[f"ece{suffix}"] = reliability(calibrated.max(1), right, bins).ece
         if known.any():
-            found[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
-    return {"calibration": found}
+            scores[f"nll{suffix}"] = negative_log_likelihood(logits[known] / scale, true[known])
+    return {"calibration": scores}
 
 
 def mapped(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
@@ -100,15 +110,15 @@ def mapped(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
     return {key: mapped(value, change) if isinstance(value, Mapping) else change(value) for key, value in tree.items()}
 
 
-def _report(name: str, found: Tree, spread: Tree, floor: Tree) -> Tree:
+def _report(name: str, scores: Tree, resamples: Tree, floors: Tree) -> Tree:
     def bounds(values: Values) -> dict[str, float]:
         low, high = interval(values)
         return {"low": float(low), "high": float(high)}
 
     return {
-        name: mapped(_finite(found), lambda value: float(np.squeeze(value))),
-        "interval": {name: mapped(_finite(spread), bounds)},
-        "floor": {name: mapped(floor, float)},
+        name: mapped(_finite(scores), lambda value: float(np.squeeze(value))),
+        "interval": {name: mapped(_finite(resamples), bounds)},
+        "floor": {name: mapped(floors, float)},
     }
 
 
@@ -136,9 +146,14 @@ def merged(one: Mapping[str, Any], other: Mapping[str, Any]) -> Tree:
     return {**one, **other, **{key: merged(one[key], other[key]) for key in one if key in other}}
 
 
+def _by_name(values: Values, names: list[str]) -> Tree:
+    """Name → (…) of (…, k) values per class."""
+    return dict(zip(names, np.moveaxis(values, -1, 0), strict=True))
+
+
 def _mean(per_class: Values) -> Values:
     """Mean over the last axis, of the classes that can be ranked."""
     known = np.isfinite(per_class)
     total = np.where(known, per_class, 0.0).sum(-1)
-    found: Values = np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
-    return found
+    mean: Values = np.divide(total, known.sum(-1), out=np.full(total.shape, np.nan), where=known.any(-1))
+    return mean

@@ -39,10 +39,3 @@ def affect_scores(true: Values, predicted: Values) -> AffectScores:
         sagr=(np.sign(t) == np.sign(p)).mean(-1),
         ccc=np.divide(2 * cov, spread, out=np.zeros_like(cov), where=spread > 1e-12),
     )
-
-
-def constant_affect_floors(true: Values) -> AffectScores:
-    """What the best constant predictor of each score reaches: the mean for RMSE, the more frequent sign for SAGR, 0 for CORR and CCC."""
-    zero = np.zeros(())
-    signs = [(np.sign(true) == sign).mean() for sign in (-1, 0, 1)]
-    return AffectScores(rmse=np.asarray(true.std()), corr=zero, sagr=np.asarray(max(signs)), ccc=zero)

@@ -1,4 +1,4 @@
-"""All that is reported of a model's answers: the tree of metrics/evaluate.json, the same as one line and as tables."""
+"""The tree of metrics/evaluate.json, and its scores as one line and as tables."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -8,13 +8,14 @@ from pydantic import Field
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.intervals import Tree, affect_report, calibration_report, expression_report, merged
+from affectnet.metrics.registry import label, registered
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.forward import Averaging
 from affectnet.params import Section
 from affectnet.reporting.predictions import Predictions
 
-SHOWN = {"accuracy": "accuracy", "macro_f1": "macro-F1", "kappa": "Cohen's κ", "alpha": "Krippendorff's α", "auc": "AUC", "aucpr": "AUCPR"}
-"""Scores of the table, by their key."""
+HEADLINES = (("expression", "accuracy"), ("expression", "macro_f1"), *((dimension, "ccc") for dimension in DIMENSIONS))
+"""The scores that come first: group and key in metrics/evaluate.json."""
 
 
 class Scoring(Section):
@@ -26,72 +27,74 @@ class Scoring(Section):
     bins: int = Field(ge=2, le=100)
 
 
-def full_report(params: Scoring, found: Predictions) -> Tree:
-    """All that metrics/evaluate.json holds."""
-    training = found.metadata.training
+def full_report(params: Scoring, predictions: Predictions) -> Tree:
+    """The content of metrics/evaluate.json."""
+    training, draws = predictions.metadata.training, params.bootstrap
     validation = {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
-    report: Tree = {"faces": len(found), "selection": {"epoch": training["epoch"], "score": training["score"], **validation}}
+    report: Tree = {"faces": len(predictions), "selection": {"epoch": training["epoch"], "score": training["score"], **validation}}
     generator = np.random.default_rng(params.seed)
-    if found.metadata.labels:
-        report = merged(report, expression_report("expression", found.true, found.logits, found.names, params.bootstrap, generator))
-        report |= calibration_report(found.true, found.logits, found.metadata.temperature, params.bins)
-        if len(found.metadata.labels) == len(EXPRESSIONS) and "Contempt" in found.names:
-            seven = found.without("Contempt")
+    if predictions.metadata.labels:
+        report = merged(report, expression_report("expression", predictions.true, predictions.logits, predictions.names, draws, generator))
+        report |= calibration_report(predictions.true, predictions.logits, predictions.metadata.temperature, params.bins)
+        if len(predictions.metadata.labels) == len(EXPRESSIONS) and "Contempt" in predictions.names:
+            seven = predictions.without("Contempt")
             if len(seven):
-                report = merged(
-                    report, expression_report("expression_7", seven.true, seven.logits, seven.names, params.bootstrap, generator)
-                )
-    annotated = int(np.isfinite(found.true_affect).all(1).sum())
-    if found.metadata.affect:
+                report = merged(report, expression_report("expression_7", seven.true, seven.logits, seven.names, draws, generator))
+    if predictions.metadata.affect:
+        annotated = int(np.isfinite(predictions.true_affect).all(1).sum())
         report["annotated"] = annotated
-    for column, name in enumerate(DIMENSIONS if found.metadata.affect and annotated > 1 else ()):
-        report = merged(report, affect_report(name, found.true_affect[:, column], found.affect[:, column], params.bootstrap, generator))
+        for column, name in enumerate(DIMENSIONS if annotated > 1 else ()):
+            true, predicted = predictions.true_affect[:, column], predictions.affect[:, column]
+            report = merged(report, affect_report(name, true, predicted, draws, generator))
     return report
 
 
+def headlines(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
+    """(label, group, key) of the first scores, those that the report has."""
+    for group, key in HEADLINES:
+        if group in report:
+            yield (f"{group} {label(key)}" if group in DIMENSIONS else label(key)), group, key
+
+
 def summary(report: Mapping[str, Any]) -> str:
-    """One line: the first scores with their intervals and the floors."""
+    """One line: the first scores with their intervals and floors."""
     parts = []
-    for name, score, label in (
-        ("expression", "accuracy", "accuracy"),
-        ("expression", "macro_f1", "macro-F1"),
-        *((name, "ccc", f"{name} CCC") for name in DIMENSIONS),
-    ):
-        if name in report:
-            spread, floor = report["interval"][name][score], report["floor"][name][score]
-            parts.append(f"{label} {report[name][score]:.3f} [{spread['low']:.3f}, {spread['high']:.3f}], floor {floor:.3f}")
+    for name, group, key in headlines(report):
+        ends, floor = report["interval"][group][key], report["floor"][group][key]
+        parts.append(f"{name} {report[group][key]:.3f} [{ends['low']:.3f}, {ends['high']:.3f}], floor {floor:.3f}")
     if report.get("annotated", report["faces"]) < report["faces"]:
         parts.append(f"valence and arousal annotated in {report['annotated']:,}")
     return f"evaluate: {report['faces']:,} test faces; {'; '.join(parts)}"
 
 
-def tables(report: Mapping[str, Any], found: Predictions) -> str:
-    """The scores of the expressions, and each expression's recall, aligned, for reading."""
-    counts = dict(zip(found.names, np.bincount(found.true, minlength=len(found.names)).tolist(), strict=True))
-    lines = [*_scores(report, "expression", f"{len(found.names)} expressions, {len(found):,} faces")]
+def tables(report: Mapping[str, Any], predictions: Predictions) -> str:
+    """The scores of the expressions, and the recall per expression, as aligned text."""
+    counts = dict(zip(predictions.names, np.bincount(predictions.true, minlength=len(predictions.names)).tolist(), strict=True))
+    faces = len(predictions)
+    lines = [*_scores(report, "expression", f"{len(predictions.names)} expressions, {faces:,} faces")]
     if "expression_7" in report:
-        lines += ["", *_scores(report, "expression_7", f"without Contempt, {len(found) - counts['Contempt']:,} faces")]
-    lines += ["", f"{'recall':<28}{'faces':>9}{'value':>8}   95 % interval"]
+        lines += ["", *_scores(report, "expression_7", f"without Contempt, {faces - counts['Contempt']:,} faces")]
+    lines += ["", f"{label('recall'):<28}{'faces':>9}{'value':>8}   95 % interval"]
     for name, count in counts.items():
         value = _cells(report, "expression", "recall", name) if count else ""
-        unknown = "" if name in found.metadata.labels else "  unknown to the model: each an error"
+        unknown = "" if name in predictions.metadata.labels else "  unknown to the model: each an error"
         lines.append(f"{name:<28}{count:>9,}{value}{unknown}".rstrip())
     calibration = report["calibration"]
     errors = f"calibration error {calibration['ece']:.3f}, {calibration['ece_uncalibrated']:.3f} without the temperature"
     return "\n".join([*lines, "", f"{errors} of {calibration['temperature']:.3g}"])
 
 
-def _scores(report: Mapping[str, Any], name: str, title: str) -> Iterator[str]:
+def _scores(report: Mapping[str, Any], group: str, title: str) -> Iterator[str]:
     yield f"{title:<37}{'value':>8}   95 % interval    floor"
-    for key, label in SHOWN.items():
-        if key in report[name]:
-            yield f"{label:<37}{_cells(report, name, key)}{report['floor'][name][key]:>9.3f}"
+    for metric in registered("confusion", "ranking"):
+        if metric.key in report[group]:
+            yield f"{metric.label:<37}{_cells(report, group, metric.key)}{report['floor'][group][metric.key]:>9.3f}"
 
 
 def _cells(report: Mapping[str, Any], *path: str) -> str:
     """The value at the path and its interval, in columns; a ranking has none where a resample may hold a single expression."""
     value: Any = report
-    spread: Any = report["interval"]
+    ends: Any = report["interval"]
     for key in path:
-        value, spread = value[key], spread.get(key)
-    return f"{value:>8.3f}   " + ("–".center(13) if spread is None else f"{spread['low']:.3f} – {spread['high']:.3f}")
+        value, ends = value[key], ends.get(key)
+    return f"{value:>8.3f}   " + ("–".center(13) if ends is None else f"{ends['low']:.3f} – {ends['high']:.3f}")

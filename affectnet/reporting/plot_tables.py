@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing
-from affectnet.metrics.agreement import by_falling_score
 from affectnet.metrics.calibration import Reliability
 from affectnet.metrics.classification import Counts
+from affectnet.metrics.ranking import by_falling_score
 
 RECALLS = np.linspace(0, 1, 41)
 

@@ -18,7 +18,8 @@ from numpy.typing import NDArray
 from scipy.stats import binomtest
 
 from affectnet.errors import UserError, exit_code
-from affectnet.metrics.classification import interval, resampled_faces, scores
+from affectnet.metrics.bootstrap import interval, resampled_faces
+from affectnet.metrics.classification import scores
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.forward import Averaging
 from affectnet.params import Runtime, parse, read_document
