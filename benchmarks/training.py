@@ -35,7 +35,7 @@ from affectnet.models.transforms import MEAN, STD
 from affectnet.params import parse, read_document
 from affectnet.tables.face_shards import shard_paths
 from affectnet.training.distributed import Group
-from affectnet.training.losses import Classes
+from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.trainer import Trainer
 from benchmarks.timing import ABSENT, ROOT, Row, Scale, every, installed, run_process
 from stages.train import TrainParams

@@ -82,7 +82,7 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
         found, recall = trainer.validate()
         _refuse_nan(found, reached.epoch + 1, metrics["learning_rate"])
         metrics |= found
-        trainer.objective.expression.end_epoch(recall)
+        trainer.loss.after_epoch(recall)
         reached.epoch += 1
         reached.history.append(metrics)
         if (score := selection_score(metrics)) > reached.best_score:

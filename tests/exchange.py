@@ -6,8 +6,8 @@ import torch
 from torch import distributed, nn
 
 from affectnet.training.distributed import Processes
-from affectnet.training.losses import class_gradients
-from affectnet.training.tasks import Targets
+from affectnet.training.losses.dynamic_learned import class_gradients
+from affectnet.training.targets import Targets
 
 COUNT = 3
 

@@ -40,7 +40,8 @@ def module_file(root: Path, name: str) -> Path | None:
 def code_of(root: Path, start: Path) -> set[Path]:
     """The files of this project that a file imports, directly or not, itself included.
 
-    The `__init__` of affectnet, of its rooms and of stages hold nothing that a result depends on and are left out.
+    The `__init__` of affectnet, of its rooms and of stages hold nothing that a result depends on and are left out. A registry
+    imports all files of its folder, a folder within a room, together.
     """
     found, todo = set(), [start]
     while todo:
@@ -49,6 +50,8 @@ def code_of(root: Path, start: Path) -> set[Path]:
             continue
         found.add(path)
         todo += [file for name in imported(path) if (file := module_file(root, name)) is not None]
+        if len(path.relative_to(root).parts) == 4:
+            todo += path.parent.glob("*.py")
     return found
 
 
@@ -182,17 +185,21 @@ def test_the_rooms_are_those_of_the_documents() -> None:
     assert all(f"`{room}`" in readme for room in ROOMS)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_has_3_to_15_files_and_an_init_that_says_what_is_in_it(room: str) -> None:
-    assert 3 <= len(list((ROOT / "affectnet" / room).glob("*.py"))) <= 15
-    tree = ast.parse((ROOT / "affectnet" / room / "__init__.py").read_text(encoding="utf-8"))
+FOLDERS = sorted(path.parent.relative_to(ROOT / "affectnet").as_posix() for path in (ROOT / "affectnet").glob("*/**/__init__.py"))
+"""The rooms, and the folders of registries within them."""
+
+
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_a_room_has_3_to_15_files_and_an_init_that_says_what_is_in_it(folder: str) -> None:
+    assert 3 <= len(list((ROOT / "affectnet" / folder).glob("*.py"))) <= 15
+    tree = ast.parse((ROOT / "affectnet" / folder / "__init__.py").read_text(encoding="utf-8"))
     assert ast.get_docstring(tree) and len(tree.body) == 1
 
 
 @pytest.mark.parametrize("room", ROOMS)
 def test_a_room_imports_only_rooms_before_it(room: str) -> None:
     allowed = {*ROOMS[: ROOMS.index(room) + 1], "errors", "params", "expressions"}
-    for path in (ROOT / "affectnet" / room).glob("*.py"):
+    for path in (ROOT / "affectnet" / room).rglob("*.py"):
         modules = {name.split(".")[1] for name in imported(path) if name.startswith("affectnet.")}
         assert modules <= allowed, path
 

@@ -28,7 +28,7 @@ from affectnet.models.transforms import Augment, Draws
 from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.training.distributed import Group, Processes
 from affectnet.training.launcher import STARTER, start
-from affectnet.training.losses import class_gradients
+from affectnet.training.losses.dynamic_learned import class_gradients
 
 # torch's launcher leaves the files open that the processes wrote into.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")

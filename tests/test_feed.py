@@ -6,7 +6,7 @@ import torch
 from affectnet.models.transforms import Augment, normalised
 from affectnet.training.distributed import Group
 from affectnet.training.loader import MOST_OF_FREE, Feed, Part
-from affectnet.training.tasks import Targets
+from affectnet.training.targets import Targets
 
 FACES = 10
 CPU, ELSEWHERE = torch.device("cpu"), torch.device("meta")

@@ -17,7 +17,7 @@ from affectnet.expressions import CODES
 from affectnet.models.dataset import Faces
 from affectnet.running.run_stage import launch
 from affectnet.training.distributed import Group
-from affectnet.training.losses import Classes
+from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.trainer import Trainer
 from stages import train

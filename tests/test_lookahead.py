@@ -5,9 +5,9 @@ import torch
 from torch import nn
 
 from affectnet.training.distributed import Group
-from affectnet.training.losses import Classes, DynamicLearnedLoss, DynamicLearnedParams
-from affectnet.training.meta_reweighting import LookAhead
-from affectnet.training.tasks import Targets
+from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss, DynamicLearnedParams
+from affectnet.training.losses.expression_loss import Classes, EpochStart, TrainingView
+from affectnet.training.targets import Targets
 
 
 def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weight() -> None:
@@ -23,10 +23,10 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
     norm = nn.BatchNorm1d(4)
     network = nn.Sequential(norm, nn.Linear(4, 2))
     params = DynamicLearnedParams(function="dynamic_learned", rate=0.05, start="equal", most=20.0, every=2, label_smoothing=0.0)
-    loss = DynamicLearnedLoss(Classes(torch.arange(2), torch.ones(2), torch.tensor([95, 5])), params)
-    alone = Group(torch.device("cpu"))
-    look_ahead = LookAhead(network, loss, lambda rows: validation[rows], nn.functional.one_hot(held_out, 2).float(), alone, 1)
-    look_ahead.start_epoch(3)
+    loss = DynamicLearnedLoss(params, Classes(torch.arange(2), torch.ones(2), torch.tensor([95, 5])))
+    expression = nn.functional.one_hot(held_out, 2).float()
+    loss.attach(TrainingView(network, lambda rows: validation[rows], expression, Group(torch.device("cpu")), 1))
+    loss.start_epoch(EpochStart(0, 1, torch.tensor([0.95, 0.05]), seed=3))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     targets = Targets(nn.functional.one_hot(labels, 2).float(), torch.full((100, 2), float("nan")))
     weights = []
@@ -35,7 +35,7 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
         loss(network(train), targets.expression).backward()
         optimizer.step()
         statistics = copy.deepcopy(norm.state_dict())
-        look_ahead([targets])
+        loss.after_step([targets])
         assert all(torch.equal(tensor, norm.state_dict()[name]) for name, tensor in statistics.items()) and norm.training
         weights.append(loss.weight.clone())
     assert torch.equal(weights[0], torch.ones(2)) and not torch.equal(weights[1], weights[0]) and torch.equal(weights[1], weights[2])

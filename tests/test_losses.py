@@ -1,17 +1,19 @@
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 from chain import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter
 from torch.nn import functional
 
 from affectnet.params import read_document
-from affectnet.training.losses import Classes, DynamicLearnedLoss, DynamicLoss, ExpressionLoss, LossParams, build_loss, class_gradients
+from affectnet.training.losses.dynamic import DynamicLoss
+from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss, class_gradients
+from affectnet.training.losses.expression_loss import LOSSES, Classes, EpochStart, ExpressionLoss, LossParams, build_loss
 
-ADAPTER: TypeAdapter[Any] = TypeAdapter(LossParams)
+ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[LossParams, LOSSES, Field(discriminator="function")])
 SEEDS = st.integers(0, 1000)
 CATALOGUE = read_document(ROOT / "params.yaml")["losses"]
 
@@ -35,6 +37,10 @@ def one_hot(labels: torch.Tensor) -> torch.Tensor:
 
 
 EVEN, SKEWED = classes([7] * 5), classes([50, 20, 9, 4, 2], [1.0, 2.0, 3.0, 4.0, 5.0])
+
+
+def test_each_loss_that_is_registered_is_in_the_catalogue() -> None:
+    assert {entry["function"] for entry in CATALOGUE.values()} == set(LOSSES)
 
 
 @pytest.mark.parametrize("given", [EVEN, SKEWED])
@@ -90,7 +96,7 @@ def test_laws_under_which_a_loss_is_plain(seed: int) -> None:
 def test_balanced_softmax_is_logit_adjustment_with_tau_1(seed: int) -> None:
     """Ren et al. 2020, eq. 4: n_y exp(z_y) / Σ n_c exp(z_c)."""
     logits, labels = batch(seed)
-    mass = SKEWED.shown * logits.double().exp()
+    mass = SKEWED.plan_counts * logits.double().exp()
     expected = -(mass[torch.arange(16), labels] / mass.sum(1)).log().mean()
     for name in ("balanced_softmax", "logit_adjusted"):
         assert float(loss(name, SKEWED)(logits, one_hot(labels))) == pytest.approx(float(expected), rel=1e-4)
@@ -109,9 +115,9 @@ def test_ldam_takes_the_margin_from_the_truths_logit_alone_and_reweights_late() 
     logits = torch.zeros(1, 2)
     assert found.adjusted(logits, torch.tensor([[0.0, 1.0]])).tolist() == [[0, -2]]
     assert found.adjusted(logits, torch.tensor([[1.0, 0.0]])).tolist() == [[-1, 0]]  # 16^(−1/4) = 1/2
-    found.start_epoch(4, 10, torch.tensor([0.5, 0.5]))
+    found.start_epoch(EpochStart(4, 10, torch.tensor([0.5, 0.5])))
     assert found.weight.tolist() == [1, 1]
-    found.start_epoch(5, 10, torch.tensor([0.5, 0.5]))
+    found.start_epoch(EpochStart(5, 10, torch.tensor([0.5, 0.5])))
     assert found.weight.tolist() == [1, 9]
 
 
@@ -132,7 +138,7 @@ def test_a_soft_target_is_the_mean_of_its_parts_and_an_empty_row_does_not_count(
 def test_dynamic_weights_average_to_one_and_stay_within_bounds(recalls: list[list[float]], start: str) -> None:
     found = loss("dynamic", SKEWED, start=start, rate=2.0, most=4.0)
     for recall in recalls:
-        found.end_epoch(torch.tensor(recall))
+        found.after_epoch(torch.tensor(recall))
         assert float(found.weight.mean()) == pytest.approx(1, abs=1e-5)
         assert float(found.weight.min()) > 0.2 and float(found.weight.max()) < 5
 
@@ -140,10 +146,10 @@ def test_dynamic_weights_average_to_one_and_stay_within_bounds(recalls: list[lis
 def test_dynamic_weights_rise_where_the_recall_is_low_by_the_stated_rule() -> None:
     found = loss("dynamic", classes([1, 1]), rate=0.5)
     assert isinstance(found, DynamicLoss)
-    found.end_epoch(torch.tensor([0.9, 0.3]))
+    found.after_epoch(torch.tensor([0.9, 0.3]))
     expected = torch.exp(0.5 * (0.6 - torch.tensor([0.9, 0.3])))
     torch.testing.assert_close(found.weight, expected / expected.mean())
-    found.end_epoch(torch.tensor([0.6, 0.6]))
+    found.after_epoch(torch.tensor([0.6, 0.6]))
     torch.testing.assert_close(found.weight, expected / expected.mean())
 
 
@@ -165,12 +171,12 @@ def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() ->
     found = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
     assert isinstance(found, DynamicLearnedLoss)
     helpful, harmful = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 0.0])
-    found.look_ahead(torch.stack([helpful, harmful, torch.zeros(2)]), torch.stack([helpful, helpful, helpful]))
+    found.update(torch.stack([helpful, harmful, torch.zeros(2)]), torch.stack([helpful, helpful, helpful]))
     assert found.weight[0] > found.weight[2] > found.weight[1] and float(found.weight.mean()) == pytest.approx(1)
 
 
 def test_the_state_of_a_loss_can_be_kept_and_taken_up() -> None:
     first, second = loss("dynamic", SKEWED), loss("dynamic", SKEWED)
-    first.end_epoch(torch.tensor([0.1, 0.5, 0.5, 0.9, 0.2]))
+    first.after_epoch(torch.tensor([0.1, 0.5, 0.5, 0.9, 0.2]))
     second.load_state_dict(first.state_dict())
     assert torch.equal(first.weight, second.weight) and not torch.equal(first.weight, torch.ones(5))

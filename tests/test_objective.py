@@ -4,13 +4,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affectnet.metrics.regression import affect_scores
-from affectnet.training.losses import ExpressionLoss
+from affectnet.training.losses.expression_loss import Classes, ExpressionLoss, LossParams
+from affectnet.training.targets import Targets
 from affectnet.training.tasks import (
     AFFECT_LOSSES,
     AffectTask,
     BothTask,
     ExpressionTask,
-    Targets,
     UncertaintyObjective,
     build_objective,
     mean_squared_error,
@@ -35,7 +35,7 @@ def batch(seed: int = 0) -> tuple[torch.Tensor, Targets]:
 
 
 def plain() -> ExpressionLoss:
-    return ExpressionLoss(torch.ones(3), 0.0)
+    return ExpressionLoss(LossParams(function="plain"), Classes(torch.arange(3), torch.ones(3), torch.ones(3)))
 
 
 @given(st.integers(0, 1000))

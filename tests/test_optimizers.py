@@ -1,21 +1,30 @@
-from typing import Any
+from typing import Annotated, Any
 
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import Field, TypeAdapter
 from torch import nn
 
-from affectnet.training.optimizers import OptimizerParams, Sam, ScheduleParams, build_optimizer, learning_rate_factor, set_learning_rate
+from affectnet.training.optimizers import (
+    OPTIMIZERS,
+    OptimizerParams,
+    Sam,
+    ScheduleParams,
+    build_optimizer,
+    learning_rate_factor,
+    set_learning_rate,
+)
+
+ADAPTER: TypeAdapter[Any] = TypeAdapter(Annotated[OptimizerParams, OPTIMIZERS, Field(discriminator="algorithm")])
 
 
 def entry(algorithm: str, **changes: object) -> OptimizerParams:
-    return OptimizerParams.model_validate(
-        {
-            "algorithm": algorithm, "lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, "nesterov": True, "layer_decay": 1.0, "sam_rho": 0.0,
-            **changes,
-        }
-    )  # fmt: skip
+    nesterov = {"nesterov": True} if algorithm == "sgd" else {}
+    content = {"algorithm": algorithm, "lr": 0.1, "momentum": 0.8, "weight_decay": 0.01, **nesterov, **changes}
+    params: OptimizerParams = ADAPTER.validate_python(content)
+    return params
 
 
 def schedule(shape: str, warmup: float = 0.0) -> ScheduleParams:
@@ -55,7 +64,7 @@ def test_sgd_without_momentum_is_possible_although_nesterov_is_on() -> None:
     assert build_optimizer(entry("sgd", momentum=0.0), network()).param_groups[0]["nesterov"] is False
 
 
-@pytest.mark.parametrize("algorithm", ["adam", "adamw", "sgd"])
+@pytest.mark.parametrize("algorithm", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("sam_rho", [0.0, 0.05])
 def test_layers_that_were_frozen_join_the_training(algorithm: str, sam_rho: float) -> None:
     """As `freeze_epochs` has it: the head alone learns first."""

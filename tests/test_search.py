@@ -73,12 +73,12 @@ def test_what_is_told_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.M
 def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> None:
     settings = shared_settings(DOCUMENT, {"optimizer": "adam", "train.epochs": "8"}, SPACE)
     assert settings["train.epochs"] == 8 and settings["optimizer"] == "adam" and settings["dataset"] == "demo"
-    assert "optimizers.adam.sam_rho" in settings and not any(name.startswith("optimizers.sgd") for name in settings)
+    assert "optimizers.adam.algorithm" in settings and not any(name.startswith("optimizers.sgd") for name in settings)
     assert settings["search.space.optimizers.adam.lr"] == {"low": 1e-4, "high": 1e-2, "log": True}
     assert not {"optimizers.adam.lr", "rebalance.limit", "search.space.optimizers.sgd.lr", "search.trials"} & set(settings)
     assert not any(name.startswith(("runtime.", "export.")) for name in settings)
     both = shared_settings(DOCUMENT, {}, SPACE)
-    assert both["search.space.optimizer"] == ["adam", "sgd"] and {"optimizers.sgd.nesterov", "optimizers.adam.nesterov"} <= set(both)
+    assert both["search.space.optimizer"] == ["adam", "sgd"] and {"optimizers.sgd.nesterov", "optimizers.adam.algorithm"} <= set(both)
 
 
 @pytest.mark.parametrize(

@@ -11,9 +11,12 @@ from affectnet.errors import UserError
 from affectnet.models.dataset import Faces
 from affectnet.params import parse, read_document
 from affectnet.training.distributed import Group
-from affectnet.training.losses import Classes, LdamLoss, LogitAdjustedLoss
+from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss
+from affectnet.training.losses.expression_loss import Classes
+from affectnet.training.losses.ldam import LdamLoss
+from affectnet.training.losses.logit_adjusted import AdjustedLoss
 from affectnet.training.recipe import TrainerParams
-from affectnet.training.samplers import SamplerName
+from affectnet.training.samplers import SAMPLERS
 from affectnet.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -52,16 +55,16 @@ def drawn_shares(training: Trainer, epoch: int) -> np.ndarray:
     return np.bincount(faces().expression[torch.cat(steps)], minlength=3) / sum(COUNTS)
 
 
-@pytest.mark.parametrize("sampler", [*SHARES, "progressive"])
+@pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("loss", ["logit_adjusted", "balanced_softmax", "ldam"])
-def test_a_loss_corrects_for_the_shares_that_the_sampler_shows(loss: str, sampler: SamplerName) -> None:
+def test_a_loss_corrects_for_the_shares_that_the_sampler_shows(loss: str, sampler: str) -> None:
     changes = {"reweight_from": 1.0} if loss == "ldam" else {}
     training = trainer(loss=entry("loss", loss, **changes), sampler=sampler, epochs=3)
     for epoch, done in enumerate((0.0, 0.5, 1.0)):
         expected = SHARES[sampler] if sampler in SHARES else (1 - done) * SHARES["plan"] + done * SHARES["balanced"]
         assert drawn_shares(training, epoch) == pytest.approx(expected, abs=0.17)
         corrected = training.objective.expression
-        if isinstance(corrected, LogitAdjustedLoss):
+        if isinstance(corrected, AdjustedLoss):
             torch.testing.assert_close(corrected.shift, torch.from_numpy(expected).log().float())
         else:
             assert isinstance(corrected, LdamLoss)
@@ -87,7 +90,7 @@ WEIGHTED = {
 }
 
 
-@pytest.mark.parametrize("sampler", ["balanced", "square_root", "progressive"])
+@pytest.mark.parametrize("sampler", sorted({*SAMPLERS} - {"plan"}))
 @pytest.mark.parametrize("loss", WEIGHTED.values(), ids=WEIGHTED)
 def test_class_weights_and_a_sampler_that_shows_rare_expressions_more_often_are_refused(loss: dict[str, Any], sampler: str) -> None:
     with pytest.raises(UserError, match=rf"^params.yaml: train\.sampler: .*count twice; choose plan, or loss plain, got '{sampler}'$"):
@@ -99,7 +102,7 @@ def test_class_weights_and_a_sampler_that_shows_rare_expressions_more_often_are_
 @pytest.mark.parametrize("loss", read_document(ROOT / "params.yaml")["losses"])
 def test_every_loss_without_class_weights_takes_every_sampler(loss: str) -> None:
     changes: dict[str, dict[str, Any]] = {"ldam": {"reweight_from": 1.0}, "weighted": {"function": "plain"}}
-    for sampler in ("plan", "balanced", "square_root", "progressive"):
+    for sampler in SAMPLERS:
         parse(document(loss=entry("loss", loss, **changes.get(loss, {})), sampler=sampler), "train", TrainerParams)
 
 
@@ -135,8 +138,7 @@ def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torc
     training._start_epoch(0)
     parts = list(training.feed.parts(torch.tensor_split(rows, count), torch.Generator()))
     loss = float(training.optimizer.step(lambda: training._gradients(parts)))  # type: ignore[arg-type, return-value]
-    if training.look_ahead is not None:
-        training.look_ahead([part.targets for part in parts])
+    training.loss.after_step([part.targets for part in parts])
     learned = [*training.network.parameters(), *training.objective.parameters()]
     return loss, [parameter.grad for parameter in learned if parameter.grad is not None], training.objective.expression.weight
 
@@ -178,8 +180,8 @@ def test_no_two_generators_of_a_training_draw_the_same(monkeypatch: pytest.Monke
     monkeypatch.setattr(torch, "manual_seed", recording)
     training = trainer(loss=LOSSES["dynamic_learned"], seed=0)
     drawn = [torch.rand(4, generator=torch.Generator().manual_seed(seed)) for seed in seeds]
-    assert training.look_ahead is not None
+    assert isinstance(training.loss, DynamicLearnedLoss)
     for epoch in range(3):
         _, augmentation = training._start_epoch(epoch)
-        drawn += [torch.rand(4), torch.rand(4, generator=augmentation), torch.rand(4, generator=training.look_ahead.generator)]
+        drawn += [torch.rand(4), torch.rand(4, generator=augmentation), torch.rand(4, generator=training.loss.generator)]
     assert len(seeds) == 4 and len({tuple(row.tolist()) for row in drawn}) == len(drawn) == 10

@@ -23,7 +23,7 @@ from torch.nn.parallel import DistributedDataParallel
 from affectnet.errors import UserError
 from affectnet.running.parallel import cores
 from affectnet.training.launcher import reported
-from affectnet.training.tasks import Targets
+from affectnet.training.targets import Targets
 
 LONGEST_WAIT = timedelta(hours=12)
 """For the others, while the first decodes the faces. That one of them has died is noticed by who started them."""

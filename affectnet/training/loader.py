@@ -10,7 +10,7 @@ import torch
 from affectnet.models.transforms import Augment, Draws
 from affectnet.running.parallel import Pool, over
 from affectnet.training.distributed import Group
-from affectnet.training.tasks import Targets
+from affectnet.training.targets import Targets
 
 MOST_OF_FREE = 0.9
 """Share of the memory left free on a GPU, after a whole step, that the images may take."""

@@ -11,20 +11,31 @@ from torch import nn
 
 from affectnet.params import Section
 from affectnet.training.passes import draws_repeated, statistics_kept
+from affectnet.training.registry import Registry
 
 Closure = Callable[[], torch.Tensor]
 
 
 class OptimizerParams(Section):
-    """One entry of `optimizers`. `momentum` is SGD's, and the first beta of Adam and AdamW."""
+    """What every entry of `optimizers` has; an algorithm adds its own fields in a subclass.
 
-    algorithm: Literal["adam", "adamw", "sgd"]
+    lr: highest learning rate. momentum: SGD's, and the first beta of Adam and AdamW. layer_decay: learning rate of a layer by that
+    of the layer above it; 1, the default, gives all layers the same. sam_rho: radius of sharpness-aware minimisation; 0, the
+    default, is without it.
+    """
+
+    algorithm: str
     lr: float = Field(gt=0)
     momentum: float = Field(ge=0, lt=1)
     weight_decay: float = Field(ge=0)
-    nesterov: bool
-    layer_decay: float = Field(gt=0, le=1)
-    sam_rho: float = Field(ge=0)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    sam_rho: float = Field(default=0.0, ge=0)
+
+
+class SgdParams(OptimizerParams):
+    """nesterov: Nesterov's momentum, where there is momentum; off by default."""
+
+    nesterov: bool = False
 
 
 class ScheduleParams(Section):
@@ -88,30 +99,50 @@ class Sam:
 
 
 Optimizer = torch.optim.Optimizer | Sam
+Groups = list[dict[str, Any]]
+
+OPTIMIZERS: Registry[Callable[[Groups, Any], torch.optim.Optimizer]] = Registry("algorithm")
+"""Each makes torch's optimiser of groups of parameters and the entry; the groups hold what is not the entry's own."""
+
+
+@OPTIMIZERS("adam", OptimizerParams)
+def adam(groups: Groups, params: OptimizerParams) -> torch.optim.Optimizer:
+    """Weight decay as an L2 term in the gradient (Kingma & Ba 2015)."""
+    return torch.optim.Adam(groups, lr=params.lr, betas=(params.momentum, 0.999), weight_decay=params.weight_decay, fused=True)
+
+
+@OPTIMIZERS("adamw", OptimizerParams)
+def adamw(groups: Groups, params: OptimizerParams) -> torch.optim.Optimizer:
+    """Decoupled weight decay (Loshchilov & Hutter 2019)."""
+    return torch.optim.AdamW(groups, lr=params.lr, betas=(params.momentum, 0.999), weight_decay=params.weight_decay, fused=True)
+
+
+@OPTIMIZERS("sgd", SgdParams)
+def sgd(groups: Groups, params: SgdParams) -> torch.optim.Optimizer:
+    """Stochastic gradient descent with momentum."""
+    nesterov = params.nesterov and params.momentum > 0
+    optimizer = torch.optim.SGD(
+        groups, lr=params.lr, momentum=params.momentum, weight_decay=params.weight_decay, nesterov=nesterov, fused=True
+    )
+    _start_momentum(optimizer)
+    return optimizer
 
 
 def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
     """The optimiser over the network's parameters, fused; `extra` parameters (of the loss) are never decayed.
 
-    adam: weight decay as an L2 term in the gradient (Kingma & Ba 2015); adamw: decoupled (Loshchilov & Hutter 2019).
     layer_decay: a layer's learning rate is that of the layer above it times this (Clark et al. 2020; 0.65 in FMAE), written
     into each group's `lr_scale`. sam_rho above 0 wraps the optimiser in `Sam`.
     """
-    groups: list[dict[str, Any]] = [
+    groups: Groups = [
         {"params": parameters, "lr_scale": params.layer_decay**depth}
         for depth, parameters in enumerate(reversed(_by_layer(params, network)))
     ]
-    if learned := list(extra):
-        groups.append({"params": learned, "lr_scale": 1.0, "weight_decay": 0.0})
-    shared: dict[str, Any] = {"lr": params.lr, "weight_decay": params.weight_decay, "fused": True}
-    base: torch.optim.Optimizer
-    if params.algorithm == "sgd":
-        base = torch.optim.SGD(groups, momentum=params.momentum, nesterov=params.nesterov and params.momentum > 0, **shared)
-        _start_momentum(base)
-    else:
-        algorithm = torch.optim.Adam if params.algorithm == "adam" else torch.optim.AdamW
-        base = algorithm(groups, betas=(params.momentum, 0.999), **shared)
-    return Sam(base, params.sam_rho, network) if params.sam_rho else base
+    of_loss = list(extra)
+    if of_loss:
+        groups.append({"params": of_loss, "lr_scale": 1.0, "weight_decay": 0.0})
+    optimizer = OPTIMIZERS.of(params)(groups, params)
+    return Sam(optimizer, params.sam_rho, network) if params.sam_rho else optimizer
 
 
 def _start_momentum(optimizer: torch.optim.SGD) -> None:

@@ -1,6 +1,6 @@
 """The recipe of a training: its params, and what follows from several of them together."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -8,9 +8,9 @@ from pydantic_core import PydanticCustomError
 from affectnet.models.backbones import ModelParams
 from affectnet.models.transforms import Augmentation
 from affectnet.params import Section
-from affectnet.training.losses import LossParams, takes_class_weights
-from affectnet.training.optimizers import OptimizerParams, ScheduleParams
-from affectnet.training.samplers import SamplerName
+from affectnet.training.losses.expression_loss import LOSSES, LossParams
+from affectnet.training.optimizers import OPTIMIZERS, OptimizerParams, ScheduleParams
+from affectnet.training.samplers import SAMPLERS
 from affectnet.training.tasks import TaskParams
 
 
@@ -19,13 +19,13 @@ class TrainerParams(Section):
 
     task: TaskParams
     model: ModelParams
-    optimizer: OptimizerParams
-    loss: LossParams
+    optimizer: Annotated[OptimizerParams, OPTIMIZERS, Field(discriminator="algorithm")]
+    loss: Annotated[LossParams, LOSSES, Field(discriminator="function")]
     seed: int = Field(ge=0)
     epochs: int = Field(ge=1)
     batch: int = Field(ge=2)
     accumulate: int = Field(ge=1)
-    sampler: SamplerName
+    sampler: Annotated[str, SAMPLERS]
     augmentation: Augmentation
     precision: Literal["auto", "float32", "bfloat16"]
     clip_norm: float = Field(ge=0)
@@ -37,7 +37,7 @@ class TrainerParams(Section):
     def _counts_rare_expressions_once(cls, sampler: str, others: ValidationInfo) -> str:
         """Errors: ValueError when the sampler and the class weights would both make the rare expressions count more."""
         task, loss = others.data.get("task"), others.data.get("loss")
-        if task and loss and task.expressions and takes_class_weights(loss) and sampler != "plan":
+        if task and loss and task.expressions and loss.takes_class_weights and not SAMPLERS[sampler].keeps_plan:
             raise PydanticCustomError(
                 "counts_twice", "with the class weights of the loss the rare expressions count twice; choose plan, or loss plain"
             )

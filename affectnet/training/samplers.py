@@ -1,52 +1,84 @@
 """The samplers: which of the planned faces an epoch shows, and in which order."""
 
 import math
-from collections.abc import Callable
-from typing import Literal
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from affectnet.training.registry import Registry
+
 Rows = NDArray[np.int64]
 Shares = NDArray[np.float64]
-SamplerName = Literal["plan", "balanced", "square_root", "progressive"]
-
-SHARES: dict[SamplerName, Callable[[Shares, float], Shares]] = {
-    "plan": lambda natural, done: natural,
-    "balanced": lambda natural, done: _normalised(natural**0.0),
-    "square_root": lambda natural, done: _normalised(natural**0.5),
-    "progressive": lambda natural, done: (1 - done) * natural + done * _normalised(natural**0.0),
-}
-"""Share of each class in an epoch, from its share of the plan and the share of the training done, 0–1 (Kang et al. 2020, section 3)."""
 
 
-def expected_shares(sampler: SamplerName, counts: NDArray[np.integer], done: float) -> Shares:
-    """(k,) share of each class among the faces that the epoch is expected to show; counts: (k,) faces of the plan.
+class Sampler:
+    """Draws with replacement: first a class by its share, then a face of it, so that a rare face is shown often."""
 
-    The draws and the losses that correct for the shares both take them from here.
-    """
-    return SHARES[sampler](counts / counts.sum(), done)
+    keeps_plan = False
+    """Whether each class has its share of the plan in every epoch."""
+
+    def shares(self, planned: Shares, done: float) -> Shares:
+        """(k,) share of each class among the faces that an epoch is expected to show.
+
+        The draws and the losses that correct for the shares both use these. planned: (k,) shares of the plan; done: share of the
+        training that is done, 0–1.
+        """
+        raise NotImplementedError
+
+    def order(self, rows: Rows, labels: NDArray[np.integer], done: float, generator: np.random.Generator) -> Rows:
+        """As many rows as the plan has, in the order of this epoch. rows: of the plan, repeats included; labels: their (n,) classes."""
+        _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
+        per_face = self.shares(counts / counts.sum(), done) / counts
+        return generator.choice(rows, len(rows), p=_normalised(per_face[inverse]))
 
 
-def epoch_order(sampler: SamplerName, rows: Rows, labels: NDArray[np.integer], done: float, generator: np.random.Generator) -> Rows:
-    """As many rows as the plan has, in the order of this epoch.
+SAMPLERS: Registry[type[Sampler]] = Registry()
+"""What `train.sampler` can be."""
 
-    plan: each planned row once; the others draw with replacement, first the class by its share, then a face of it, so that
-    a rare face is shown often. rows: of the plan, repeats included; labels: their (n,) classes.
-    """
-    if sampler == "plan":
+
+@SAMPLERS("plan")
+class PlanSampler(Sampler):
+    """Each planned row once."""
+
+    keeps_plan = True
+
+    def shares(self, planned: Shares, done: float) -> Shares:
+        return planned
+
+    def order(self, rows: Rows, labels: NDArray[np.integer], done: float, generator: np.random.Generator) -> Rows:
         return generator.permutation(rows)
-    _, inverse, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    per_face = expected_shares(sampler, counts, done) / counts
-    return generator.choice(rows, len(rows), p=_normalised(per_face[inverse]))
+
+
+@SAMPLERS("balanced")
+class BalancedSampler(Sampler):
+    """Each class as often as any other."""
+
+    def shares(self, planned: Shares, done: float) -> Shares:
+        return _normalised(planned**0.0)
+
+
+@SAMPLERS("square_root")
+class SquareRootSampler(Sampler):
+    """Each class by the square root of its share of the plan."""
+
+    def shares(self, planned: Shares, done: float) -> Shares:
+        return _normalised(planned**0.5)
+
+
+@SAMPLERS("progressive")
+class ProgressiveSampler(Sampler):
+    """From the plan's shares in the first epoch to equal shares in the last (Kang et al. 2020, section 3)."""
+
+    def shares(self, planned: Shares, done: float) -> Shares:
+        return (1 - done) * planned + done * _normalised(planned**0.0)
 
 
 def batches(order: Rows, batch: int) -> list[torch.Tensor]:
-    """The order cut into batches that differ by one at most, so that none is tiny."""
+    """The order cut into batches that differ by one face at most, so that none is tiny."""
     return [torch.from_numpy(part) for part in np.array_split(order, math.ceil(len(order) / batch))]
 
 
 def _normalised(values: Shares) -> Shares:
-    found: Shares = values / values.sum()
-    return found
+    shares: Shares = values / values.sum()
+    return shares

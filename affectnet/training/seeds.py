@@ -4,7 +4,7 @@ from typing import Literal, get_args
 
 import numpy as np
 
-Use = Literal["weights", "order", "dropout", "augmentation", "look_ahead"]
+Use = Literal["weights", "order", "dropout", "augmentation", "loss"]
 
 
 def seed_of(seed: int, use: Use, epoch: int = 0) -> int:

@@ -1,16 +1,15 @@
 """What a training minimises: the losses of the expressions and of valence and arousal, for the task of params.yaml."""
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 import torch
 from pydantic import Field
 from torch import nn
 
-from affectnet.errors import UserError
 from affectnet.params import Section
-from affectnet.training.losses import ExpressionLoss
+from affectnet.training.losses.expression_loss import ExpressionLoss
+from affectnet.training.targets import Targets
 
 AffectLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
@@ -55,42 +54,6 @@ class BothTask(Task):
 
 
 TaskParams = Annotated[ExpressionTask | AffectTask | BothTask, Field(discriminator="outputs")]
-
-
-@dataclass(frozen=True)
-class Targets:
-    """What n faces should give: expression (n, k) shares, all 0 where it does not count; affect (n, 2), NaN where absent."""
-
-    expression: torch.Tensor
-    affect: torch.Tensor
-
-    def __getitem__(self, rows: torch.Tensor | slice) -> "Targets":
-        return Targets(self.expression[rows], self.affect[rows])
-
-    def to(self, device: torch.device) -> "Targets":
-        return Targets(self.expression.to(device, non_blocking=True), self.affect.to(device, non_blocking=True))
-
-    def mixed(self, other: "Targets", share: torch.Tensor) -> "Targets":
-        """`share` of the first and the rest of the other, face by face; affect only where both have it."""
-        keep = share.view(-1, 1)
-        return Targets(
-            keep * self.expression + (1 - keep) * other.expression,
-            keep * self.affect + (1 - keep) * other.affect,
-        )
-
-
-def joined(targets: Sequence[Targets]) -> Targets:
-    """The faces of all, in order."""
-    return Targets(torch.cat([one.expression for one in targets]), torch.cat([one.affect for one in targets]))
-
-
-def refuse_without_affect(**splits: Targets) -> None:
-    """Errors: UserError when fewer than two faces of a split have valence and arousal."""
-    for split, targets in splits.items():
-        if (annotated := int(targets.affect.isfinite().all(1).sum())) < 2:
-            raise UserError(
-                f"task: {annotated} faces of the split {split} have valence and arousal, two or more are needed; choose task expression"
-            )
 
 
 def mean_squared_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:

@@ -1,6 +1,6 @@
 """Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -27,14 +27,14 @@ from affectnet.running.progress import progress
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.distributed import Group
 from affectnet.training.loader import Feed, Part
-from affectnet.training.losses import Classes, DynamicLearnedLoss, ExpressionLoss, build_loss
-from affectnet.training.meta_reweighting import LookAhead
+from affectnet.training.losses.expression_loss import Classes, EpochStart, ExpressionLoss, LossParams, TrainingView, build_loss
 from affectnet.training.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.training.passes import backward
 from affectnet.training.recipe import TrainerParams
-from affectnet.training.samplers import batches, epoch_order, expected_shares
+from affectnet.training.samplers import SAMPLERS, batches
 from affectnet.training.seeds import seed_of
-from affectnet.training.tasks import Targets, TaskParams, build_objective, joined, refuse_without_affect
+from affectnet.training.targets import Targets, joined, refuse_without_affect
+from affectnet.training.tasks import TaskParams, build_objective
 
 Metrics = dict[str, float]
 
@@ -76,15 +76,15 @@ class Trainer:
         self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
         self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
-        loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(torch.empty(0), 0.0)
-        self.objective = build_objective(params.task, loss).to(group.device)
+        unused = LossParams(function="plain")  # of a task without expressions
+        self.loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(unused, classes)
+        self.objective = build_objective(params.task, self.loss).to(group.device)
         self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters())
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
-        self.look_ahead = self._look_ahead(loss) if isinstance(loss, DynamicLearnedLoss) else None
-        self.after_step: list[Callable[[list[Targets]], object]] = [self._average] if params.ema else []
-        self.after_step += [self.look_ahead] if self.look_ahead is not None else []
+        self.loss.attach(self._view())
+        self.sampler = SAMPLERS[params.sampler]()
 
     def train_epoch(self, epoch: int) -> float:
         """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
@@ -96,8 +96,9 @@ class Trainer:
             set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
             own = list(islice(parts, len(of_step)))
             losses[step] = self.optimizer.step(partial(self._gradients, own))  # type: ignore[arg-type]
-            for hook in self.after_step:
-                hook([part.targets for part in own])
+            if self.averaged is not None:
+                self.averaged.update_parameters(self.network)
+            self.loss.after_step([part.targets for part in own])
         if all(self.trainable):
             self.feed.settle()
         self.group.average_statistics(self.network, self.scored)
@@ -167,7 +168,7 @@ class Trainer:
     def loss_weights(self) -> Metrics:
         """The weights of the expressions and of the tasks in force, by name."""
         names = [EXPRESSIONS[code] for code in self.classes.codes.tolist()]
-        by_class = {f"loss_weight/{name}": value for name, value in zip(names, self.objective.expression.weight.tolist(), strict=True)}
+        by_class = {f"loss_weight/{name}": value for name, value in zip(names, self.loss.weight.tolist(), strict=True)}
         return {**by_class, **{f"task_weight/{name}": value for name, value in self.objective.task_weights().items()}}
 
     def state(self) -> dict[str, Any]:
@@ -191,11 +192,10 @@ class Trainer:
         torch.manual_seed(seed_of(params.seed, "dropout", epoch) + self.group.rank)
         self._freeze(epoch < params.model.freeze_epochs)
         done = epoch / max(params.epochs - 1, 1)
-        shares = expected_shares(params.sampler, self.classes.shown.numpy(), done)
-        self.objective.expression.start_epoch(epoch, params.epochs, torch.from_numpy(shares))
-        if self.look_ahead is not None:
-            self.look_ahead.start_epoch(seed_of(params.seed, "look_ahead", epoch))
-        order = epoch_order(params.sampler, self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
+        counts = self.classes.plan_counts.numpy()
+        shares = torch.from_numpy(self.sampler.shares(counts / counts.sum(), done))
+        self.loss.start_epoch(EpochStart(epoch, params.epochs, shares, seed_of(params.seed, "loss", epoch)))
+        order = self.sampler.order(self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
         return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))
 
     def _averaged(self) -> AveragedModel:
@@ -203,15 +203,11 @@ class Trainer:
         decay = get_ema_multi_avg_fn(self.params.ema)  # type: ignore[no-untyped-call]
         return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
 
-    def _average(self, _: Sequence[Targets]) -> None:
-        assert self.averaged is not None
-        self.averaged.update_parameters(self.network)
-
-    def _look_ahead(self, loss: DynamicLearnedLoss) -> LookAhead:
+    def _view(self) -> TrainingView:
         def images(rows: torch.Tensor) -> torch.Tensor:
             return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
 
-        return LookAhead(self.network, loss, images, self.validation_targets.expression, self.group, self.params.accumulate)
+        return TrainingView(self.network, images, self.validation_targets.expression, self.group, self.params.accumulate)
 
     def _freeze(self, frozen: bool) -> None:
         """Head only, the trunk's batch statistics included, or all layers."""

@@ -368,7 +368,7 @@ def weights(planned: list[int]) -> pa.Table:
 
 def test_only_planned_expressions_are_learned_and_others_do_not_count_in_the_loss() -> None:
     classes = learned(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
-    assert (classes.codes.tolist(), classes.weights.tolist(), classes.shown.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
+    assert (classes.codes.tolist(), classes.weights.tolist(), classes.plan_counts.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
     nothing = torch.full((4,), float("nan"))
     found = targets_of(Faces(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
     assert found.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
