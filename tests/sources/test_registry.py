@@ -12,7 +12,9 @@ from affectnet.params import read_document
 from affectnet.sources.registry import layouts, open_layout
 from affectnet.tables.source_pointer import Pointer
 
-OPTIONS = {"test": "PrivateTest", "other": "validation", "image": "image", "label": "label", "images": "aligned"}
+ENTRIES = read_document(ROOT / "params.yaml")["datasets"].values()
+OPTIONS = {name: value for entry in ENTRIES for name, value in entry.items() if name not in Pointer.__dataclass_fields__}
+"""Those of every layout, as params.yaml has them."""
 
 
 def selected(layout: str, root: Path) -> Pointer:
@@ -20,8 +22,7 @@ def selected(layout: str, root: Path) -> Pointer:
 
 
 def test_every_layout_that_can_be_selected_has_a_tree_an_entry_and_its_paragraph() -> None:
-    entries = [entry["layout"] for entry in read_document(ROOT / "params.yaml")["datasets"].values()]
-    assert set(DOWNLOADS) <= set(entries)
+    assert set(DOWNLOADS) <= {entry["layout"] for entry in ENTRIES}
     assert all(f"**`{layout}`**" in (ROOT / "docs" / "data.md").read_text(encoding="utf-8") for layout in DOWNLOADS)
     assert set(DOWNLOADS) == {name for name, reader in layouts().items() if reader.Params is not None}
 
