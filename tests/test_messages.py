@@ -17,7 +17,7 @@ from affectnet.errors import UserError
 from affectnet.params import read_document
 
 SECTIONS = [name for name, value in read_document(ROOT / "params.yaml").items() if isinstance(value, dict)]
-PARAM = re.compile(rf"\b(?:{'|'.join(SECTIONS)})(?:\.(?:[a-z_0-9]+|<name>|\{{\}}))+")
+PARAM = re.compile(rf"(?<!affectnet\.)\b(?:{'|'.join(SECTIONS)})(?:\.(?:[a-z_0-9]+|<name>|\{{\}}))+")
 FILE = re.compile(r"\.(json|parquet|csv|html|py|onnx|safetensors)$")
 TREES: dict[str, Callable[..., object]] = {
     "affectnet2017": tree_2017,

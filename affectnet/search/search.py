@@ -18,7 +18,6 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -31,7 +30,7 @@ import dvc.api
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from affectnet.errors import UserError, exit_code, one_line
+from affectnet.errors import UserError, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
 from affectnet.running.watchdog import is_alive
 from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
@@ -232,7 +231,3 @@ def main() -> None:
         search.run()
     finally:
         print(search.summary(), flush=True)
-
-
-if __name__ == "__main__":
-    sys.exit(exit_code(main))
