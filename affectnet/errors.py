@@ -47,6 +47,11 @@ def one_line(text: str, longest: int = 300) -> str:
     return safe if len(safe) <= longest else f"{safe[: longest // 2]}…{safe[-longest // 2 :]}"
 
 
+def first_line(error: Exception) -> str:
+    """The first line of the error's text, or the name of its class when it has none."""
+    return one_line((str(error).splitlines() or [type(error).__name__])[0])
+
+
 def mendable(error: Exception) -> tuple[str, ...]:
     """What the user can mend, one line each: a mistake, a full disk and the like; nothing for a bug of ours."""
     if isinstance(error, UserError):

@@ -15,8 +15,9 @@ import torch
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar
-from affectnet.models.backbones import ModelParams, NetworkParams, build
+from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import load_model
+from affectnet.models.network import build
 from affectnet.params import read_document
 from affectnet.predict.defaults import PRETRAINED
 from affectnet.predict.onnx_export import export_network, session
@@ -37,9 +38,8 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
 def _of_model(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     document: dict[str, Any] = read_document()
     model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
-    params = model.model_dump(include=set(NetworkParams.model_fields))
     _, shipped = load_model(ROOT / PRETRAINED)
-    metadata = replace(shipped, model=params, labels=EXPRESSIONS, image_px=model.image_px)
+    metadata = replace(shipped, model=model.network, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()
     predictor = Predictor(network, metadata, torch.device("cpu"), haar())
     ask, generator = session(export_network(network, metadata)), np.random.default_rng(1)

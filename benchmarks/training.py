@@ -28,9 +28,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from affectnet.models.backbones import build
 from affectnet.models.dataset import Faces, load_faces
 from affectnet.models.device import choose, prepare
+from affectnet.models.network import build
 from affectnet.models.transforms import MEAN, STD
 from affectnet.params import parse, read_document
 from affectnet.tables.face_shards import shard_paths
@@ -72,7 +72,7 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
                     taken.setdefault(name, []).extend(seconds)
     rates = {name: setting.faces / statistics.median(taken[name]) for name in (OURS, READY, FOLDER, LIGHTNING) if name in taken}
     model, gpu = setting.params.model, setting.device.type == "cuda"
-    what = f"epoch, {model.architecture} × {model.width}, {model.image_px} px, {setting.device.type}, {setting.params.precision}"
+    what = f"epoch, {model.architecture}, {model.image_px} px, {setting.device.type}, {setting.params.precision}"
     flops, peak = (statistics.median(taken[name]) / 1e12 for name in ("flops a face", "peak"))
     yield Row(what, "faces/s", {name: rates[name] for name in (OURS, READY)}, 0.95)
     yield Row(what, "faces/s", {name: rates.get(name, ABSENT) for name in (OURS, FOLDER, LIGHTNING)}, 3.0 if gpu else 2.2)

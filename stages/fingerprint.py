@@ -31,7 +31,7 @@ class WeightsParams(Section):
     model_config = ConfigDict(extra="ignore")
 
     architecture: str
-    weights: str
+    weights: str = "none"
 
 
 class FingerprintParams(Section):

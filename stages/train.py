@@ -22,8 +22,7 @@ from affectnet.errors import UserError, pass_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.models import torchvision_lazy
-from affectnet.models.backbones import NetworkParams
-from affectnet.models.checkpoint import FORMAT, ModelMetadata, save_model
+from affectnet.models.checkpoint import ModelMetadata, save_model
 from affectnet.models.dataset import fingerprint, load_faces
 from affectnet.models.device import choose, choose_precision, has_bfloat16, prepare
 from affectnet.models.start_weights import check_record
@@ -240,7 +239,7 @@ def check_curves(folder: Path, history: list[Metrics]) -> None:
 
 def _metadata(params: TrainParams, trainer: Trainer, faces: Path, reached: Progress, grey: bool) -> ModelMetadata:
     return ModelMetadata(
-        model={**params.model.model_dump(include=set(NetworkParams.model_fields)), "weights": "none", "freeze_epochs": 0},
+        model=params.model.network,
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
         affect=params.task.affect,
         temperature=trainer.temperature(),
@@ -265,7 +264,6 @@ def _metadata(params: TrainParams, trainer: Trainer, faces: Path, reached: Progr
             "torchvision": torchvision_lazy.__version__,
             "numpy": np.__version__,
         },
-        format=FORMAT,
     )
 
 

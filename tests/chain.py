@@ -22,7 +22,6 @@ TINY: dict[str, Any] = {
     "weights": "none",
     "head": "pooled",
     "dropout": 0.2,
-    "stochastic_depth": 0.0,
     "image_px": 32,
     "freeze_epochs": 0,
     "lr_factor": 1.0,
@@ -30,6 +29,14 @@ TINY: dict[str, Any] = {
     "epochs": 3,
 }
 """The smallest network that the tests train, as an entry of `models`."""
+
+
+def tiny(**changes: Any) -> dict[str, Any]:
+    """TINY changed; of another architecture than VGG without the settings that only VGG has."""
+    entry = {**TINY, **changes}
+    others = set() if entry["architecture"].startswith("vgg") else {"width", "head"} - changes.keys()
+    return {name: value for name, value in entry.items() if name not in others}
+
 
 CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks"}
 

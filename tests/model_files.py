@@ -6,8 +6,8 @@ from chain import ROOT, TINY
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop_policy import CropPolicy
-from affectnet.models.backbones import NetworkParams
-from affectnet.models.checkpoint import FORMAT, ModelMetadata
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.checkpoint import ModelMetadata
 from affectnet.params import read_document
 
 
@@ -18,7 +18,7 @@ def metadata(**changes: Any) -> ModelMetadata:
     """
     section, model = read_document(ROOT / "params.yaml")["crop"], changes.pop("model", TINY)
     content: dict[str, Any] = {
-        "model": {name: value for name, value in model.items() if name in NetworkParams.model_fields},
+        "model": ModelParams.model_validate(model).network,
         "labels": EXPRESSIONS,
         "affect": False,
         "temperature": 1.5,
@@ -30,6 +30,5 @@ def metadata(**changes: Any) -> ModelMetadata:
         "data": "00",
         "training": {"epoch": 2, "epochs": 3, "score": 0.5, "validation/macro_f1": 0.5},
         "versions": {"torch": "x"},
-        "format": FORMAT,
     }
     return ModelMetadata(**{**content, **changes})

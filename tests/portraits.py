@@ -9,8 +9,9 @@ from chain import TINY
 from model_files import metadata
 from PIL import Image
 
-from affectnet.models.backbones import ModelParams, build
+from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
+from affectnet.models.network import build
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_scene, photograph
 

@@ -24,7 +24,8 @@ def imported(path: Path) -> set[str]:
     names: set[str] = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Attribute) and node.attr == "iter_modules":
-            names |= {f"affectnet.{path.parent.name}.{module.stem}" for module in path.parent.glob("*.py")}
+            folders = path.parts[len(path.parts) - path.parts[::-1].index("affectnet") - 1 : -1]
+            names |= {".".join([*folders, module.stem]) for module in path.parent.glob("*.py")}
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:

@@ -4,7 +4,8 @@ import torch
 from torch import nn
 from torchvision.models import VisionTransformer
 
-from affectnet.models.backbones import ModelParams, build
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.network import build
 from affectnet.params import read_document
 from affectnet.reporting.contact_sheet import heated
 from affectnet.reporting.gradcam import Place, find_place, maps, places

@@ -122,7 +122,8 @@ def test_sam_steps_by_the_gradient_at_the_worst_point_of_the_ball(rho: float, se
 
 def test_layer_decay_slows_each_layer_by_the_one_above_it() -> None:
     module = network()
-    optimizer = build_optimizer(entry("adam", layer_decay=0.5), module)
+    layers = [[*module[0].parameters(), *module[1].parameters()], list(module[4].parameters())]
+    optimizer = build_optimizer(entry("adam", layer_decay=0.5), module, layers=layers)
     set_learning_rate(optimizer, 0.2)
     assert [[p.shape for p in group["params"]] for group in optimizer.param_groups] == [
         [module[4].weight.shape, module[4].bias.shape],

@@ -13,9 +13,10 @@ from poison import POISONS
 from tally import Tally
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build
+from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import load_model
-from affectnet.models.start_weights import start
+from affectnet.models.network import build
+from affectnet.models.start_weights import load_start_weights
 from affectnet.training.resume import TrainingState
 
 UNPICKLERS = {"pickle", "cPickle", "_pickle", "cloudpickle", "dill", "joblib", "marshal", "shelve", "yaml"}
@@ -99,7 +100,7 @@ def test_code_in_a_pickle_does_not_run_wherever_weights_are_read(
         path = tmp_path / f"weights{suffix}"
         path.write_bytes(content)
         with pytest.raises(UserError) as caught:
-            start(network, ModelParams.model_validate({**TINY, "weights": str(path)}))
+            load_start_weights(network, ModelParams.model_validate({**TINY, "weights": str(path)}))
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
     with pytest.raises(UserError) as caught:
         load_model(path)

@@ -4,19 +4,18 @@ from typing import Any
 
 import pytest
 import torch
-from chain import TINY
+from chain import tiny
 from safetensors.torch import save_file
 from torchvision.models._api import Weights, WeightsEnum
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build, head_name
-from affectnet.models.start_weights import start
-
-SMALL = {**TINY, "dropout": 0.0}
+from affectnet.models.backbones.registry import ModelParams, backbone_of
+from affectnet.models.network import build
+from affectnet.models.start_weights import load_start_weights
 
 
 def params(**changes: Any) -> ModelParams:
-    return ModelParams.model_validate({**SMALL, **changes})
+    return ModelParams.model_validate(tiny(**{"dropout": 0.0, **changes}))
 
 
 @pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
@@ -27,8 +26,8 @@ def test_local_weights_fill_the_trunk_and_leave_the_head(tmp_path: Path, suffix:
         torch.save(source.state_dict(), path)
     else:
         save_file(source.state_dict(), path)
-    head = network.get_submodule(head_name(network))[-1].weight.clone()  # type: ignore[index]
-    started = start(network, params(weights=str(path)))
+    head = network.get_submodule(backbone_of("vgg16_bn").head(network))[-1].weight.clone()  # type: ignore[index]
+    started = load_start_weights(network, params(weights=str(path)))
     assert started.weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() and started.unwrapped == ()
     given, found = source.state_dict(), network.state_dict()
     assert all(torch.equal(given[name], found[name]) for name in given if name.startswith("features"))
@@ -50,7 +49,7 @@ def test_weights_that_are_missing_broken_foreign_or_poisoned_are_one_line(tmp_pa
     torch.save(build(params(width=0.125), 8).state_dict(), paths["other.pth"])
     for path in paths.values():
         with pytest.raises(UserError) as caught:
-            start(network, params(weights=str(path)))
+            load_start_weights(network, params(weights=str(path)))
         assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
     assert "code ran" not in capsys.readouterr().out
 
@@ -63,15 +62,15 @@ def test_weights_that_cannot_be_downloaded_are_one_line_and_no_random_start(tmp_
     monkeypatch.setattr("torch.hub.download_url_to_file", refuse)
     network = build(params(width=1.0), 8)
     with pytest.raises(UserError, match=r"IMAGENET1K_V1: could not be downloaded \(no route\)"):
-        start(network, params(width=1.0, weights="IMAGENET1K_V1"))
+        load_start_weights(network, params(width=1.0, weights="IMAGENET1K_V1"))
 
 
 def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = params(architecture="timm/efficientnet_b0", width=1.0, head="original", weights="pretrained")
+    given = params(architecture="timm/efficientnet_b0", weights="pretrained")
     source = build(given, 1000)
     monkeypatch.setattr("timm.create_model", lambda *_, **__: source)
     network = build(given, 1000)
-    started = start(network, given)
+    started = load_start_weights(network, given)
     assert started.weights.version and len(started.weights.sha256 or "") == 64
     assert torch.equal(network.state_dict()["conv_stem.weight"], source.state_dict()["conv_stem.weight"])
 
@@ -80,7 +79,7 @@ def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: 
 
     monkeypatch.setattr("timm.create_model", refuse)
     with pytest.raises(UserError, match=r"timm/efficientnet_b0 pretrained: could not be downloaded \(no route\)"):
-        start(network, given)
+        load_start_weights(network, given)
 
 
 def test_torchvisions_weights_are_held_against_their_published_hash_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,16 +91,16 @@ def test_torchvisions_weights_are_held_against_their_published_hash_each_time(tm
     class Published(WeightsEnum):  # type: ignore[misc]
         V1 = Weights(url=f"https://example.org/vgg-{sha256[:8]}.pth", transforms=torch.nn.Identity, meta={})
 
-    monkeypatch.setattr("affectnet.models.start_weights.models.get_model_weights", lambda _: Published)
+    monkeypatch.setattr("affectnet.models.backbones.torchvision.models.get_model_weights", lambda _: Published)
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     cached = tmp_path / "hub" / "checkpoints" / f"vgg-{sha256[:8]}.pth"
     cached.parent.mkdir(parents=True)
     cached.write_bytes(content)
     network = build(params(), 8)
-    assert start(network, params(weights="V1")).weights.sha256 == sha256
+    assert load_start_weights(network, params(weights="V1")).weights.sha256 == sha256
     assert torch.equal(network.state_dict()["features.0.weight"], source.state_dict()["features.0.weight"])
     cached.write_bytes(content + b"0")
     with pytest.raises(UserError, match=rf"vgg-{sha256[:8]}.pth: SHA-256 begins \w+, torchvision's {sha256[:8]}; remove the file"):
-        start(network, params(weights="V1"))
+        load_start_weights(network, params(weights="V1"))
     with pytest.raises(UserError, match=r"V2: vgg16_bn has no such weights; models.<name>.weights takes none, V1 or a local file"):
-        start(network, params(weights="V2"))
+        load_start_weights(network, params(weights="V2"))

@@ -25,7 +25,10 @@ EYE_SPAN, EYE_TO_MOUTH = 2.6, 2.3
 
 
 class CropPolicy(Section):
-    """How a face is cut; see params.yaml for each field's meaning."""
+    """How a face is cut; see params.yaml for each field's meaning.
+
+    A field that is added later has a default that means "as before", so that older model files stay readable.
+    """
 
     image_px: int = Field(ge=16, le=1024)
     margin: float = Field(ge=-0.4, le=2)

@@ -11,9 +11,6 @@ from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from affectnet.files.atomic import write_json
 
-TIMM = "timm/"
-"""What precedes the name of an architecture of timm: `timm/efficientnet_b2`."""
-
 
 @dataclass(frozen=True)
 class UserCopy:
@@ -35,14 +32,14 @@ class UserCopy:
 class Weights:
     """Weights that a training reads.
 
-    source: who has them; name: as params.yaml names them, with the architecture where the source needs it; version: of the
-    library, where the name alone does not decide the bytes; sha256: of a file's bytes, None for one that was never seen. A member
-    of torchvision's enum stands for one file, whose published hash `train` checks.
+    source: none, published (downloaded by the architecture's library), or a local file; name: as in params.yaml, of published weights
+    after the architecture; version: of the library, where the name does not decide the bytes; sha256: of a local file's bytes, None
+    for one that was never read. `train` checks published weights against their published hash where the library has one.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
 
-    source: Literal["none", "torchvision", "timm", "file"]
+    source: Literal["none", "published", "file"]
     name: str
     version: str | None = None
     sha256: str | None = None
@@ -66,14 +63,17 @@ def write_records(path: Path, records: Mapping[str, AnyRecord], before: Mapping[
 
 
 def named_weights(architecture: str, weights: str) -> Weights:
-    """What `weights` of an entry of `models` means; no file is looked at."""
+    """The record of `weights` of an entry of `models`, without its hash; no file is opened. A path has a dot or a slash, a name neither.
+
+    A published name that ends in its own version, as IMAGENET1K_V1, stands for the same bytes in each version of the library; any other,
+    as timm's `pretrained`, depends on the library, which the architecture's prefix names.
+    """
     if weights == "none":
         return Weights("none", weights)
-    if architecture.startswith(TIMM) and weights == "pretrained":
-        return Weights("timm", architecture, _version("timm"))
-    if not architecture.startswith(TIMM) and re.fullmatch("[A-Z][A-Z0-9_]*", weights):
-        return Weights("torchvision", f"{architecture} {weights}", _version("torchvision") if weights == "DEFAULT" else None)
-    return Weights("file", weights)
+    if not re.fullmatch(r"\w+", weights):
+        return Weights("file", weights)
+    library = architecture.split("/", maxsplit=1)[0] if "/" in architecture else "torchvision"
+    return Weights("published", f"{architecture} {weights}", None if re.search(r"_V\d+$", weights) else _version(library))
 
 
 def _version(library: str) -> str | None:

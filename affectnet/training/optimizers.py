@@ -1,8 +1,7 @@
 """The optimisers and their schedules: what `optimizers.<name>` and `train.schedule` of params.yaml turn into."""
 
 import math
-import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import torch
@@ -128,15 +127,18 @@ def sgd(groups: Groups, params: SgdParams) -> torch.optim.Optimizer:
     return optimizer
 
 
-def build_optimizer(params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = ()) -> Optimizer:
+def build_optimizer(
+    params: OptimizerParams, network: nn.Module, extra: Iterable[nn.Parameter] = (), layers: Sequence[Sequence[nn.Parameter]] = ()
+) -> Optimizer:
     """The optimiser over the network's parameters, fused; `extra` parameters (of the loss) are never decayed.
 
-    layer_decay: a layer's learning rate is that of the layer above it times this (Clark et al. 2020; 0.65 in FMAE), written
-    into each group's `lr_scale`. sam_rho above 0 wraps the optimiser in `Sam`.
+    layers: the parameters from input to head, as the backbone gives them. layer_decay: a layer's learning rate is that of the layer
+    above it times this (Clark et al. 2020; 0.65 in FMAE), written into each group's `lr_scale`. sam_rho above 0 wraps the optimiser in
+    `Sam`.
     """
+    by_layer = layers if params.layer_decay < 1 else [list(network.parameters())]
     groups: Groups = [
-        {"params": parameters, "lr_scale": params.layer_decay**depth}
-        for depth, parameters in enumerate(reversed(_by_layer(params, network)))
+        {"params": list(parameters), "lr_scale": params.layer_decay**depth} for depth, parameters in enumerate(reversed(by_layer))
     ]
     of_loss = list(extra)
     if of_loss:
@@ -173,28 +175,6 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
     """Gives each group the rate times its `lr_scale`."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group["lr_scale"]
-
-
-def layers(network: nn.Module) -> list[list[nn.Parameter]]:
-    """The parameters by layer, from input to output, each once.
-
-    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
-    biases and norms that stand alone go with the weights before them.
-    """
-    found: dict[str, list[nn.Parameter]] = {}
-    last = ""
-    for name, parameter in network.named_parameters():
-        match = re.match(r".*?\d+(?=\.|$)", name)
-        block = match.group() if match else name.rpartition(".")[0] or name
-        if block not in found and last and parameter.dim() < 2:
-            block = last
-        found.setdefault(block, []).append(parameter)
-        last = block
-    return list(found.values())
-
-
-def _by_layer(params: OptimizerParams, network: nn.Module) -> list[list[nn.Parameter]]:
-    return layers(network) if params.layer_decay < 1 else [list(network.parameters())]
 
 
 def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> float:

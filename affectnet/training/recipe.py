@@ -2,10 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
-from affectnet.models.backbones import ModelParams
+from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.transforms import Augmentation
 from affectnet.params import Section
 from affectnet.training.losses.expression_loss import LOSSES, LossParams
@@ -18,7 +18,7 @@ class TrainerParams(Section):
     """What decides an epoch: of section `train`, and the selected model, optimiser, loss and task."""
 
     task: TaskParams
-    model: ModelParams
+    model: SerializeAsAny[ModelParams]
     optimizer: Annotated[OptimizerParams, OPTIMIZERS, Field(discriminator="algorithm")]
     loss: Annotated[LossParams, LOSSES, Field(discriminator="function")]
     seed: int = Field(ge=0)

@@ -17,11 +17,13 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import fit_temperature
 from affectnet.metrics.classification import confusion_matrix, scores
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.backbones import build, head_name, pixel_statistics, trunk_parameters
+from affectnet.models.backbones.registry import backbone_of
 from affectnet.models.dataset import Faces
 from affectnet.models.device import choose_precision
 from affectnet.models.forward import Outputs, predict
-from affectnet.models.start_weights import start
+from affectnet.models.layers import trunk_parameters
+from affectnet.models.network import build
+from affectnet.models.start_weights import load_start_weights
 from affectnet.models.transforms import Augment, normalised
 from affectnet.running.progress import progress
 from affectnet.training.collapse import ANSWERED
@@ -71,15 +73,17 @@ class Trainer:
         group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(seed_of(params.seed, "weights"))
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
-        self.started = start(network, params.model)
-        self.mean, self.std = pixel_statistics(network)
+        self.started = load_start_weights(network, params.model)
+        backbone = backbone_of(params.model.architecture)
+        self.head = backbone.head(network)
+        self.mean, self.std = backbone.pixel_statistics(network)
         self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
         self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         unused = LossParams(function="plain")  # of a task without expressions
         self.loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(unused, classes)
         self.objective = build_objective(params.task, self.loss).to(group.device)
-        self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters())
+        self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters(), backbone.layers(self.network))
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
         self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
@@ -212,8 +216,8 @@ class Trainer:
     def _freeze(self, frozen: bool) -> None:
         """Head only, the trunk's batch statistics included, or all layers."""
         self.network.train(not frozen)
-        self.network.get_submodule(head_name(self.network)).train()
-        for parameter in trunk_parameters(self.network):
+        self.network.get_submodule(self.head).train()
+        for parameter in trunk_parameters(self.network, self.head):
             parameter.requires_grad_(not frozen)
         trainable = [parameter.requires_grad for parameter in self.network.parameters()]
         if trainable != self.trainable:

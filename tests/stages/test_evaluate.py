@@ -11,10 +11,11 @@ from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.backbones import ModelParams, build
+from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
 from affectnet.models.forward import Averaging, Outputs
+from affectnet.models.network import build
 from affectnet.reporting import predictions
 from affectnet.tables.face_shards import read_policy
 

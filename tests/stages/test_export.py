@@ -15,9 +15,9 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.backbones import last_linear
 from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import load_faces
+from affectnet.models.layers import last_linear
 from affectnet.predict.onnx_export import export_network, session
 from affectnet.predict.predictor import Predictor
 

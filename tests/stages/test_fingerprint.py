@@ -146,11 +146,11 @@ def test_a_local_file_is_known_by_its_bytes_and_kept_when_it_is_gone(workspace: 
 @pytest.mark.parametrize(
     ("architecture", "weights", "source", "name", "versioned"),
     [
-        ("vgg16", "IMAGENET1K_V1", "torchvision", "vgg16 IMAGENET1K_V1", False),
-        ("vgg16", "DEFAULT", "torchvision", "vgg16 DEFAULT", True),
-        ("timm/resnet18", "pretrained", "timm", "timm/resnet18", True),
-        ("timm/resnet18.a1_in1k", "pretrained", "timm", "timm/resnet18.a1_in1k", True),
-        ("vgg16", "pretrained", "file", "pretrained", False),
+        ("vgg16", "IMAGENET1K_V1", "published", "vgg16 IMAGENET1K_V1", False),
+        ("vgg16", "DEFAULT", "published", "vgg16 DEFAULT", True),
+        ("timm/resnet18", "pretrained", "published", "timm/resnet18 pretrained", True),
+        ("timm/resnet18.a1_in1k", "pretrained", "published", "timm/resnet18.a1_in1k pretrained", True),
+        ("vgg16", "./pretrained", "file", "./pretrained", False),
     ],
 )
 def test_published_weights_are_known_by_name_and_by_version_where_the_name_says_too_little(

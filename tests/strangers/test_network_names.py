@@ -2,12 +2,13 @@
 
 import pytest
 import torch
-from chain import TINY
+from chain import tiny
 from torch.nn import functional
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build, trunk_parameters
-from affectnet.training.optimizers import layers
+from affectnet.models.backbones.registry import ModelParams, backbone_of
+from affectnet.models.layers import trunk_parameters
+from affectnet.models.network import build
 
 SHORT = (
     *("timm/swin_tiny_patch4_window7_224", "timm/fastvit_t8", "timm/inception_v4", "timm/levit_128s"),
@@ -45,14 +46,14 @@ REFUSED_AT = {
 @pytest.mark.parametrize("name", [*SHORT, *(pytest.param(name, marks=pytest.mark.stress) for name in OTHERS)])
 def test_each_name_takes_a_step_of_training_at_each_side_or_is_one_line(name: str) -> None:
     for side in (32, 64, 112, 224):
-        entry = {**TINY, "architecture": name, "width": 1.0, "head": "original", "dropout": 0.2, "image_px": side}
+        entry = tiny(architecture=name, dropout=0.2, image_px=side)
         params = ModelParams.model_validate(entry)
         if name in REFUSED_EVERYWHERE or (name, side) in REFUSED_AT:
             with pytest.raises(UserError, match=REFUSED_EVERYWHERE.get(name, f"cannot take image_px {side}: ")) as caught:
                 build(params, 8)
             assert "\n" not in str(caught.value)
             continue
-        network = build(params, 8)
+        backbone, network = backbone_of(name), build(params, 8)
         answers = network(torch.randn(2, 3, side, side))
         functional.cross_entropy(answers, torch.tensor([0, 7])).backward()  # type: ignore[no-untyped-call]
-        assert answers.shape == (2, 8) and trunk_parameters(network) and len(layers(network)) > 1
+        assert answers.shape == (2, 8) and trunk_parameters(network, backbone.head(network)) and len(backbone.layers(network)) > 1

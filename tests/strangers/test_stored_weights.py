@@ -10,8 +10,9 @@ import torch
 from chain import TINY
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build, head_name
-from affectnet.models.start_weights import start
+from affectnet.models.backbones.registry import ModelParams, backbone_of
+from affectnet.models.network import build
+from affectnet.models.start_weights import load_start_weights
 
 State = dict[str, torch.Tensor]
 
@@ -59,9 +60,9 @@ def test_weights_fill_the_trunk_however_they_are_stored(source: torch.nn.Module,
     path = tmp_path / f"weights.{suffix}"
     torch.save(store(dict(source.state_dict())), path)
     network = build(model("none"), 8)
-    started = start(network, model(path))
+    started = load_start_weights(network, model(path))
     assert " ".join(started.unwrapped) == unwrapped and str(started).endswith(f"unwrapped from {unwrapped}" if unwrapped else str(path))
-    head, precision = head_name(network) + ".", 1e-3 if name == "half precision" else 0.0
+    head, precision = backbone_of("vgg16_bn").head(network) + ".", 1e-3 if name == "half precision" else 0.0
     for key, tensor in source.state_dict().items():
         if not key.startswith(head):
             torch.testing.assert_close(network.state_dict()[key], tensor, rtol=precision, atol=precision)
@@ -73,7 +74,7 @@ def test_a_prefix_that_some_names_alone_have_is_no_prefix(source: torch.nn.Modul
     with pytest.raises(
         UserError, match=r"91 of 91 tensors are missing .* first features.0.weight; the weights have \d+: backbone.features"
     ):
-        start(build(model("none"), 8), model(tmp_path / "weights.pth"))
+        load_start_weights(build(model("none"), 8), model(tmp_path / "weights.pth"))
 
 
 def scripted(network: torch.nn.Module, path: Path) -> None:
@@ -100,5 +101,5 @@ def test_what_is_no_state_dict_is_one_line_without_advice_that_runs_code(
     save(source, tmp_path / "weights.pt")
     recwarn.clear()
     with pytest.raises(UserError, match=said) as caught:
-        start(build(model("none"), 8), model(tmp_path / "weights.pt"))
+        load_start_weights(build(model("none"), 8), model(tmp_path / "weights.pt"))
     assert "\n" not in str(caught.value) and "weights_only" not in str(caught.value) and not recwarn.list

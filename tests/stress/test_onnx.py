@@ -5,24 +5,23 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import TINY
+from chain import TINY, tiny
 from drawn import grey
 from model_files import metadata
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.backbones import ModelParams, build
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.network import build
 from affectnet.models.transforms import Grey, normalised
 from affectnet.predict.onnx_export import export_network, session
 
 COLOURS = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
 FAMILIES = [
     pytest.param({**TINY, "head": "original"}, ("Happy", "Sad"), False, id="vgg, two names"),
-    pytest.param(
-        {**TINY, "architecture": "resnet18", "width": 1.0, "head": "original", "image_px": 48}, (), True, id="resnet18, affect alone"
-    ),
+    pytest.param(tiny(architecture="resnet18", image_px=48), (), True, id="resnet18, affect alone"),
     *(
         pytest.param(
-            {**TINY, "architecture": name, "width": 1.0, "head": "original", "image_px": px},
+            tiny(architecture=name, image_px=px),
             EXPRESSIONS,
             True,
             id=name,

@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from affectnet.models.backbones import last_linear
+from affectnet.models.layers import last_linear
 from affectnet.training.losses.dynamic import DynamicLoss, DynamicParams
 from affectnet.training.losses.expression_loss import LOSSES, Classes, EpochStart, TrainingView
 from affectnet.training.targets import Targets, joined

@@ -1,17 +1,23 @@
 import json
 import math
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 import torch
-from chain import TINY
+from chain import TINY, tiny
 from model_files import metadata
+from old_model_files import WRITERS
+from pydantic import TypeAdapter
 from safetensors.torch import load_file, save_file
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build
-from affectnet.models.checkpoint import METADATA_KEY, load_model, save_model
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.checkpoint import METADATA_KEY, ModelMetadata, load_model, save_model
+from affectnet.models.migrations import FORMAT, OLDEST
+from affectnet.models.network import build
 from affectnet.models.transforms import LUMA
 
 
@@ -53,8 +59,8 @@ def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_pat
     ("value", "precision", "said"),
     [
         (1e5, "float16", "train.stored_precision: float16 cannot hold .* 1: features.0.weight; choose float32"),
-        (math.nan, "float16", "training went astray: .* 1: features.0.weight; choose a lower learning rate"),
-        (math.inf, "float32", "training went astray: .* 1: features.0.weight; choose a lower learning rate"),
+        (math.nan, "float16", "training diverged: .* 1: features.0.weight; choose a lower learning rate"),
+        (math.inf, "float32", "training diverged: .* 1: features.0.weight; choose a lower learning rate"),
     ],
 )
 def test_weights_that_no_file_shall_hold_are_one_line_and_no_file(
@@ -76,7 +82,7 @@ def test_a_half_precise_buffer_and_a_missing_one_are_refused(tmp_path: Path) -> 
         variance = weights.pop(name)
         weights |= {name: variance.half()} if kept else {}
         save_file(weights, path, metadata={METADATA_KEY: json.dumps(vars(metadata()))})
-        with pytest.raises(UserError, match=f"disagree in tensors, 1: {name}"):
+        with pytest.raises(UserError, match=f"weights do not fit vgg16_bn in tensors, 1: {name}"):
             load_model(path)
 
 
@@ -126,3 +132,57 @@ def test_a_model_file_that_is_not_ours_or_broken_is_one_line(tmp_path: Path, cas
     with pytest.raises(UserError) as caught:
         load_model(path)
     assert str(caught.value).startswith(str(path)) and "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("model", [TINY, tiny(architecture="efficientnet_b0", stochastic_depth=0.1)], ids=["vgg", "efficientnet"])
+@pytest.mark.parametrize("number", WRITERS)
+def test_a_file_of_each_past_format_answers_as_one_of_today(number: int, model: dict[str, Any], tmp_path: Path) -> None:
+    torch.manual_seed(3)
+    network = build(ModelParams.model_validate(model), 8)
+    WRITERS[number](tmp_path / "old.safetensors", network, model)
+    save_model(tmp_path / "new.safetensors", network, metadata(model=model))
+    (old, of_old), (new, of_new) = (load_model(tmp_path / f"{age}.safetensors") for age in ("old", "new"))
+    assert of_old == of_new and of_old.format == FORMAT
+    pixels = torch.rand(2, 3, 32, 32)
+    with torch.no_grad():
+        assert torch.equal(old(pixels), new(pixels))
+
+
+def test_there_is_a_writer_of_each_past_format() -> None:
+    assert list(WRITERS) == list(range(OLDEST, FORMAT))
+
+
+@pytest.mark.parametrize(
+    ("number", "said"),
+    [
+        (FORMAT + 1, f"format {FORMAT + 1}: written by a later version; update this project, which reads formats {OLDEST} to {FORMAT}"),
+        (OLDEST - 1, f"format {OLDEST - 1}: older than {OLDEST}, which this version does not read; train the model again"),
+    ],
+)
+def test_a_file_of_a_format_that_is_not_read_is_one_line(number: int, said: str, tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, build(ModelParams.model_validate(TINY), 8), metadata(format=number))
+    with pytest.raises(UserError) as caught:
+        load_model(path)
+    assert str(caught.value) == f"{path}: invalid model metadata: {said}"
+
+
+def test_a_crop_field_added_later_means_as_before_in_files_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Later(CropPolicy):
+        sharpen: float = 0.0
+
+    path = tmp_path / "model.safetensors"
+    save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
+    monkeypatch.setattr("affectnet.models.checkpoint.CropPolicy", Later)
+    assert load_model(path)[1].crop == {**metadata().crop, "sharpen": 0.0}
+
+
+def test_a_field_of_the_metadata_added_later_means_as_before_in_files_without_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dataclass(frozen=True)
+    class Later(ModelMetadata):
+        mirrored: bool = False
+
+    path = tmp_path / "model.safetensors"
+    save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
+    monkeypatch.setattr("affectnet.models.checkpoint._METADATA", TypeAdapter(Later))
+    assert vars(load_model(path)[1])["mirrored"] is False

@@ -3,21 +3,21 @@ from typing import Any
 
 import pytest
 import torch
-from chain import ROOT, TINY
+from chain import ROOT, tiny
 from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError
-from affectnet.models.backbones import ModelParams, build, head_name, last_linear, pixel_statistics, trunk_parameters
+from affectnet.models.backbones.registry import ModelParams, backbone_of
+from affectnet.models.layers import last_linear, trunk_parameters
+from affectnet.models.network import build
 from affectnet.models.transforms import MEAN, STD
 from affectnet.params import read_document
-from affectnet.training.optimizers import layers
 
 CATALOGUE = read_document(ROOT / "params.yaml")["models"]
-SMALL = {**TINY, "dropout": 0.0}
 
 
 def params(**changes: Any) -> ModelParams:
-    return ModelParams.model_validate({**SMALL, **changes})
+    return ModelParams.model_validate(tiny(**{"dropout": 0.0, **changes}))
 
 
 def count(network: torch.nn.Module) -> int:
@@ -44,15 +44,17 @@ def test_every_model_of_the_catalogue_gives_as_many_outputs_as_asked(name: str) 
         network = build(given, 10).eval()
     if name != "vgg11":
         assert network(torch.zeros(1, 3, given.image_px, given.image_px)).shape == (1, 10)
-    frozen = sum(parameter.numel() for parameter in trunk_parameters(network))
+    backbone = backbone_of(given.architecture)
+    head = network.get_submodule(backbone.head(network))
+    frozen = sum(parameter.numel() for parameter in trunk_parameters(network, backbone.head(network)))
     assert 0 < frozen < count(network)
-    assert head_name(network) in last_linear(network)[0] and last_linear(network)[1].out_features == 10
-    dropped = {module.p for module in network.get_submodule(head_name(network)).modules() if isinstance(module, torch.nn.Dropout)}
+    assert backbone.head(network) in last_linear(network)[0] and last_linear(network)[1].out_features == 10
+    dropped = {module.p for module in head.modules() if isinstance(module, torch.nn.Dropout)}
     assert dropped == {given.dropout} or name.startswith("timm")
-    by_layer = layers(network)
+    by_layer = backbone.layers(network)
     assert sum(len(layer) for layer in by_layer) == len(list(network.parameters())) and len(by_layer) > 4
     assert all(any(parameter.dim() > 1 for parameter in layer) for layer in by_layer)
-    assert {id(p) for p in by_layer[-1]} <= {id(p) for p in network.get_submodule(head_name(network)).parameters()}
+    assert {id(p) for p in by_layer[-1]} <= {id(p) for p in head.parameters()}
 
 
 @pytest.mark.parametrize("outputs", [7, 8])
@@ -62,39 +64,38 @@ def test_a_vgg_with_its_original_head_gives_as_many_outputs_as_asked(outputs: in
 
 
 def test_stochastic_depth_rises_to_its_value_and_drops_whole_branches_in_training_alone() -> None:
-    network = build(params(architecture="efficientnet_b0", width=1.0, head="original", stochastic_depth=0.4), 8)
+    network = build(params(architecture="efficientnet_b0", stochastic_depth=0.4), 8)
     shares = [module.p for module in network.modules() if isinstance(module, StochasticDepth)]
     assert shares[0] == 0 and shares == sorted(shares) and 0.35 < shares[-1] < 0.4
-    still = build(params(architecture="efficientnet_b0", width=1.0, head="original"), 8)
+    still = build(params(architecture="efficientnet_b0"), 8)
     assert {module.p for module in still.modules() if isinstance(module, StochasticDepth)} == {0.0}
-    timm = build(params(architecture="timm/efficientnet_b0", width=1.0, head="original", stochastic_depth=0.4), 8)
+    timm = build(params(architecture="timm/efficientnet_b0", stochastic_depth=0.4), 8)
     assert any(getattr(module, "drop_prob", 0.0) > 0.3 for module in timm.modules())
 
 
 def test_pixel_statistics_are_the_models_own() -> None:
-    assert pixel_statistics(build(params(), 8)) == (MEAN, STD)
-    timm = build(params(architecture="timm/vit_tiny_patch16_224", width=1.0, head="original", image_px=32), 8)
-    assert pixel_statistics(timm) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
+    assert backbone_of("vgg16_bn").pixel_statistics(build(params(), 8)) == (MEAN, STD)
+    timm = build(params(architecture="timm/vit_tiny_patch16_224", image_px=32), 8)
+    assert backbone_of("timm/vit_tiny_patch16_224").pixel_statistics(timm) == ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))
 
 
 def test_timm_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("affectnet.models.backbones.find_spec", lambda _: None)
+    monkeypatch.setattr("affectnet.models.backbones.timm.find_spec", lambda _: None)
     with pytest.raises(UserError, match="needs timm; run `pip install timm`"):
-        build(params(architecture="timm/efficientnet_b2", width=1.0, head="original"), 8)
+        build(params(architecture="timm/efficientnet_b2"), 8)
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"architecture": "vgg17"}, "no classifier 'vgg17'"),
-        ({"architecture": "resnet18", "width": 0.5, "head": "original"}, "for the VGG family"),
-        ({"architecture": "resnet18", "width": 1.0, "head": "original", "stochastic_depth": 0.1}, "resnet18 has no stochastic depth"),
-        ({"architecture": "googlenet", "width": 1.0, "head": "original"}, "googlenet has auxiliary heads"),
-        ({"architecture": "vit_b_16", "width": 1.0, "head": "original", "image_px": 100}, "vit_b_16 cannot take image_px 100"),
-        ({"architecture": "timm/efficientnet_z9", "width": 1.0, "head": "original"}, "timm has no classifier 'efficientnet_z9'; near it"),
-        ({"architecture": "squeezenet1_0", "width": 1.0, "head": "original"}, "last layer of SqueezeNet is not linear"),
+        ({"architecture": "squeezenet1_1"}, "last layer of SqueezeNet is not linear"),
+        ({"architecture": "resnet18", "stochastic_depth": 0.1}, "resnet18 has no stochastic depth"),
+        ({"architecture": "googlenet"}, "googlenet has auxiliary heads"),
+        ({"architecture": "vit_b_16", "image_px": 100}, "vit_b_16 cannot take image_px 100"),
+        ({"architecture": "timm/efficientnet_z9"}, "timm has no classifier 'efficientnet_z9'; near it"),
+        ({"architecture": "squeezenet1_0"}, "last layer of SqueezeNet is not linear"),
     ],
 )
-def test_a_network_that_cannot_be_had_is_one_line(changes: dict[str, Any], said: str) -> None:
+def test_a_network_that_cannot_be_built_is_one_line(changes: dict[str, Any], said: str) -> None:
     with pytest.raises(UserError, match=said):
         build(params(**changes), 8)
