@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectnet.cleaning.label_order import permuted
-from affectnet.cleaning.near_duplicates import HASH_BYTES, near_duplicate_groups, repeated_faces
+from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
 from affectnet.cleaning.splits import lacking, stratified_cut
 from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import first_few
@@ -26,7 +26,7 @@ from affectnet.sources.registry import open_source
 from affectnet.sources.source import ROWS, Source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.contract import take_rows
-from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
+from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
 from affectnet.tables.source_pointer import Pointer
 
 Mask = NDArray[np.bool_]
@@ -174,7 +174,9 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
     photographs, inverse = np.unique(rows.place[kept], return_inverse=True)
     hashes = files["dhash"].combine_chunks().take(pa.array(photographs))
     groups = np.full(len(rows.place), -1, np.int32)
-    groups[kept] = near_duplicate_groups(np.frombuffer(hashes.buffers()[1], np.uint8).reshape(-1, HASH_BYTES)[: len(hashes)], bits)[inverse]
+    groups[kept] = near_duplicate_groups(np.frombuffer(hashes.buffers()[1], np.uint8).reshape(-1, DHASH_BYTES)[: len(hashes)], bits)[
+        inverse
+    ]
     return groups
 
 

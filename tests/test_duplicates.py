@@ -2,7 +2,8 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from affectnet.cleaning.near_duplicates import HASH_BYTES, near_duplicate_groups
+from affectnet.cleaning.near_duplicates import near_duplicate_groups
+from affectnet.tables.inventory import DHASH_BYTES
 
 
 def brute_force(hashes: np.ndarray, bits: int) -> list[frozenset[int]]:
@@ -19,7 +20,7 @@ def brute_force(hashes: np.ndarray, bits: int) -> list[frozenset[int]]:
 @given(seed=st.integers(0, 2**32 - 1), bits=st.integers(0, 15), count=st.integers(1, 40), flips=st.integers(0, 20))
 def test_groups_are_those_of_comparing_all_pairs(seed: int, bits: int, count: int, flips: int) -> None:
     generator = np.random.default_rng(seed)
-    parents = generator.integers(0, 256, (4, HASH_BYTES), dtype=np.uint8)
+    parents = generator.integers(0, 256, (4, DHASH_BYTES), dtype=np.uint8)
     spread = np.unpackbits(parents[generator.integers(0, 4, count)], axis=1)
     for row in spread:
         row[generator.choice(128, generator.integers(0, flips + 1), replace=False)] ^= 1
@@ -30,4 +31,4 @@ def test_groups_are_those_of_comparing_all_pairs(seed: int, bits: int, count: in
 
 
 def test_no_hash_makes_no_group() -> None:
-    assert near_duplicate_groups(np.empty((0, HASH_BYTES), np.uint8), 7).shape == (0,)
+    assert near_duplicate_groups(np.empty((0, DHASH_BYTES), np.uint8), 7).shape == (0,)

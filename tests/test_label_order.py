@@ -3,7 +3,8 @@ from itertools import permutations
 import numpy as np
 import pytest
 
-from affectnet.cleaning.label_order import CLASS_MEANS, permuted
+from affectnet.cleaning.label_order import permuted
+from affectnet.expressions import CLASS_MEANS
 
 GENERATOR = np.random.default_rng(0)
 
@@ -11,7 +12,7 @@ GENERATOR = np.random.default_rng(0)
 def faces(order: tuple[int, ...], spread: float = 0.25, each: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Labels 0–7, and valence and arousal of the classes that the labels truly are, with their usual spread."""
     labels = np.repeat(np.arange(8), each)
-    values = CLASS_MEANS[list(order)][labels] + GENERATOR.normal(0, spread, (len(labels), 2))
+    values = np.array(CLASS_MEANS)[list(order)][labels] + GENERATOR.normal(0, spread, (len(labels), 2))
     return labels, values[:, 0], values[:, 1]
 
 

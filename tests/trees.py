@@ -12,14 +12,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image
 
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
 from affectnet.sources.registry import open_layout, open_source
 from affectnet.sources.unpacked import Container, unpack
 from affectnet.tables.source_pointer import Pointer
 
 LANDMARKS = ";".join(f"{value:.2f}" for value in np.linspace(10, 80, 136))
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
-MEANS = ((0, 0), (0.67, 0.08), (-0.63, -0.27), (0.18, 0.7), (-0.12, 0.76), (-0.68, 0.45), (-0.43, 0.55), (-0.51, 0.58))
 FER_CLASSES = {
     "angry": "Anger",
     "disgust": "Disgust",
@@ -53,7 +52,7 @@ def noise(path: Path, seed: int, side: int = 96, kind: str | None = None, mode: 
 
 def row(path: str, box: str = "10,10,70,70", landmarks: str = LANDMARKS, expression: object = 0, va: str | None = None) -> str:
     if va is None:
-        va = "{},{}".format(*MEANS[int(str(expression))]) if str(expression).isdecimal() and int(str(expression)) < 8 else "-2,-2"
+        va = "{},{}".format(*CLASS_MEANS[int(str(expression))]) if str(expression).isdecimal() and int(str(expression)) < 8 else "-2,-2"
     return f"{path},{box},{landmarks},{expression},{va}"
 
 
@@ -91,7 +90,7 @@ def tree_2021(root: Path, each: int = 6, tests: int = 2) -> Pointer:
         annotations.mkdir(parents=True, exist_ok=True)
         for number in range(8 * count):
             noise(root / folder / "images" / f"{number * 3}.jpg", number + (1000 if folder == "val_set" else 0), 224)
-            code, (valence, arousal) = number % 8, MEANS[number % 8]
+            code, (valence, arousal) = number % 8, CLASS_MEANS[number % 8]
             values: dict[str, Any] = {"exp": str(code), "val": str(valence), "aro": arousal, "lnd": np.linspace(20, 200, 136)}
             if number % 2:
                 values |= {"exp": code, "val": np.float32(valence)}
@@ -107,7 +106,7 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
         (place / "annotations").mkdir(parents=True, exist_ok=True)
         for number in range(8 * count):
             noise(place / "images" / f"{number}.jpg", number + (1000 if folder == "validation_set" else 0), 224)
-            valence, arousal = MEANS[number % 8]
+            valence, arousal = CLASS_MEANS[number % 8]
             about: dict[str, Any] = {
                 "valence": valence,
                 "Arousal": arousal,

@@ -4,12 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
-from affectnet.expressions import EXPRESSIONS
-
-CLASS_MEANS = np.array(
-    [(-0.025, -0.019), (0.672, 0.081), (-0.628, -0.267), (0.183, 0.701), (-0.117, 0.760), (-0.684, 0.446), (-0.426, 0.554), (-0.510, 0.576)]
-)
-"""Mean valence and arousal of each expression on the official validation list of 2021 (3,999 faces; computed from public labels)."""
+from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
 
 FEWEST = 5
 """Faces of an expression that a mean needs to be compared."""
@@ -27,7 +22,7 @@ def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], aro
         return None
     sums = (np.bincount(expression[known], values[known], len(EXPRESSIONS)) for values in (valence, arousal))
     found = np.stack([total[classes] / counts[classes] for total in sums], axis=1)
-    distance = np.linalg.norm(found[:, None] - CLASS_MEANS[None], axis=2)
+    distance = np.linalg.norm(found[:, None] - np.array(CLASS_MEANS)[None], axis=2)
     rows, columns = linear_sum_assignment(distance)
     gain = distance[np.arange(len(classes)), classes].mean() - distance[rows, columns].mean()
     if gain < FAR:

@@ -5,7 +5,8 @@ from numpy.typing import NDArray
 from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
-HASH_BYTES = 16
+from affectnet.tables.inventory import DHASH_BYTES
+
 BLOCK = 1 << 22
 
 
@@ -16,7 +17,7 @@ def near_duplicate_groups(hashes: NDArray[np.uint8], bits: int) -> NDArray[np.in
     (pigeonhole), so only hashes that share a band are compared. bits: 0–15.
     """
     unique, inverse = _unique(hashes)
-    bands = np.array_split(np.arange(HASH_BYTES), bits + 1) if bits else []
+    bands = np.array_split(np.arange(DHASH_BYTES), bits + 1) if bits else []
     pairs = [np.empty((2, 0), np.int64), *(_close_pairs(unique, band, bits) for band in bands)]
     left, right = np.concatenate(pairs, axis=1)
     graph = coo_array((np.ones(len(left), np.bool_), (left, right)), shape=(len(unique), len(unique)))

@@ -4,7 +4,6 @@ import errno
 import multiprocessing
 import os
 import signal
-import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor, wait
@@ -13,6 +12,7 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any, Literal, NamedTuple, TypeVar
 
 from affectnet.errors import UserError
+from affectnet.running.watchdog import end_when
 
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
@@ -106,13 +106,8 @@ def _executor(workers: int, kind: str) -> Executor:
 
 
 def _prepare_worker() -> None:
-    """Ctrl-C is the parent's to handle, and a worker whose parent was killed ends itself."""
+    """Leaves Ctrl-C to the parent, and ends this worker when the parent is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-
-
-def _end_with_parent() -> None:
     parent = multiprocessing.parent_process()
     if parent is not None:
-        parent.join()
-        os._exit(1)
+        end_when(lambda: not parent.is_alive())

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import CLASS_MEANS, CODES, EXPRESSIONS
 
 PROTOTYPES: dict[str, dict[str, float]] = {
     "Neutral": {},
@@ -29,18 +29,6 @@ VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
     "Contempt": ({}, {"AU2L": -0.6}),
 }
 """Ways in which people show the same expression: added to the prototype, one drawn a face."""
-
-CLASS_MEANS = {
-    "Neutral": (-0.025, -0.019),
-    "Happy": (0.672, 0.081),
-    "Sad": (-0.628, -0.267),
-    "Surprise": (0.183, 0.701),
-    "Fear": (-0.117, 0.760),
-    "Disgust": (-0.684, 0.446),
-    "Anger": (-0.426, 0.554),
-    "Contempt": (-0.510, 0.576),
-}
-"""Mean valence and arousal by expression, as on AffectNet's validation list of 2021."""
 
 WEAKEST, MEAN_INTENSITY = 0.25, 0.66
 
@@ -78,7 +66,7 @@ def valence_arousal(actions: Actions, generator: np.random.Generator) -> tuple[f
     """Valence and arousal in the unit disc: the expression's mean, further out with its intensity, and an annotator's scatter (0.07)."""
     if actions.expression not in EXPRESSIONS:
         raise ValueError(actions.expression)
-    mean = np.array(CLASS_MEANS[actions.expression])
+    mean = np.array(CLASS_MEANS[CODES[actions.expression]])
     strength = 1.0 if actions.expression == "Neutral" else 1 + 0.45 * (actions.intensity - MEAN_INTENSITY) / MEAN_INTENSITY
     point = mean * strength + generator.normal(0, 0.07, 2)
     point /= max(1.0, float(np.hypot(*point)))

@@ -1,12 +1,10 @@
 """Starts a module in several processes of this machine, through torch's own launcher, and ends as one process would."""
 
-import fcntl
 import json
 import logging
 import os
 import signal
 import sys
-import threading
 import traceback
 import uuid
 from collections.abc import Iterator, Mapping
@@ -22,9 +20,13 @@ from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
 from affectnet.errors import BUG, USER_MISTAKE, UserError, mendable
 from affectnet.files.atomic import write_json
+from affectnet.running.watchdog import end_when
 
 STARTER = "AFFECTNET_STARTER"
-"""Environment variable with the folder of the process that started this one: its lock says that it lives, reports go there."""
+"""Environment variable with the number of the process that started this one."""
+
+REPORTS = "AFFECTNET_REPORTS"
+"""Environment variable with the folder where a process that fails leaves its report."""
 
 
 def start(module: str, processes: int, device: torch.device) -> str:
@@ -37,9 +39,9 @@ def start(module: str, processes: int, device: torch.device) -> str:
         raise UserError(
             f"params.yaml: runtime.processes: {processes}, but torch sees {torch.cuda.device_count()} GPU; use as many or fewer"
         )
-    with TemporaryDirectory(prefix="affectnet-") as name, (folder := Path(name)).joinpath("alive").open("w") as alive:
-        fcntl.flock(alive, fcntl.LOCK_EX)
-        os.environ[STARTER] = name
+    with TemporaryDirectory(prefix="affectnet-") as name:
+        folder = Path(name)
+        os.environ |= {STARTER: str(os.getpid()), REPORTS: name}
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         logging.disable(logging.CRITICAL)  # the launcher tells each failure at length, in this process
         try:
@@ -105,8 +107,8 @@ def reported() -> Iterator[None]:
     if STARTER not in os.environ:
         yield
         return
-    folder = Path(os.environ[STARTER])
-    threading.Thread(target=_end_with, args=(folder / "alive",), daemon=True).start()
+    folder, starter = Path(os.environ[REPORTS]), int(os.environ[STARTER])
+    end_when(lambda: os.getppid() != starter)
     try:
         yield
     except Exception as error:
@@ -118,12 +120,3 @@ def reported() -> Iterator[None]:
 def _leave(folder: Path, code: int, **found: Any) -> NoReturn:
     write_json(folder / f"{os.environ['RANK']}.json", {"problems": [], "traceback": "", **found})
     os._exit(code)  # threads that wait for a neighbour would keep or abort a process that ends by itself
-
-
-def _end_with(alive: Path) -> None:
-    """Waits for the lock that the starter holds as long as it lives."""
-    try:
-        with alive.open() as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH)
-    finally:
-        os._exit(BUG)

@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 import pytest
-from trees import MEANS, tree_2021, tree_plus
+from trees import tree_2021, tree_plus
 
 from affectnet.errors import UserError
+from affectnet.expressions import CLASS_MEANS
 from affectnet.sources.registry import open_source
 from affectnet.tables.source_pointer import Pointer
 
@@ -20,7 +21,7 @@ def test_every_annotation_is_read_with_its_split_and_values(tmp_path: Path, tree
     found = rows(tree(tmp_path))
     assert [entry["split"] for entry in found].count("train") == 48 and len(found) == 64
     for entry in found:
-        valence, arousal = MEANS[entry["expression"]]
+        valence, arousal = CLASS_MEANS[entry["expression"]]
         assert (entry["valence"], entry["arousal"]) == (pytest.approx(valence), pytest.approx(arousal))
         assert entry["fault"] is None and (tmp_path / entry["image"]).is_file() and entry["left"] is None
     assert [entry["expression"] for entry in found[:9]] == [0, 1, 2, 3, 4, 5, 6, 7, 0]

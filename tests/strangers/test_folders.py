@@ -10,9 +10,10 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT, local, metrics, run_stage
-from trees import MEANS, noise
+from trees import noise
 
 from affectnet.errors import UserError
+from affectnet.expressions import CLASS_MEANS
 from affectnet.params import parse, read_document
 from affectnet.predict.image_folder import class_folders, folder_classes
 from stages import acquire
@@ -61,7 +62,7 @@ def sets(root: Path, **counts: int) -> Path:
         (place / "annotations").mkdir(parents=True)
         for face in range(8 * count):
             noise(place / "images" / f"{face}.jpg", 1000 * number + face, 64)
-            valence, arousal = MEANS[face % 8]
+            valence, arousal = CLASS_MEANS[face % 8]
             for kind, value in {"exp": face % 8, "val": valence, "aro": arousal, "lnd": np.linspace(5, 60, 136)}.items():
                 np.save(place / "annotations" / f"{face}_{kind}.npy", value)
     return root
