@@ -127,8 +127,8 @@ def info(given: argparse.Namespace) -> int:
 
     from affectnet.predict.info import content, text  # noqa: PLC0415
 
-    found = content(given.model or default_model())
-    print(json.dumps(found, indent=2) if given.json else text(found))
+    path = given.model or default_model()
+    print(json.dumps(content(path), indent=2) if given.json else text(path))
     return 0
 
 

@@ -337,7 +337,7 @@ def test_info_says_what_the_card_says(run: Command) -> None:
     assert found["labels"] == list(metadata.labels) and found["crop"] == metadata.crop and found["training"] == metadata.training
     out = run("info", MODEL)[1]
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line.rstrip())
-    assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro_f1 0.5"
+    assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro-F1 0.500"
     assert lines["data"] == "SHA-256 00" and lines["epoch"] == "2 of 3" and "vgg16_bn" in lines["network"]
     assert lines["input"].startswith("32 × 32 px") and "margin" in lines["crop"] and lines["temperature"] == "1.5"
 

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg, read_confusion
+from affectnet.reporting.plot_tables import read_confusion
+from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = "actual,predicted\nHappy,Happy\nHappy,Sad\nSad,Sad\nSad,Sad\n"

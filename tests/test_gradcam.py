@@ -7,8 +7,8 @@ from torchvision.models import VisionTransformer
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
 from affectnet.params import read_document
-from affectnet.reporting.contact_sheet import heated
-from affectnet.reporting.gradcam import Place, find_place, maps, places
+from affectnet.reporting.contact_sheet import with_map
+from affectnet.reporting.gradcam import Layer, feature_map, find_layer, heat_maps
 
 MEAN, STD = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
 CATALOGUE = read_document()["models"]
@@ -27,9 +27,9 @@ def test_the_map_is_hot_where_what_was_made_to_matter_is_and_nowhere_else() -> N
     image = torch.zeros(1, 16, 16, 3, dtype=torch.uint8)
     image[0, :8, :8, 0], image[0, 8:, 8:, 2] = 255, 255
     network = made_to_matter()
-    place = find_place(network, 16)
-    assert place == Place("1", 16)
-    red, blue = maps(network, place, image.repeat(2, 1, 1, 1), [0, 1], MEAN, STD)
+    layer = find_layer(network, 16)
+    assert layer == Layer("1", 16)
+    red, blue = heat_maps(network, layer, image.repeat(2, 1, 1, 1), [0, 1], MEAN, STD)
     assert red[:8, :8].min() == blue[8:, 8:].min() == 1
     assert red.sum() == blue.sum() == 64
 
@@ -40,9 +40,9 @@ def test_with_global_pooling_it_is_the_class_activation_map() -> None:
     last = nn.Linear(5, 4)
     network = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last).eval()
     image = torch.randint(0, 256, (1, 12, 12, 3), dtype=torch.uint8)
-    place = find_place(network, 12)
-    assert place is not None
-    (found,) = maps(network, place, image, [2], MEAN, STD)
+    layer = find_layer(network, 12)
+    assert layer is not None
+    (found,) = heat_maps(network, layer, image, [2], MEAN, STD)
     with torch.no_grad():
         features = network[:2](image.permute(0, 3, 1, 2) / 255)[0]
         expected = (last.weight[2][:, None, None] * features).sum(0).relu()
@@ -54,10 +54,10 @@ def test_a_transformer_is_looked_at_before_its_last_attention() -> None:
     torch.manual_seed(0)
     network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3)
     nn.init.normal_(network.heads.head.weight)  # torchvision starts it at zero, and then nothing decides anything
-    place = find_place(network, 32)
-    assert place == Place("encoder.layers.encoder_layer_1.ln_1", 4)
+    layer = find_layer(network, 32)
+    assert layer == Layer("encoder.layers.encoder_layer_1.ln_1", 4)
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
-    found = maps(network, place, images, [0, 1, 2] * 2, MEAN, STD)
+    found = heat_maps(network, layer, images, [0, 1, 2] * 2, MEAN, STD)
     assert found.shape == (6, 32, 32) and found.min() >= 0 and 0.5 < found.max() <= 1
 
 
@@ -68,23 +68,23 @@ def test_every_network_of_the_catalogue_has_its_place(name: str) -> None:
     torch.manual_seed(1)
     params = ModelParams.model_validate({**CATALOGUE[name], "weights": "none"})
     network = build(params, 8).eval()
-    place = find_place(network, params.image_px)
-    assert place is not None and 4 <= place.side <= 16
+    layer = find_layer(network, params.image_px)
+    assert layer is not None and 4 <= layer.side <= 16
     assert not any(parameter.grad is not None for parameter in network.parameters())
     assert all(parameter.requires_grad for parameter in network.parameters())
     with torch.no_grad():
         before = network(torch.zeros(1, 3, params.image_px, params.image_px))
-    maps(network, place, torch.zeros(1, params.image_px, params.image_px, 3, dtype=torch.uint8), [0], MEAN, STD)
+    heat_maps(network, layer, torch.zeros(1, params.image_px, params.image_px, 3, dtype=torch.uint8), [0], MEAN, STD)
     with torch.no_grad():
         assert torch.equal(network(torch.zeros(1, 3, params.image_px, params.image_px)), before)
 
 
 def test_a_network_without_maps_has_none() -> None:
-    assert find_place(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4)), 8) is None
-    assert places(torch.zeros(1, 7)) is None and places(torch.zeros(1, 5, 1, 1)) is None
+    assert find_layer(nn.Sequential(nn.Flatten(), nn.Linear(3 * 64, 4)), 8) is None
+    assert feature_map(torch.zeros(1, 7)) is None and feature_map(torch.zeros(1, 5, 1, 1)) is None
 
 
 def test_where_nothing_is_hot_the_face_stays_grey() -> None:
     face = np.random.default_rng(0).integers(0, 256, (8, 8, 3), dtype=np.uint8)
-    cold, hot = heated(face, np.zeros((4, 4), np.float32)), heated(face, np.ones((4, 4), np.float32))
+    cold, hot = with_map(face, np.zeros((4, 4), np.float32)), with_map(face, np.ones((4, 4), np.float32))
     assert (cold == cold[:, :, :1]).all() and (hot[..., 0] > hot[..., 2]).all()

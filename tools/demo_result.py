@@ -13,7 +13,8 @@ import numpy as np
 
 from affectnet.errors import UserError, exit_code
 from affectnet.files.atomic import write_json, write_text
-from affectnet.reporting.svg import confusion_svg, read_confusion
+from affectnet.reporting.plot_tables import read_confusion
+from affectnet.reporting.svg import confusion_svg
 
 SECTION = re.compile(r"^## The demo's result\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}

@@ -68,6 +68,6 @@ def registered(*kinds: Kind) -> list[Metric]:
 
 
 def label(key: str) -> str:
-    """The label of the score with this key."""
+    """The label of the score with this key; of what is not registered, as `loss`, the key."""
     registered()
-    return _METRICS[key].label
+    return _METRICS[key].label if key in _METRICS else key

@@ -1,4 +1,4 @@
-"""Contact sheets of test faces: which faces, and each as a small JPEG within a page. What they hold is the data set's: never for Git."""
+"""Contact sheets of test faces: which faces, and each as a small JPEG within a page. They show the data set, and so never enter Git."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -19,14 +19,14 @@ from affectnet.reporting import gradcam
 from affectnet.tables.contract import readable_parquet
 from affectnet.tables.face_shards import AGAIN, open_shard, shard_paths
 
-THUMB_PX, QUALITY = 112, 85
-HEAT = 0.6
-"""Share of the heat's colour where it is hottest; where there is none the face is as it is."""
+THUMBNAIL_PX, THUMBNAIL_QUALITY = 112, 85
+MAP_OPACITY = 0.6
+"""Of a Grad-CAM map where it is 1; where it is 0 the face is as it is."""
 
 
 @dataclass(frozen=True)
-class Shown:
-    """One face of a sheet: where it is from, the answer, and pictures as addresses that hold their own bytes; heat may be lacking."""
+class SheetFace:
+    """One face of a sheet: its source, label and prediction, and the face and its Grad-CAM map, if any, as `data:` URIs."""
 
     image: str
     list: str
@@ -36,12 +36,12 @@ class Shown:
     confidence: float
     probabilities: tuple[tuple[str, float], ...]
     picture: str
-    heat: str | None
+    overlay: str | None
 
 
 @dataclass(frozen=True)
-class Answered:
-    """The answers of n test faces: codes and confidence (n,), probabilities (n, 8)."""
+class FacePredictions:
+    """Labels and predictions of n test faces: codes and confidence (n,), probabilities (n, 8)."""
 
     actual: NDArray[np.int64]
     predicted: NDArray[np.int64]
@@ -49,97 +49,107 @@ class Answered:
     probabilities: NDArray[np.float64]
 
     @classmethod
-    def of(cls, table: pa.Table) -> "Answered":
-        """From a table of answers that has expressions."""
+    def of(cls, table: pa.Table) -> "FacePredictions":
+        """From a table of predictions that has expressions."""
         flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         actual, predicted = (table[name].to_numpy().astype(np.int64) for name in ("expression", "predicted"))
         return cls(actual, predicted, table["confidence"].to_numpy().astype(np.float64), flat.reshape(-1, 8).astype(np.float64))
 
-    def surest(self, wanted: NDArray[np.bool_], most: int) -> list[int]:
-        """The rows of the wanted faces, the most confident first, at most so many."""
-        rows = np.flatnonzero(wanted)
+    def most_confident(self, mask: NDArray[np.bool_], most: int) -> list[int]:
+        """The rows of at most so many faces of the mask, the most confident first."""
+        rows = np.flatnonzero(mask)
         return rows[np.argsort(-self.confidence[rows], kind="stable")][:most].tolist()  # type: ignore[no-any-return]
 
     def examples(self, each: int) -> dict[str, tuple[list[int], list[int]]]:
-        """Of each expression that the faces have: rows that were answered right, and rows that were not, the surest first."""
+        """Per expression that the faces have: rows predicted right, and rows predicted wrong, the most confident first."""
         right = self.actual == self.predicted
         return {
-            EXPRESSIONS[code]: (self.surest((self.actual == code) & right, each), self.surest((self.actual == code) & ~right, each))
+            EXPRESSIONS[code]: (
+                self.most_confident((self.actual == code) & right, each),
+                self.most_confident((self.actual == code) & ~right, each),
+            )
             for code in np.unique(self.actual)
         }
 
     def confusions(self, each: int) -> list[tuple[str, str, int, list[int]]]:
-        """(actual, predicted, how many, the surest rows), the most frequent pair first."""
+        """(actual, predicted, how many, the most confident rows), the most frequent pair first."""
         wrong = np.flatnonzero(self.actual != self.predicted)
         pairs, counts = np.unique(np.stack([self.actual[wrong], self.predicted[wrong]], 1), axis=0, return_counts=True)
-        found = [
-            (EXPRESSIONS[a], EXPRESSIONS[p], int(n), self.surest((self.actual == a) & (self.predicted == p), each))
+        confusions = [
+            (EXPRESSIONS[a], EXPRESSIONS[p], int(n), self.most_confident((self.actual == a) & (self.predicted == p), each))
             for (a, p), n in zip(pairs.tolist(), counts, strict=True)
         ]
-        return sorted(found, key=lambda pair: -pair[2])
+        return sorted(confusions, key=lambda confusion: -confusion[2])
 
 
-def show(
+def sheet_faces(
     faces: Path,
-    answered: Answered,
+    predictions: FacePredictions,
     rows: Sequence[int],
     metadata: ModelMetadata,
     network: torch.nn.Module | None,
-    place: gradcam.Place | None,
-) -> dict[int, Shown]:
-    """The test faces of these rows, by row; with a network and a place of its maps each with the heat of its answer.
+    layer: gradcam.Layer | None,
+) -> dict[int, SheetFace]:
+    """Row → face of the test split; with a network and a layer each with the Grad-CAM map of its prediction.
 
-    Errors: UserError when the shards do not hold the faces that were answered.
+    Errors: UserError when the shards do not hold the faces of the predictions.
     """
-    found: dict[int, Shown] = {}
-    for row, content, image, listed, number, expression in _read(faces, len(answered.actual), sorted(set(rows))):
-        if expression != answered.actual[row]:
-            raise UserError(f"{faces}: test face {row + 1:,} is none that was answered; run `dvc repro evaluate`")
-        pixels, heat = decode_face(content, metadata.image_px), None
-        answer = EXPRESSIONS[answered.predicted[row]]
-        if network is not None and place is not None and answer in metadata.labels:
-            (hot,) = gradcam.maps(
-                network, place, torch.from_numpy(pixels.copy())[None], [metadata.labels.index(answer)], metadata.mean, metadata.std
-            )
-            heat = data_address(heated(decode_face(content, THUMB_PX), hot.numpy()), "JPEG", quality=QUALITY)
-        found[row] = Shown(
-            *(image, listed, number, EXPRESSIONS[expression], answer, float(answered.confidence[row])),
-            tuple((name, float(answered.probabilities[row, CODES[name]])) for name in EXPRESSIONS),
-            data_address(decode_face(content, THUMB_PX), "JPEG", quality=QUALITY),
-            heat,
+    sheet: dict[int, SheetFace] = {}
+    for row, content, image, listed, number, expression in _read(faces, len(predictions.actual), sorted(set(rows))):
+        if expression != predictions.actual[row]:
+            raise UserError(f"{faces}: test face {row + 1:,} is not the one that was predicted; run `dvc repro evaluate`")
+        predicted = EXPRESSIONS[predictions.predicted[row]]
+        face = decode_face(content, THUMBNAIL_PX)
+        overlay = None
+        if network is not None and layer is not None and predicted in metadata.labels:
+            pixels = torch.from_numpy(decode_face(content, metadata.image_px).copy())[None]
+            output = metadata.labels.index(predicted)
+            (heat,) = gradcam.heat_maps(network, layer, pixels, [output], metadata.mean, metadata.std)
+            overlay = data_address(with_map(face, heat.numpy()), "JPEG", quality=THUMBNAIL_QUALITY)
+        sheet[row] = SheetFace(
+            image=image,
+            list=listed,
+            row=number,
+            actual=EXPRESSIONS[expression],
+            predicted=predicted,
+            confidence=float(predictions.confidence[row]),
+            probabilities=tuple((name, float(predictions.probabilities[row, CODES[name]])) for name in EXPRESSIONS),
+            picture=data_address(face, "JPEG", quality=THUMBNAIL_QUALITY),
+            overlay=overlay,
         )
-    return found
+    return sheet
 
 
-def heated(face: NDArray[np.uint8], hot: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The (px, px, 3) RGB face in grey, with the map of 0–1 over it in colour, blue to red."""
-    large = cv2.resize(hot, face.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
+def with_map(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.uint8]:
+    """The (px, px, 3) RGB face in grey under the map of 0–1 in colour, blue to red."""
+    large = cv2.resize(heat, face.shape[1::-1], interpolation=cv2.INTER_LINEAR).clip(0, 1)
     colour = cv2.applyColorMap((255 * large).round().astype(np.uint8), cv2.COLORMAP_TURBO)[:, :, ::-1]
-    share = HEAT * large[:, :, None]
+    opacity = MAP_OPACITY * large[:, :, None]
     grey = cv2.cvtColor(face, cv2.COLOR_RGB2GRAY)[:, :, None]
-    mixed: NDArray[np.uint8] = ((1 - share) * grey + share * colour).round().astype(np.uint8)
+    mixed: NDArray[np.uint8] = ((1 - opacity) * grey + opacity * colour).round().astype(np.uint8)
     return mixed
 
 
 def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str, str, int, int]]:
     """Row, JPEG or PNG, the photograph's path, list, number there and expression of these rows of the test split, in order."""
     shards = shard_paths(faces, "test")
-    held = 0
+    stored = 0
     for shard in shards:
         with open_shard(shard) as file:
-            held += file.metadata.num_rows
-    if held != count:
-        raise UserError(f"{faces}: {held:,} test faces, {count:,} were answered; run `dvc repro evaluate`")
-    wanted, first = np.asarray(rows, np.int64), 0
+            stored += file.metadata.num_rows
+    if stored != count:
+        raise UserError(f"{faces}: {stored:,} test faces, but {count:,} predictions; run `dvc repro evaluate`")
+    requested = np.asarray(rows, np.int64)
+    first = 0
     for shard in shards:
         with open_shard(shard) as file:
             for group in range(file.metadata.num_row_groups):
                 last = first + file.metadata.row_group(group).num_rows
-                here = wanted[(wanted >= first) & (wanted < last)]
-                if len(here):
+                inside = requested[(requested >= first) & (requested < last)]
+                if len(inside):
                     with readable_parquet(shard, AGAIN):
-                        table = file.read_row_group(group, columns=["image", "expression", "list", "row"]).take(pa.array(here - first))
-                    for row, found in zip(here.tolist(), table.to_pylist(), strict=True):
-                        image = found["image"]
-                        yield row, image["bytes"], image["path"], found["list"], found["row"], found["expression"]
+                        table = file.read_row_group(group, columns=["image", "expression", "list", "row"]).take(pa.array(inside - first))
+                    for row, face in zip(inside.tolist(), table.to_pylist(), strict=True):
+                        image = face["image"]
+                        yield row, image["bytes"], image["path"], face["list"], face["row"], face["expression"]
                 first = last

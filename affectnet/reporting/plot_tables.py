@@ -1,72 +1,90 @@
-"""The tables behind DVC's plots: classes and counts alone, no row that could be traced to a face."""
+"""The CSV tables behind DVC's plots and the report: classes and counts only, no row that could be traced to a face."""
 
-import csv
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.files.atomic import replacing
 from affectnet.metrics.calibration import Reliability
-from affectnet.metrics.classification import Counts
+from affectnet.metrics.classification import Counts, confusion_matrix
 from affectnet.metrics.ranking import by_falling_score
 
 RECALLS = np.linspace(0, 1, 41)
+SCORES_OF_VALIDATION = ("validation_macro_f1", "validation_accuracy", "validation_valence_ccc", "validation_arousal_ccc")
+TASKS = ("expression", "affect")
 
 
 def write_confusion(path: Path, counts: Counts, names: Sequence[str]) -> None:
-    """A row `actual,predicted` a face for DVC's confusion template, sorted, from the (k, k) counts of the named classes."""
-    cells = [(row, column) for row in range(len(names)) for column in range(len(names))]
-    pairs = [[names[row], names[column]] for row, column in cells for _ in range(int(counts[row, column]))]
-    write_table(path, ["actual", "predicted"], pairs)
+    """A row `actual,predicted` per face for DVC's confusion template, sorted, from the (k, k) counts of the named classes."""
+    actual, predicted = np.divmod(np.repeat(np.arange(counts.size), counts.ravel()), max(len(names), 1))
+    labels = np.array(names, dtype=object)
+    _write(path, pd.DataFrame({"actual": labels[actual], "predicted": labels[predicted]}))
 
 
-def read_learning(train: Path) -> dict[str, list[str]]:
-    """The metrics that DVCLive logged in this folder, one value an epoch, by name. Errors: UserError when there are none."""
+def read_confusion(path: Path) -> tuple[Counts, list[str]]:
+    """(k, k) counts, actual by predicted, and the k names, from the table `actual,predicted` that evaluate writes.
+
+    Errors: UserError when the file is missing or holds anything else.
+    """
+    try:
+        table = pd.read_csv(path, dtype=str)
+        actual, predicted = ([CODES[name] for name in table[column]] for column in ("actual", "predicted"))
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run `dvc repro`") from None
+    except (KeyError, ValueError) as error:
+        raise UserError(f"{path}: not a table of actual and predicted expressions ({error!r})") from None
+    if not actual:
+        raise UserError(f"{path}: has no rows")
+    counts = confusion_matrix(np.array(actual), np.array(predicted), len(EXPRESSIONS))
+    present = np.union1d(actual, predicted)
+    return counts[np.ix_(present, present)], [EXPRESSIONS[code] for code in present]
+
+
+def read_learning(train: Path) -> pd.DataFrame:
+    """The metrics that DVCLive logged in this folder as text, a row per epoch, a column per metric. Errors: UserError without any."""
     folder = train / "plots" / "metrics"
-    columns: dict[str, list[str]] = {}
-    for file in sorted(folder.rglob("*.tsv")):
-        with file.open(encoding="utf-8", newline="") as lines:
-            rows = list(csv.reader(lines, delimiter="\t"))[1:]
-        columns[file.relative_to(folder).with_suffix("").as_posix()] = [value for _, value in rows]
+    columns = {
+        file.relative_to(folder).with_suffix("").as_posix(): pd.read_csv(file, sep="\t", dtype=str, keep_default_na=False)
+        .iloc[:, 1]
+        .tolist()
+        for file in sorted(folder.rglob("*.tsv"))
+    }
     if not columns:
         raise UserError(f"{folder}: holds no learning curves; run `dvc repro -f train`")
-    return columns
+    return pd.DataFrame(columns)
 
 
-def write_learning(curves: Path, weights: Path, columns: dict[str, list[str]]) -> None:
-    """Two tables of a row an epoch, republished where Git keeps them: the learning curves, and the weights in the loss.
+def write_learning(curves: Path, weights: Path, logged: pd.DataFrame) -> None:
+    """Two tables with a row per epoch, republished where Git keeps them: the learning curves, and the weights in the loss.
 
     What is not learned has the weight 0, and no score.
     """
-    epochs = list(range(1, len(next(iter(columns.values()))) + 1))
-    shown = {name.replace("/", "_"): values for name, values in columns.items() if "_weight/" not in name}
-    for name in ("validation_macro_f1", "validation_accuracy", "validation_valence_ccc", "validation_arousal_ccc"):
-        shown.setdefault(name, [""] * len(epochs))
-    write_table(curves, ["epoch", *shown], [list(row) for row in zip(epochs, *shown.values(), strict=True)])
-    wanted = {**{name: f"loss_weight/{name}" for name in EXPRESSIONS}, **{task: f"task_weight/{task}" for task in ("expression", "affect")}}
-    found = [columns.get(name, ["0"] * len(epochs)) for name in wanted.values()]
-    write_table(weights, ["epoch", *wanted], [list(row) for row in zip(epochs, *found, strict=True)])
+    epoch = pd.DataFrame({"epoch": range(1, len(logged) + 1)})
+    learning = logged[[name for name in logged.columns if "_weight/" not in str(name)]].rename(columns=lambda name: name.replace("/", "_"))
+    missing = pd.DataFrame({name: [""] * len(logged) for name in SCORES_OF_VALIDATION if name not in learning})
+    _write(curves, pd.concat([epoch, learning, missing], axis=1))
+    sources = {**{name: f"loss_weight/{name}" for name in EXPRESSIONS}, **{task: f"task_weight/{task}" for task in TASKS}}
+    weight = {name: logged.get(source, ["0"] * len(logged)) for name, source in sources.items()}
+    _write(weights, pd.concat([epoch, pd.DataFrame(weight)], axis=1))
 
 
-def write_reliability(path: Path, found: Reliability) -> None:
-    """A row a filled bin: mean confidence, share of right answers, what it should be, and faces."""
-    filled = np.flatnonzero(found.count)
-    rows = [[f"{found.confidence[i]:.6f}", f"{found.accuracy[i]:.6f}", f"{found.confidence[i]:.6f}", found.count[i]] for i in filled]
-    write_table(path, ["confidence", "accuracy", "calibrated", "faces"], rows)
+def write_reliability(path: Path, bins: Reliability) -> None:
+    """A row per filled bin: mean confidence, share of right predictions, what it should be, and faces."""
+    columns = {"confidence": bins.confidence, "accuracy": bins.accuracy, "calibrated": bins.confidence, "faces": bins.count}
+    _write(path, pd.DataFrame(columns)[bins.count > 0])
 
 
 def write_precision_recall(path: Path, true: NDArray[np.integer], probabilities: NDArray[np.float64], names: Sequence[str]) -> None:
-    """A row a recall, 0 to 1: the highest precision at this recall or a higher one, of each expression; empty for one without faces."""
+    """A row per recall, 0 to 1: each expression's highest precision at this recall or a higher one; empty for one without faces."""
     columns = {name: interpolated_precision(true == column, probabilities[:, column]) for column, name in enumerate(names)}
-    cells = {name: [f"{value:.6f}" for value in columns[name]] if name in columns else [""] * len(RECALLS) for name in EXPRESSIONS}
-    write_table(
-        path, ["recall", *EXPRESSIONS], [[f"{r:.3f}", *row] for r, row in zip(RECALLS, zip(*cells.values(), strict=True), strict=True)]
-    )
+    table = pd.DataFrame(columns, columns=[*EXPRESSIONS], index=range(len(RECALLS)))
+    table.insert(0, "recall", [f"{recall:.3f}" for recall in RECALLS])
+    _write(path, table)
 
 
 def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -78,7 +96,17 @@ def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float6
     return np.where(at < len(best), best[np.minimum(at, len(best) - 1)], 0.0)
 
 
-def write_table(path: Path, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+def read_numbers(path: Path) -> pd.DataFrame:
+    """A table that evaluate wrote, NaN where a cell is empty. Errors: UserError when it is missing or holds anything but numbers."""
+    try:
+        return pd.read_csv(path, dtype=float)
+    except FileNotFoundError:
+        raise UserError(f"{path}: not there; run `dvc repro`") from None
+    except ValueError as error:
+        raise UserError(f"{path}: not a table of numbers ({error}); run `dvc repro`") from None
+
+
+def _write(path: Path, table: pd.DataFrame) -> None:
     """CSV, whole or not at all."""
-    with replacing(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
-        csv.writer(file, lineterminator="\n").writerows([header, *rows])
+    with replacing(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6f", lineterminator="\n")

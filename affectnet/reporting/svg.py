@@ -1,16 +1,12 @@
 """Pictures as SVG: the confusion matrix, the circumplex, curves."""
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError
-from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.metrics.classification import Counts, confusion_matrix
+from affectnet.metrics.classification import Counts
 
 CELL, LEFT, TOP = 56, 110, 84
 PANEL, CELLS = 320, 20
@@ -25,25 +21,6 @@ class Line:
     name: str
     points: Sequence[tuple[float, float]]
     dots: Sequence[float] = ()
-
-
-def read_confusion(path: Path) -> tuple[Counts, list[str]]:
-    """(k, k) counts, actual by predicted, and the k names, from the table `actual,predicted` that evaluate writes.
-
-    Errors: UserError when the file is missing or holds anything else.
-    """
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            pairs = [(CODES[row["actual"]], CODES[row["predicted"]]) for row in csv.DictReader(file)]
-    except FileNotFoundError:
-        raise UserError(f"{path}: not there; run `dvc repro`") from None
-    except (KeyError, UnicodeDecodeError, csv.Error) as error:
-        raise UserError(f"{path}: not a table of actual and predicted expressions ({error!r})") from None
-    if not pairs:
-        raise UserError(f"{path}: holds no row")
-    true, predicted = np.array(pairs).T
-    seen = np.union1d(true, predicted)
-    return confusion_matrix(true, predicted, len(EXPRESSIONS))[np.ix_(seen, seen)], [EXPRESSIONS[code] for code in seen]
 
 
 def confusion_svg(counts: Counts, names: list[str]) -> str:

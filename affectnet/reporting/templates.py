@@ -1,74 +1,57 @@
-"""Templates filled with what the stages counted and scored, everything escaped."""
+"""Jinja templates filled with metrics, everything escaped."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined, TemplateError
+from jinja2 import ChainableUndefined, Environment, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from affectnet.errors import UserError
+from affectnet.reporting.values import setting, shown
 
-Tree = Mapping[str, Any]
+
+class Missing(ChainableUndefined, StrictUndefined):
+    """`a.b.c is defined` may be asked wherever the path breaks off; to print what is not there is an error."""
 
 
-def fill(template: Path, given: Tree) -> str:
-    """The template filled. Values are escaped as HTML unless the template is Markdown. Errors: UserError when it is none."""
+@dataclass(frozen=True)
+class Number:
+    """A metric in a template: as text three decimals; in HTML a `data` element that carries its path and full value."""
+
+    path: str
+    value: int | float
+
+    def __str__(self) -> str:
+        return shown(self.value)
+
+    def __html__(self) -> str:
+        return Markup('<data title="{}" value="{}">{}</data>').format(self.path, repr(self.value), str(self))
+
+
+def numbers(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
+    """The tree with each number as a `Number` that knows its dotted path."""
+    nodes: dict[str, Any] = {}
+    for name, value in tree.items():
+        if isinstance(value, Mapping):
+            nodes[name] = numbers(value, f"{path}{name}.")
+        elif isinstance(value, int | float) and not isinstance(value, bool):
+            nodes[name] = Number(f"{path}{name}", value)
+        else:
+            nodes[name] = value
+    return nodes
+
+
+def fill(template: Path, values: Mapping[str, Any]) -> str:
+    """The filled template. Values are escaped as HTML unless the template is Markdown. Errors: UserError when it cannot be filled."""
     environment = Environment(
-        autoescape=template.suffix == ".html", undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        autoescape=template.suffix == ".html", undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
     )
-    environment.filters["shown"] = shown
+    environment.filters |= {"shown": shown, "setting": setting}
     try:
-        return environment.from_string(template.read_text(encoding="utf-8")).render(given)
+        return environment.from_string(template.read_text(encoding="utf-8")).render(values)
     except FileNotFoundError:
         raise UserError(f"{template}: not there; `git restore {template}`") from None
     except (TemplateError, UnicodeDecodeError) as error:
         raise UserError(f"{template}: cannot be filled: {error}") from None
-
-
-class Numbers:
-    """Metrics by dotted path, as `evaluate.expression.accuracy`; called, the HTML of one, which carries its path and full value."""
-
-    def __init__(self, documents: Tree) -> None:
-        self._documents = documents
-
-    def get(self, path: str) -> Any:
-        """The value, or None."""
-        found: Any = self._documents
-        for part in path.split("."):
-            if not isinstance(found, Mapping) or part not in found:
-                return None
-            found = found[part]
-        return found
-
-    def __call__(self, path: str) -> Markup:
-        value = self.get(path)
-        if value is None:
-            return Markup("")
-        return Markup('<data title="{}" value="{}">{}</data>').format(path, repr(value), shown(value))
-
-
-def shown(value: Any) -> str:
-    """A value for reading: three decimals, thousands apart, yes and no."""
-    if isinstance(value, bool) or value is None:
-        return {True: "yes", False: "no", None: "none"}[value]
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
-    if isinstance(value, int):
-        return f"{value:,}"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {_setting(inner)}" for name, inner in value.items()) or "none"
-    return ", ".join(map(_setting, value)) or "none" if isinstance(value, list | tuple) else str(value)
-
-
-def _setting(value: Any) -> str:
-    return f"{value:g}" if isinstance(value, float) else shown(value)
-
-
-def leaves(tree: Tree, path: str = "") -> Iterator[tuple[str, Any]]:
-    """(dotted path, value) of each leaf."""
-    for name, value in tree.items():
-        if isinstance(value, Mapping) and value:
-            yield from leaves(value, f"{path}{name}.")
-        else:
-            yield f"{path}{name}", value

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from affectnet.errors import UserError, brief, first_few
 from affectnet.files.cache_dir import scratch
 from affectnet.params import Section, catalogue_name
-from affectnet.reporting.templates import leaves
+from affectnet.reporting.values import leaves
 
 WITHOUT_PART = {"runtime", "search", "report", "export"}
 """Sections of params.yaml that change nothing of what a trial scores."""

@@ -1,9 +1,8 @@
 """The page of `affectnet demo` as HTML: the faces of a photograph, what the model answers, and what that is not."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
-from typing import Any
 
 import cv2
 import numpy as np
@@ -12,9 +11,9 @@ from affectnet.images.data_uri import data_address
 from affectnet.images.decode import Pixels
 from affectnet.models.checkpoint import ModelMetadata
 from affectnet.predict.annotate import annotated
-from affectnet.predict.info import validation_scores
 from affectnet.predict.predictor import Crops, Face
 from affectnet.predict.writers import label
+from affectnet.reporting.model_facts import model_facts
 
 SHOWN_PX = 640
 """Longest side of the photograph on the page."""
@@ -118,28 +117,11 @@ def message(text: str) -> str:
 
 
 def about(metadata: ModelMetadata) -> str:
-    """What the model answers, in short: its labels in their order, data and scores."""
-    scores, side = validation_scores(metadata.training), metadata.image_px
-    crop = "aligned by landmarks where they are known" if metadata.crop["align"] else f"box and a margin of {metadata.crop['margin']:g}"
-    facts = {
-        "Expressions": ", ".join(metadata.labels) or "none: the model was not trained for them",
-        "Affect": "valence and arousal" if metadata.affect else "none: the model was not trained for valence and arousal",
-        "Network": f"{_architecture(metadata.model)}, {'grey ' if metadata.grey else ''}faces of {side} × {side} px; {crop}",
-        "Data": f"training faces of SHA-256 {metadata.data[:12]}…",
-        "Scores": ", ".join(f"{_title(name)} {value:.3f}" for name, value in scores.items() if name != "loss")
-        + ", on its validation split",
-    }
-    rows = "".join(f"<dt>{name}</dt><dd>{escape(value)}</dd>" for name, value in facts.items())
-    return f'<section aria-labelledby="model"><h2 id="model">What the model answers</h2><dl>{rows}</dl></section>'
-
-
-def _title(score: str) -> str:
-    return score.replace("macro_f1", "macro-F1").replace("_ccc", " CCC")
-
-
-def _architecture(model: Mapping[str, Any]) -> str:
-    width = model.get("width", 1.0)
-    return str(model.get("architecture")) + (f" at {width:g} of its width" if width != 1 else "")
+    """A section that describes the model: its labels in order, input, data and scores on its validation split."""
+    facts = model_facts(metadata)
+    names = ("expressions", "affect", "network", "input", "crop", "data", "validation")
+    rows = "".join(f"<dt>{name.capitalize()}</dt><dd>{escape(facts[name])}</dd>" for name in names)
+    return f'<section aria-labelledby="model"><h2 id="model">The model</h2><dl>{rows}</dl></section>'
 
 
 def _shown(pixels: Pixels) -> tuple[Pixels, float]:

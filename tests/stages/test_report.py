@@ -20,9 +20,9 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.images.data_uri import data_address
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import decode_face
-from affectnet.reporting.contact_sheet import QUALITY, Answered
+from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
 from affectnet.reporting.prediction_table import PREDICTIONS
-from affectnet.reporting.templates import shown
+from affectnet.reporting.values import shown
 from affectnet.tables.source_pointer import Pointer
 from stages.report import ReportParams, contact_sheets
 
@@ -132,7 +132,7 @@ def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -
     sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, metadata)
     faces = pq.read_table("data/faces/test-00000-of-00001.parquet").to_pylist()
     known = {(face["list"], face["row"]): (number, face) for number, face in enumerate(faces)}
-    answered = Answered.of(table)
+    answered = FacePredictions.of(table)
     wrong = int((answered.actual != answered.predicted).sum())
     assert sum(count for _, _, count, _ in sheets["confusions"]) == wrong > 0
     for actual, predicted, count, found in sheets["confusions"]:
@@ -140,13 +140,13 @@ def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -
         assert [one.confidence for one in found] == sorted((one.confidence for one in found), reverse=True)
         for one in found:
             number, face = known[one.list, one.row]
-            picture = data_address(decode_face(face["image"]["bytes"], 112), "JPEG", quality=QUALITY)
+            picture = data_address(decode_face(face["image"]["bytes"], 112), "JPEG", quality=THUMBNAIL_QUALITY)
             assert one.image == face["image"]["path"] and one.picture == picture
             assert (one.actual, one.predicted) == (actual, predicted) == (EXPRESSIONS[face["expression"]], one.predicted)
             assert dict(one.probabilities)[one.predicted] == pytest.approx(one.confidence) == pytest.approx(answered.confidence[number])
     for name, right, mistaken in sheets["examples"]:
-        assert all(one.actual == one.predicted == name and one.heat for one in right)
-        assert all(one.actual == name != one.predicted and one.heat for one in mistaken)
+        assert all(one.actual == one.predicted == name and one.overlay for one in right)
+        assert all(one.actual == name != one.predicted and one.overlay for one in mistaken)
 
 
 def test_scikit_learns_table_is_of_the_same_faces(prepared: Path) -> None:
@@ -171,7 +171,7 @@ def test_valence_and_arousal_alone_and_beside_the_expressions(prepared: Path) ->
 
 
 def test_the_answers_are_those_that_were_scored(prepared: Path) -> None:
-    found = Answered.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
+    found = FacePredictions.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
     assert np.mean(found.actual == found.predicted) == metric("evaluate.expression.accuracy")
     assert np.allclose(found.probabilities.sum(1), 1, atol=1e-5) and (found.probabilities.argmax(1) == found.predicted).all()
 
@@ -221,7 +221,10 @@ def test_a_wrong_input_is_one_line(prepared: Path, tmp_path: Path) -> None:
         assert problem.startswith(f"{place}: ") and "\n" not in problem, name
         shutil.copy(tmp_path / "kept" / place, place)
     table = pq.read_table("data/test_predictions.parquet")
-    for other, said in ((table[1:], "24 test faces, 23 were answered"), (table.take(list(range(23, -1, -1))), "none that was answered")):
+    for other, said in (
+        (table[1:], "24 test faces, but 23 predictions"),
+        (table.take(list(range(23, -1, -1))), "is not the one that was predicted"),
+    ):
         pq.write_table(other, "data/test_predictions.parquet")
         with pytest.raises(UserError, match=said):
             run_stage("report")

@@ -23,7 +23,7 @@ from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import Faces
 from affectnet.models.transforms import normalised
 from affectnet.params import parse, read_document
-from affectnet.predict.info import content, text
+from affectnet.predict.info import text
 from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.running.run_stage import _guarded
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS
@@ -258,7 +258,7 @@ def test_auto_is_the_training_of_the_precision_that_the_processor_has(
     _, metadata = load_model(MODEL)
     assert (metadata.training["precision"], metadata.training["params"]["precision"]) == (resolved, "auto")
     assert json.loads(Path("metrics/train/environment.json").read_text())["precision"] == resolved
-    assert f"precision {resolved}," in text(content(MODEL))
+    assert f"precision {resolved}," in text(MODEL)
 
 
 def test_auto_on_another_processor_is_another_training(prepared: Path, monkeypatch: pytest.MonkeyPatch, epochs: list[int]) -> None:

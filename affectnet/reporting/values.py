@@ -1,0 +1,36 @@
+"""Values formatted for people: in the report, the model card, `affectnet info` and the lines of a search."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+
+def shown(value: Any) -> str:
+    """A value as text: a score with three decimals, thousands separated, yes and no; settings in a mapping or list in full."""
+    if isinstance(value, float):
+        return f"{value:.3f}" if abs(value) < 1000 else f"{value:,.0f}"
+    return setting(value)
+
+
+def setting(value: Any) -> str:
+    """A param as text: a float with its significant digits, a mapping as `name value, name value`."""
+    if value is None or isinstance(value, bool):
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, int):
+        return f"{value:,}"
+    if isinstance(value, Mapping):
+        pairs = ((name, f"({setting(inner)})" if isinstance(inner, Mapping) else setting(inner)) for name, inner in value.items())
+        return ", ".join(f"{name} {text}" for name, text in pairs) or "none"
+    if isinstance(value, list | tuple):
+        return ", ".join(map(setting, value)) or "none"
+    return str(value)
+
+
+def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """(dotted path, value) of each leaf."""
+    for name, value in tree.items():
+        if isinstance(value, Mapping) and value:
+            yield from leaves(value, f"{path}{name}.")
+        else:
+            yield f"{path}{name}", value
