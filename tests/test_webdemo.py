@@ -426,7 +426,7 @@ def test_the_face_is_shown_as_the_network_saw_it(workspace: Path, grey: bool) ->
     html = with_faces(grey=grey)
     (data,) = re.findall(r'class="crop"><img alt="" src="data:image/png;base64,([^"]+)"', html)
     assert without_colour(torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")))[None]) == grey
-    assert ("grey faces of 32 × 32 px" in html) == grey
+    assert ("32 × 32 px, RGB, converted to grey" in html) == grey
 
 
 def test_text_of_a_message_is_no_html() -> None:
