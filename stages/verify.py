@@ -30,6 +30,7 @@ from affectnet.images.decode import HEIF_UNREAD, pillow_heif
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import Runtime, Section
 from affectnet.running.dask_cluster import spread
+from affectnet.running.parallel import ranges
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.sources.registry import open_source
@@ -138,7 +139,7 @@ def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Tabl
     """
     memory, began = Memory(root), time.time_ns()
     known, unread = memory.recall(seen, md5)
-    chunks = (unread.take(pa.array(range(first, min(first + CHUNK, len(unread))))) for first in range(0, len(unread), CHUNK))
+    chunks = (unread.take(pa.array(rows)) for rows in ranges(len(unread), CHUNK))
     done = spread(partial(_inspect_chunk, root, md5), chunks, runtime, root)
     whole, read = [known], INSPECTED.empty_table()
     try:

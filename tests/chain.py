@@ -5,10 +5,14 @@ import inspect
 import json
 import shutil
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from affectnet.errors import UserError
 from affectnet.files.cache_dir import scratch
 from affectnet.params import Runtime, Section, read_document
 from affectnet.running.run_stage import arguments
@@ -72,6 +76,14 @@ def run_stage(stage: str, **changes: Any) -> str:
         elif isinstance(given[name], Section):
             given[name] = type(given[name]).model_validate({**given[name].model_dump(), **changes})
     return run(**given)
+
+
+@contextmanager
+def refused(message: str) -> Iterator[None]:
+    """The block raises a UserError of one line that matches the message."""
+    with pytest.raises(UserError, match=message) as caught:
+        yield
+    assert "\n" not in str(caught.value)
 
 
 def forget_training() -> None:

@@ -34,6 +34,11 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def ranges(count: int, most: int) -> Iterator[range]:
+    """The numbers below `count` in pieces of at most `most`, in order: chunks of work."""
+    return (range(first, min(first + most, count)) for first in range(0, count, most))
+
+
 def in_order(
     function: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int, kind: Literal["process", "thread"] = "process"
 ) -> Iterator[Result]:

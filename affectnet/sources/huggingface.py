@@ -18,7 +18,7 @@ from affectnet.sources.source import layout
 from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
 
-ROWS_A_BATCH = 64
+IMAGES_PER_BATCH = 64
 
 
 @layout("huggingface")
@@ -58,7 +58,7 @@ class HuggingFace(Container):
         columns = [self.pointer.options["image"], self.pointer.options["label"]]
         for path in self.shards:
             split, number, stands = self.splits[self.split_names[path]], 0, self.below(path)
-            for part in self._batches(path, columns, ROWS_A_BATCH):
+            for part in self._batches(path, columns, IMAGES_PER_BATCH):
                 for image, label in zip(*(part[name].to_pylist() for name in columns), strict=True):
                     number += 1
                     yield Member(stands, number, **self._row(split, image, label, self.label_names[path]))

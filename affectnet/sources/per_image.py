@@ -16,14 +16,14 @@ import pyarrow as pa
 from affectnet.errors import UserError, brief, first_few
 from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
-from affectnet.running.parallel import in_order
+from affectnet.running.parallel import in_order, ranges
 from affectnet.sources.source import LARGEST_NUMBER, Source, batch, landmark_lists
 from affectnet.tables.source_pointer import Pointer
 
 SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "validation_set", "val", "validation"), "test")}
 """Folder, in any case → our split: the official validation set is our test."""
 
-ROWS_A_BATCH = 4096
+ROWS_PER_BATCH = 4096
 
 NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 """A number as text: decimal, in ASCII digits, as in the lists of 2017."""
@@ -96,8 +96,7 @@ class PerImage(Source):
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         for part in self.sets:
-            chunks = [range(first, min(first + ROWS_A_BATCH, len(part.names))) for first in range(0, len(part.names), ROWS_A_BATCH)]
-            yield from in_order(partial(self._batch, part), chunks, 0, "thread")
+            yield from in_order(partial(self._batch, part), ranges(len(part.names), ROWS_PER_BATCH), 0, "thread")
 
     def _batch(self, part: ImageSet, chosen: range) -> pa.RecordBatch:
         folder = self.root / part.folder / "annotations"

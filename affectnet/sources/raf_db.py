@@ -10,6 +10,7 @@ import pyarrow as pa
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below, readable
+from affectnet.running.parallel import ranges
 from affectnet.sources.per_image import DETAIL, NUMBER, content
 from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
@@ -20,7 +21,7 @@ LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
 EXPRESSIONS = {1: "Surprise", 2: "Fear", 3: "Disgust", 4: "Happy", 5: "Sad", 6: "Anger", 7: "Neutral"}
 """The list's codes (readme of the database, EMOTION_LABEL)."""
 
-ROWS_A_BATCH = 4096
+ROWS_PER_BATCH = 4096
 LARGEST_BOX = 1 << 10
 """Bytes of a box file at most."""
 
@@ -61,8 +62,8 @@ class RafDb(Source):
             yield split, pa.array([self._image(name) for name in self._names() if name.startswith(f"{split}_")], pa.string())
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        for first in range(0, len(self.lines), ROWS_A_BATCH):
-            chosen = self.lines[first : first + ROWS_A_BATCH]
+        for chunk in ranges(len(self.lines), ROWS_PER_BATCH):
+            chosen = self.lines[chunk.start : chunk.stop]
             rows = [self._row(line) for _, line in chosen]
             names = ("image", "split", "left", "top", "right", "bottom", "expression", "fault", "detail")
             yield batch(

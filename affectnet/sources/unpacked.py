@@ -30,7 +30,7 @@ LIST = "rows.parquet"
 """The rows of an unpacked download: ROWS, and `bytes`, how long the image's file is."""
 
 UNPACKED = pa.schema([*ROWS, ("bytes", pa.int64())])
-ROWS_A_BATCH = 4096
+ROWS_PER_BATCH = 4096
 
 
 class Member(NamedTuple):
@@ -91,7 +91,7 @@ class Unpacked(Source):
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:
             with pq.ParquetFile(self.root / LIST) as file:
-                yield from file.iter_batches(ROWS_A_BATCH, columns=columns)
+                yield from file.iter_batches(ROWS_PER_BATCH, columns=columns)
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{self.root / LIST}: cannot be read ({error}); run `dvc repro -f acquire`") from None
 
@@ -135,7 +135,7 @@ def _write(container: Container, folder: Path) -> None:
     splits: set[str | None] = set()
     rows = progress(container.members(), "acquire", unit="row")
     with pq.ParquetWriter(folder / LIST, UNPACKED) as writer:
-        while members := list(islice(rows, ROWS_A_BATCH)):
+        while members := list(islice(rows, ROWS_PER_BATCH)):
             for member in members:
                 _write_image(folder, member)
             splits |= {member.split for member in members}

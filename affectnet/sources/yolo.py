@@ -14,13 +14,13 @@ from affectnet.errors import UserError, brief, first_few
 from affectnet.files.file_walk import HIDDEN, folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import read_document
-from affectnet.running.parallel import in_order
+from affectnet.running.parallel import in_order, ranges
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL, NUMBER, content
 from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
-IMAGES_A_BATCH = 4096
+IMAGES_PER_BATCH = 4096
 LARGEST_FILE = 1 << 20
 """Bytes of a label file at most."""
 
@@ -79,8 +79,7 @@ class Yolo(Source):
 
     def rows(self) -> Iterator[pa.RecordBatch]:
         for part in self.sets:
-            chunks = [range(first, min(first + IMAGES_A_BATCH, len(part.images))) for first in range(0, len(part.images), IMAGES_A_BATCH)]
-            yield from in_order(partial(self._batch, part), chunks, 0, "thread")
+            yield from in_order(partial(self._batch, part), ranges(len(part.images), IMAGES_PER_BATCH), 0, "thread")
 
     def _batch(self, part: ImageSet, chosen: range) -> pa.RecordBatch:
         rows = [row for at in chosen for row in self._rows(part, at)]

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from chain import refused
 from trees import download_fer2013_csv, download_huggingface, unpacked_rows
 
 from affectnet.errors import UserError
@@ -90,9 +91,8 @@ def test_a_place_that_is_gone_or_broken_is_one_line_that_says_the_way_out(tmp_pa
     with pytest.raises(UserError, match=r"rows.parquet: cannot be read.*run `dvc repro -f acquire`"):
         list(open_source(Pointer.read(tmp_path)).rows())
     Path(pointer.root).rename(tmp_path / "elsewhere")
-    with pytest.raises(UserError, match=r"where the images of .*root were unpacked, is not there; run `dvc repro -f acquire`") as caught:
+    with refused(r"where the images of .*root were unpacked, is not there; run `dvc repro -f acquire`"):
         Pointer.read(tmp_path)
-    assert "\n" not in str(caught.value)
 
 
 def test_a_download_that_is_still_to_be_unpacked_has_no_rows(tmp_path: Path) -> None:

@@ -63,7 +63,8 @@ def sets(root: Path, **counts: int) -> Path:
         for face in range(8 * count):
             noise(place / "images" / f"{face}.jpg", 1000 * number + face, 64)
             valence, arousal = CLASS_MEANS[face % 8]
-            for kind, value in {"exp": face % 8, "val": valence, "aro": arousal, "lnd": np.linspace(5, 60, 136)}.items():
+            values: dict[str, Any] = {"exp": face % 8, "val": valence, "aro": arousal, "lnd": np.linspace(5, 60, 136)}
+            for kind, value in values.items():
                 np.save(place / "annotations" / f"{face}_{kind}.npy", value)
     return root
 
