@@ -73,8 +73,18 @@ def catalogue_name(switch: str) -> str:
     return f"{switch}es" if switch.endswith("s") else f"{switch}s"
 
 
+def switches(document: Mapping[str, Any]) -> dict[str, str]:
+    """The catalogue of each switch, by its dotted name: `optimizer` → `optimizers`, `train.augmentation` → `augmentations`."""
+    scalars = {name: value for name, value in document.items() if isinstance(value, str)}
+    for section, content in document.items():
+        if isinstance(content, dict):
+            scalars |= {f"{section}.{name}": value for name, value in content.items() if isinstance(value, str)}
+    catalogues = {name: catalogue_name(name.rpartition(".")[2]) for name in scalars}
+    return {name: catalogue for name, catalogue in catalogues.items() if isinstance(document.get(catalogue), dict)}
+
+
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The values for `model`: its own section, and for each field that is a top-level switch the selected entry.
+    """The values for `model`: its own section, and for each field that is a switch, on top or in the section, the selected entry.
 
     A field `<switch>_name` gets the entry's name.
 
@@ -90,15 +100,19 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
         switch = name.removesuffix("_name")
         if switch != name and switch in model.model_fields:
             values[name], homes[name] = document.get(switch), switch
-        if name not in document or isinstance(document[name], dict):
+        catalogue = document.get(catalogue_name(name))
+        if name in document and not isinstance(document[name], dict):
+            chosen, homes[name] = document[name], name
+        elif name in own and isinstance(catalogue, dict):
+            chosen = own[name]
+        else:
             continue
-        chosen, catalogue = document[name], document.get(catalogue_name(name))
-        homes[name] = name
         if not isinstance(catalogue, dict):
             values[name] = chosen
         elif not isinstance(chosen, str) or chosen not in catalogue:
+            values.pop(name, None)
             problems.append(
-                f"{name}: no entry {brief(chosen)} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}"
+                f"{homes[name]}: no entry {brief(chosen)} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}"
             )
         else:
             values[name], homes[name] = catalogue[chosen], f"{catalogue_name(name)}.{chosen}"

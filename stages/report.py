@@ -118,6 +118,8 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
     try:
         switches = {name: document[name] for name in SWITCHES}
         chosen = {f"{catalogue_name(name)}.{entry}": document[catalogue_name(name)][entry] for name, entry in switches.items()}
+        augmentation = document["train"]["augmentation"]
+        chosen[f"augmentations.{augmentation}"] = document["augmentations"][augmentation]
         sections = {**chosen, **{name: document[name] for name in SECTIONS}}
         layout = document["datasets"][switches["dataset"]]["layout"]
     except (KeyError, TypeError) as error:

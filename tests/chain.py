@@ -42,7 +42,7 @@ def tiny(**changes: Any) -> dict[str, Any]:
     return {name: value for name, value in entry.items() if name not in others}
 
 
-CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks"}
+CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks", "augmentation": "augmentations"}
 
 
 def committed(path: str) -> bytes:

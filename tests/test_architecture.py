@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from affectnet.params import Runtime, Section, catalogue_name, read_document
+from affectnet.params import Runtime, Section, read_document, switches
 from affectnet.running.run_stage import stage_paths
 
 ROOT = Path(__file__).parent.parent
@@ -129,7 +129,7 @@ def test_torchvision_is_imported_in_one_place() -> None:
 def test_one_name_in_five_places() -> None:
     document = read_document(ROOT / "params.yaml")
     sections = [name for name, value in document.items() if isinstance(value, dict)]
-    catalogues = {catalogue_name(name) for name, value in document.items() if isinstance(value, str)}
+    catalogues = set(switches(document).values())
     assert [name for name in sections if name not in {*catalogues, "runtime", "search"}] == STAGES
     assert sorted(path.stem for path in ROOT.glob("stages/*.py") if not path.stem.startswith("__")) == sorted(STAGES)
     assert all((ROOT / "tests" / "stages" / f"test_{stage}.py").is_file() for stage in STAGES)
@@ -141,10 +141,12 @@ def test_each_stage_tracks_just_the_params_it_reads(stage: str) -> None:
     wanted = {stage}
     shown = __import__(f"stages.{stage}", fromlist=["run"])
     wanted |= set(getattr(shown, "SECTIONS", ()))  # what the report shows without a use for it
+    catalogues = switches(document)
     for name in [*params_class(stage).model_fields, *getattr(shown, "SWITCHES", ())]:
-        if isinstance(document.get(name), str):
-            catalogue = catalogue_name(name)
-            wanted |= {name, f"{catalogue}.${{{name}}}"} if catalogue in document else {name}
+        wanted |= {name} if isinstance(document.get(name), str) else set()
+        wanted |= {f"{catalogues[switch]}.${{{switch}}}" for switch in (name, f"{stage}.{name}") if switch in catalogues}
+    for section in getattr(shown, "SECTIONS", ()):
+        wanted |= {f"{entries}.${{{switch}}}" for switch, entries in catalogues.items() if switch.startswith(f"{section}.")}
     assert set(read_document(ROOT / "dvc.yaml")["stages"][stage]["params"]) == wanted
 
 

@@ -24,8 +24,9 @@ from torch import nn
 from trees import tree_2017
 
 from affectnet.errors import UserError
-from affectnet.models.transforms import Augment, Draws
 from affectnet.running.progress_file import PROGRESS_FILE
+from affectnet.training.augmentation.augment import Augment, params_class
+from affectnet.training.augmentation.draws import Draws
 from affectnet.training.distributed import Group, Processes
 from affectnet.training.launcher import STARTER, start
 from affectnet.training.losses.dynamic_learned import class_gradients
@@ -59,7 +60,7 @@ def test_shares_are_contiguous_cover_all_rows_and_differ_by_one_at_most(count: i
 @given(st.integers(5, 30), st.integers(1, 5))
 def test_a_share_of_a_batch_is_augmented_as_in_the_whole_batch(faces: int, count: int) -> None:
     images = torch.randint(0, 256, (faces, 12, 12, 3), dtype=torch.uint8, generator=torch.Generator().manual_seed(faces))
-    augment = Augment("standard")
+    augment = Augment(params_class().model_validate(entry("augmentation", "standard")))
 
     def augmented(share: slice) -> torch.Tensor:
         return augment(images[share], Draws(torch.Generator().manual_seed(1), CPU, faces, share))

@@ -3,7 +3,8 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from affectnet.models.transforms import Augment, normalised
+from affectnet.models.transforms import normalised
+from affectnet.training.augmentation.augment import Augment, params_class
 from affectnet.training.distributed import Group
 from affectnet.training.loader import MOST_OF_FREE, Feed, Part
 from affectnet.training.targets import Targets
@@ -17,7 +18,7 @@ ROWS = [torch.tensor(rows) for rows in ([3, 1, 1], [9, 0], [5, 6, 7, 8])]
 def feed(device: torch.device = CPU) -> Feed:
     """Each face's own number is its target."""
     own = torch.arange(float(FACES))[:, None]
-    return Feed(IMAGES, Targets(own, own.repeat(1, 2)), Augment("none"), Group(device))
+    return Feed(IMAGES, Targets(own, own.repeat(1, 2)), Augment(params_class()()), Group(device))
 
 
 def parts(source: Feed) -> list[Part]:

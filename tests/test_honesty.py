@@ -35,7 +35,7 @@ def balanced_accuracy(root: Path, seed: int) -> float:
         epochs=10,
         batch=16,
         patience=10,
-        augmentation="flip",
+        augmentation=entry("augmentation", "flip"),
         seed=seed,
         optimizer=entry("optimizer", "adam", lr=3e-3),
     )
@@ -78,7 +78,7 @@ def params(**changes: Any) -> TrainerParams:
     content: dict[str, Any] = {
         "task": entry("task", "expression"), "model": SHARP, "optimizer": entry("optimizer", "adam", lr=3e-3),
         "loss": entry("loss", "plain"), "seed": 1, "epochs": 60, "batch": 64, "accumulate": 1, "sampler": "plan",
-        "augmentation": "none", "precision": "float32", "clip_norm": 0.0, "ema": 0.0,
+        "augmentation": entry("augmentation", "none"), "precision": "float32", "clip_norm": 0.0, "ema": 0.0,
         "schedule": {"shape": "constant", "warmup_epochs": 0.0, "step_epochs": 10, "gamma": 0.9},
     }  # fmt: skip
     return TrainerParams.model_validate({**content, **changes})

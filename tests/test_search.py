@@ -76,6 +76,7 @@ def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> No
     assert "optimizers.adam.algorithm" in settings and not any(name.startswith("optimizers.sgd") for name in settings)
     assert settings["search.space.optimizers.adam.lr"] == {"low": 1e-4, "high": 1e-2, "log": True}
     assert not {"optimizers.adam.lr", "rebalance.limit", "search.space.optimizers.sgd.lr", "search.trials"} & set(settings)
+    assert "augmentations.standard.degrees" in settings and not any(name.startswith("augmentations.strong") for name in settings)
     assert not any(name.startswith(("runtime.", "export.")) for name in settings)
     both = shared_settings(DOCUMENT, {}, SPACE)
     assert both["search.space.optimizer"] == ["adam", "sgd"] and {"optimizers.sgd.nesterov", "optimizers.adam.algorithm"} <= set(both)

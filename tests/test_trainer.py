@@ -40,6 +40,7 @@ def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:
     document = read_document(ROOT / "params.yaml")
     fields = {name: value for name, value in document["train"].items() if name in TrainerParams.model_fields}
     entries = {"model": model, "loss": entry("loss", "plain"), "task": entry("task", "expression"), "optimizer": entry("optimizer", "adam")}
+    fields["augmentation"] = entry("augmentation", fields["augmentation"])
     params = TrainerParams.model_validate({**fields, **entries, **changes})
     counts = torch.tensor(COUNTS)
     classes = (
@@ -146,7 +147,8 @@ def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torc
 @pytest.mark.parametrize("changes", OBJECTIVES.values(), ids=OBJECTIVES)
 def test_a_step_in_parts_has_the_loss_and_the_gradient_of_the_whole(changes: dict[str, Any]) -> None:
     whole, in_parts = (
-        [step(trainer(WHOLE, augmentation="none", accumulate=count, **changes), count) for count in counts] for counts in ((1,), (2, 4))
+        [step(trainer(WHOLE, augmentation=entry("augmentation", "none"), accumulate=count, **changes), count) for count in counts]
+        for counts in ((1,), (2, 4))
     )
     for found in in_parts:
         assert found[0] == pytest.approx(whole[0][0], rel=1e-5)
@@ -154,7 +156,12 @@ def test_a_step_in_parts_has_the_loss_and_the_gradient_of_the_whole(changes: dic
 
 
 def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_once() -> None:
-    changes: dict[str, Any] = {"loss": LOSSES["weighted"], "task": entry("task", "both"), "augmentation": "none", "accumulate": 3}
+    changes: dict[str, Any] = {
+        "loss": LOSSES["weighted"],
+        "task": entry("task", "both"),
+        "augmentation": entry("augmentation", "none"),
+        "accumulate": 3,
+    }
     at_once, in_parts = trainer(**changes), trainer(**changes)
     parts = list(at_once.feed.parts(torch.tensor_split(torch.arange(0, 60, 3), 3), torch.Generator()))
     at_once._start_epoch(0)

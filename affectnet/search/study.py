@@ -14,7 +14,7 @@ from ruamel.yaml.error import YAMLError
 
 from affectnet.errors import UserError, brief, first_few
 from affectnet.files.cache_dir import scratch
-from affectnet.params import Section, catalogue_name
+from affectnet.params import Section, switches
 from affectnet.reporting.values import leaves
 
 WITHOUT_PART = {"runtime", "search", "report", "export"}
@@ -49,13 +49,17 @@ class SearchParams(Section):
 def switch_of(name: str, document: Mapping[str, Any]) -> str | None:
     """The switch that selects the catalogue entry to which a param belongs; None for a param of a section."""
     catalogue = name.partition(".")[0]
-    return next((key for key, value in document.items() if isinstance(value, str) and catalogue_name(key) == catalogue), None)
+    return next((switch for switch, entries in switches(document).items() if entries == catalogue), None)
 
 
 def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
     """Whether a param counts: one of a catalogue's entry does when its switch, as chosen or as it stands, selects that entry."""
     switch, entry = switch_of(name, document), name.partition(".")[2].partition(".")[0]
-    return switch is None or chosen.get(switch, document[switch]) == entry
+    if switch is None:
+        return True
+    section, _, key = switch.rpartition(".")
+    as_it_stands = document[section][key] if section else document[key]
+    return bool(chosen.get(switch, as_it_stands) == entry)
 
 
 def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, str], space: Space) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 import torch
 
-from affectnet.models.transforms import Augment, Draws
 from affectnet.running.parallel import Pool, over
+from affectnet.training.augmentation.augment import Augment
+from affectnet.training.augmentation.draws import Draws
 from affectnet.training.distributed import Group
 from affectnet.training.targets import Targets
 
@@ -51,11 +52,10 @@ class Feed:
     def parts(self, parts: Sequence[torch.Tensor], generator: torch.Generator) -> Iterator[Part]:
         """For each part, given as the rows of all processes, this process's share of it. All draws come from the generator."""
         draws = [Draws(generator, self.group.device, len(rows), self.group.share(len(rows))) for rows in parts]
-        own = [rows[drawn.share] for rows, drawn in zip(parts, draws, strict=True)]
+        own = [rows[drawn.rows] for rows, drawn in zip(parts, draws, strict=True)]
         for rows, drawn, images in zip(own, draws, self._gathered(own), strict=True):
-            mixed, partner, kept = self.augment.mixing(self.augment(images, drawn), drawn)
             targets = self.targets[rows.to(self.group.device, non_blocking=True)]
-            yield Part(mixed, targets.mixed(targets[partner], kept), drawn.faces)
+            yield Part(*self.augment.mixed(self.augment(images, drawn), targets, drawn), drawn.faces)
 
     def _gathered(self, parts: Sequence[torch.Tensor]) -> Iterator[torch.Tensor]:
         """(n, px, px, 3) uint8 on the device for each part."""

@@ -6,8 +6,8 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.transforms import Augmentation
 from affectnet.params import Section
+from affectnet.training.augmentation.augment import AllTransforms, AugmentationParams
 from affectnet.training.losses.expression_loss import LOSSES, LossParams
 from affectnet.training.optimizers import OPTIMIZERS, OptimizerParams, ScheduleParams
 from affectnet.training.samplers import SAMPLERS
@@ -26,7 +26,7 @@ class TrainerParams(Section):
     batch: int = Field(ge=2)
     accumulate: int = Field(ge=1)
     sampler: Annotated[str, SAMPLERS]
-    augmentation: Augmentation
+    augmentation: Annotated[AugmentationParams, AllTransforms()]
     precision: Literal["auto", "float32", "bfloat16"]
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)

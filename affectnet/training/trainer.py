@@ -24,8 +24,9 @@ from affectnet.models.forward import Outputs, predict
 from affectnet.models.layers import trunk_parameters
 from affectnet.models.network import build
 from affectnet.models.start_weights import load_start_weights
-from affectnet.models.transforms import Augment, normalised
+from affectnet.models.transforms import normalised
 from affectnet.running.progress import progress
+from affectnet.training.augmentation.augment import Augment
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.distributed import Group
 from affectnet.training.loader import Feed, Part

@@ -69,7 +69,13 @@ def test_half_the_precision_is_the_same_training_in_half_a_file(prepared: Path) 
 
 
 def test_a_training_learns_what_it_is_shown(prepared: Path) -> None:
-    fit(epochs=12, batch=8, augmentation="none", optimizer=entry("optimizer", "adam", lr=3e-3), model={**TINY, "dropout": 0.0})
+    fit(
+        epochs=12,
+        batch=8,
+        augmentation=entry("augmentation", "none"),
+        optimizer=entry("optimizer", "adam", lr=3e-3),
+        model={**TINY, "dropout": 0.0},
+    )
     assert curves()["train/loss"][-1] < 0.5 * curves()["train/loss"][0]
 
 
@@ -207,7 +213,13 @@ def test_a_network_that_answers_one_expression_is_said_at_each_epoch_and_at_the_
 
 
 def test_a_network_that_answers_several_expressions_has_not_collapsed(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    line = fit(epochs=12, batch=8, augmentation="none", optimizer=entry("optimizer", "adam", lr=3e-3), model={**TINY, "dropout": 0.0})
+    line = fit(
+        epochs=12,
+        batch=8,
+        augmentation=entry("augmentation", "none"),
+        optimizer=entry("optimizer", "adam", lr=3e-3),
+        model={**TINY, "dropout": 0.0},
+    )
     answered = curves()[ANSWERED]
     assert answered[-1] > 1 and "last after epoch 12" not in line
     assert len(capsys.readouterr().err.splitlines()) == answered.count(1.0)
@@ -391,7 +403,7 @@ SWITCHES: dict[str, dict[str, Any]] = {
     "moving average": {"ema": 0.5},
     "clipping": {"clip_norm": 0.01},
     "accumulation": {"accumulate": 2},
-    "strong augmentation": {"augmentation": "strong"},
+    "strong augmentation": {"augmentation": entry("augmentation", "strong")},
     "bfloat16": {"precision": "bfloat16"},
     "label smoothing": {"loss": entry("loss", "weighted", label_smoothing=0.2)},
 }
