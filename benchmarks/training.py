@@ -28,8 +28,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from torchvision.datasets import ImageFolder
 from torchvision.transforms import v2
 
-from affectnet.models.dataset import Faces, load_faces
-from affectnet.models.device import choose, prepare
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import configure_torch, select_device
 from affectnet.models.network import build
 from affectnet.models.transforms import MEAN, STD
 from affectnet.params import parse, read_document
@@ -91,7 +91,7 @@ def run_case(case: str, folder: Path, scale: Scale) -> None:
 
 def _setting(scale: Scale) -> Setting:
     rounds, epochs = {"smallest": (1, 1), "small": (1, 5), "full": (3, 5)}[scale]
-    device = choose("auto")
+    device = select_device("auto")
     document = read_document()
     if device.type == "cuda":
         document["model"] = "vgg16"
@@ -107,10 +107,10 @@ def _classes() -> Classes:
     return Classes(torch.arange(CLASSES), torch.ones(CLASSES), torch.arange(1, CLASSES + 1))
 
 
-def _repeated(faces: Faces, count: int) -> Faces:
+def _repeated(faces: FaceDataset, count: int) -> FaceDataset:
     """So many faces, repeated where there are fewer."""
     at = torch.arange(count) % len(faces)
-    return Faces(faces.images[at], torch.arange(count) % CLASSES, faces.valence[at], faces.arousal[at])
+    return FaceDataset(faces.images[at], torch.arange(count) % CLASSES, faces.valence[at], faces.arousal[at])
 
 
 def write_folders(folder: Path, count: int) -> Path:
@@ -138,7 +138,7 @@ def _synchronised(epoch: Epoch, device: torch.device) -> Epoch:
 
 def _ours(setting: Setting, _: Path) -> dict[str, Epoch]:
     """As the stage trains; and as many steps as an epoch has, on one batch that was prepared before."""
-    prepare(setting.device)
+    configure_torch(setting.device)
     faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
     trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
     steps, generator = trainer._start_epoch(1)

@@ -17,7 +17,7 @@ from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
 from affectnet.files.atomic import write_json
-from affectnet.files.checksums import file_sha256
+from affectnet.files.checksums import sha256_or_none
 from affectnet.files.file_walk import readable
 from affectnet.params import Section
 from affectnet.running.progress import progress
@@ -122,7 +122,7 @@ def _unchanged(source: Source, files: pa.Table) -> None:
     paths = source.annotation_files()
     place = pc.index_in(pa.array(map(readable, paths), pa.string()), files["path"]).to_pylist()
     known = [None if at is None else files["sha256"][at].as_py() for at in place]
-    changed = [path for path, digest in zip(paths, known, strict=True) if digest != file_sha256(source.root / path)]
+    changed = [path for path, digest in zip(paths, known, strict=True) if digest != sha256_or_none(source.root / path)]
     if changed:
         raise ChangedFileError(f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; {VERIFY_AGAIN}")
 

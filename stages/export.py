@@ -16,7 +16,7 @@ from affectnet.files.atomic import replacing, write_json
 from affectnet.metrics.calibration import probabilities
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.dataset import Faces, load_faces, open_crop
+from affectnet.models.dataset import FaceDataset, load_faces, open_crop
 from affectnet.models.forward import Outputs, predict
 from affectnet.models.transforms import normalised
 from affectnet.params import Runtime, Section
@@ -102,7 +102,7 @@ def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
                     yield np.asarray(open_crop(image.as_py()).convert("RGB"))
 
 
-def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: Faces, metadata: ModelMetadata) -> dict[str, Any]:
+def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: FaceDataset, metadata: ModelMetadata) -> dict[str, Any]:
     """metrics/export.json: differences, and the scores of both."""
     differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
     comparison: dict[str, Any] = {
@@ -116,7 +116,7 @@ def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation:
     return comparison
 
 
-def _scores(answers: dict[str, Answers], validation: Faces, metadata: ModelMetadata) -> dict[str, float]:
+def _scores(answers: dict[str, Answers], validation: FaceDataset, metadata: ModelMetadata) -> dict[str, float]:
     """Accuracy, and the CCC of valence and of arousal over the annotated faces: those that the model has."""
     scores = {}
     if metadata.labels:

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ConfigDict
 
 from affectnet.files.file_walk import files_below
+from affectnet.files.sha256 import file_sha256
 from affectnet.params import Section
 from affectnet.running.provenance import UserCopy, Weights, named_weights, read_records, write_records
 from affectnet.running.run_stage import launch
@@ -86,8 +87,7 @@ def recorded_weights(named: Weights, before: Weights | None) -> tuple[Weights, s
     if named.source != "file":
         return named, f"start weights {named.name}"
     try:
-        with Path(named.name).open("rb") as file:
-            seen = replace(named, sha256=hashlib.file_digest(file, "sha256").hexdigest())
+        seen = replace(named, sha256=file_sha256(Path(named.name)).hex())
     except (OSError, ValueError):
         known = before if before is not None and before.name == named.name else named
         return known, f"start weights {named.name} not there, {'their record kept' if known.sha256 else 'no record of them'}"

@@ -3,7 +3,6 @@
 The network runs on the CPU, whatever `runtime.device` says: the pages' bytes are the same each time.
 """
 
-import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -19,10 +18,11 @@ from sklearn.metrics import classification_report as scores_in_text
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.files.atomic import write_text
+from affectnet.files.sha256 import file_sha256
 from affectnet.metrics.registry import registered
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.device import prepare
+from affectnet.models.device import configure_torch
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
@@ -68,7 +68,7 @@ def run(
     classification_report: Path,
 ) -> str:
     """Writes the pages and the table; returns the summary line."""
-    prepare(torch.device("cpu"))
+    configure_torch(torch.device("cpu"))
     table = PREDICTIONS.read(test_predictions)
     network, metadata = load_model(model)
     values = {
@@ -130,9 +130,7 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
 
 def model_file(path: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
     """The metadata and its facts, and the file's bytes and hash."""
-    with path.open("rb") as file:
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    model = {"bytes": path.stat().st_size, "weights": weight_count(network), "sha256": digest}
+    model = {"bytes": path.stat().st_size, "weights": weight_count(network), "sha256": file_sha256(path).hex()}
     return {"metadata": metadata, "facts": model_facts(metadata), "model": model}
 
 

@@ -23,8 +23,8 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.models import torchvision_lazy
 from affectnet.models.checkpoint import ModelMetadata, save_model
-from affectnet.models.dataset import fingerprint, load_faces
-from affectnet.models.device import choose, choose_precision, has_bfloat16, prepare
+from affectnet.models.dataset import load_faces, shards_sha256
+from affectnet.models.device import configure_torch, has_bfloat16, select_device, select_precision
 from affectnet.models.start_weights import check_record
 from affectnet.models.transforms import without_colour
 from affectnet.params import Runtime
@@ -167,7 +167,7 @@ def run(
 
     With more than one of `runtime.processes` it starts this file in as many, and waits for them.
     """
-    device = choose(runtime.device)
+    device = select_device(runtime.device)
     if runtime.processes > 1 and not started():
         return start("stages.train", runtime.processes, device)
     with process_group(device) as group:
@@ -181,7 +181,7 @@ def _train(
     group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, weights: Path, model: Path, metrics: Path
 ) -> str:
     device = group.device
-    prepare(device)
+    configure_torch(device)
     classes = learned(CLASS_WEIGHTS.read(class_weights), params.task)
     planned = PLAN.read(plan)
     rows = np.repeat(planned["row"].to_numpy(), planned["repeats"].to_numpy()).astype(np.int64)
@@ -191,7 +191,7 @@ def _train(
     # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
     spread = {"processes": group.count} if group.count > 1 else {}
     files = [*shards, plan, class_weights, weights]
-    resolved: dict[str, Any] = {"device": device.type, "precision": choose_precision(params.precision, device), **spread}
+    resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **spread}
     _log_emulation(resolved["precision"], device)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     if group.first and params.scaled_rate:
@@ -248,7 +248,7 @@ def _metadata(params: TrainParams, trainer: Trainer, faces: Path, reached: Progr
         std=trainer.std,
         grey=grey,
         crop=read_policy(faces, "train"),
-        data=fingerprint(shard_paths(faces, "train")),
+        data=shards_sha256(shard_paths(faces, "train")),
         training={
             "params": params.model_dump(),
             "precision": trainer.precision,

@@ -104,10 +104,10 @@ def test_start_weights_of_a_file_fill_its_trunk(example: dict[str, Any], tmp_pat
 
 
 @every_backbone
-def test_grad_cam_has_a_place_to_look_at(example: dict[str, Any]) -> None:
+def test_grad_cam_finds_a_layer(example: dict[str, Any]) -> None:
     network = drawn({**example, "image_px": 64}, 7).eval()
-    place = gradcam.find_place(network, 64)
-    assert place is not None and place.side > 1
+    layer = gradcam.find_layer(network, 64)
+    assert layer is not None and layer.side > 1
 
 
 def test_each_architecture_of_params_yaml_has_one_family() -> None:

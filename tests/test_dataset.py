@@ -10,7 +10,7 @@ from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.files.cache_dir import scratch
-from affectnet.models.dataset import KEEP_DECODED, decode_face, fingerprint, load_faces
+from affectnet.models.dataset import KEEP_DECODED, decode_face, load_faces, shards_sha256
 from affectnet.tables.face_shards import shard_paths
 
 FACES = Path("data/faces")
@@ -101,10 +101,10 @@ def test_a_face_is_resized_to_the_networks_input_in_rgb() -> None:
 def test_a_fingerprint_follows_names_and_contents(tmp_path: Path) -> None:
     (tmp_path / "a").write_bytes(b"1")
     (tmp_path / "b").write_bytes(b"1")
-    assert fingerprint([tmp_path / "a"]) != fingerprint([tmp_path / "b"])
-    before = fingerprint([tmp_path / "a"])
+    assert shards_sha256([tmp_path / "a"]) != shards_sha256([tmp_path / "b"])
+    before = shards_sha256([tmp_path / "a"])
     (tmp_path / "a").write_bytes(b"2")
-    assert fingerprint([tmp_path / "a"]) != before
+    assert shards_sha256([tmp_path / "a"]) != before
 
 
 def test_an_empty_split_and_an_incomplete_series_are_one_line(workspace: Path) -> None:

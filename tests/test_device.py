@@ -6,7 +6,7 @@ from types import MappingProxyType
 import pytest
 import torch
 
-from affectnet.models.device import choose_precision, has_bfloat16
+from affectnet.models.device import has_bfloat16, select_precision
 
 CPU, GPU = torch.device("cpu"), torch.device("cuda")
 
@@ -25,11 +25,11 @@ def test_auto_is_bfloat16_where_the_processor_has_instructions_for_it(
     capabilities: dict[str, bool], expected: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: MappingProxyType(capabilities))
-    assert has_bfloat16(CPU) == expected and choose_precision("auto", CPU) == ("bfloat16" if expected else "float32")
-    assert choose_precision("float32", CPU) == "float32" and choose_precision("bfloat16", CPU) == "bfloat16"
+    assert has_bfloat16(CPU) == expected and select_precision("auto", CPU) == ("bfloat16" if expected else "float32")
+    assert select_precision("float32", CPU) == "float32" and select_precision("bfloat16", CPU) == "bfloat16"
 
 
 @pytest.mark.parametrize("expected", [True, False])
 def test_auto_on_a_gpu_asks_for_instructions_and_not_for_emulation(expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_bf16_supported", lambda including_emulation=True: expected or including_emulation)
-    assert choose_precision("auto", GPU) == ("bfloat16" if expected else "float32")
+    assert select_precision("auto", GPU) == ("bfloat16" if expected else "float32")

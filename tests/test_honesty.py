@@ -14,7 +14,7 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
-from affectnet.models.dataset import Faces
+from affectnet.models.dataset import FaceDataset
 from affectnet.running.run_stage import launch
 from affectnet.training.distributed import Group
 from affectnet.training.losses.expression_loss import Classes
@@ -67,11 +67,11 @@ def test_shuffled_labels_teach_nothing_and_true_ones_do(workspace: Path) -> None
     assert true > CHANCE + 0.2 and true > max(shuffled) + 0.1
 
 
-def drawn_faces(each: int) -> Faces:
+def drawn_faces(each: int) -> FaceDataset:
     labels = [name for name in NAMES for _ in range(each)]
     pixels = np.stack([np.asarray(face(name, number, side=32)) for number, name in enumerate(labels)])
     nothing = torch.full((len(labels),), torch.nan)
-    return Faces(torch.from_numpy(pixels), torch.tensor([CODES[name] for name in labels]), nothing, nothing)
+    return FaceDataset(torch.from_numpy(pixels), torch.tensor([CODES[name] for name in labels]), nothing, nothing)
 
 
 def params(**changes: Any) -> TrainerParams:
@@ -89,7 +89,7 @@ def test_the_loss_of_one_batch_goes_to_nothing(shuffled: bool) -> None:
     """Also of labels without sense, which can only be learned by heart."""
     faces, classes = drawn_faces(8), Classes(torch.tensor([CODES[name] for name in NAMES]), torch.ones(3), torch.full((3,), 8))
     if shuffled:
-        faces = Faces(
+        faces = FaceDataset(
             faces.images, faces.expression[torch.randperm(24, generator=torch.Generator().manual_seed(0))], faces.valence, faces.arousal
         )
     trainer = Trainer(params(), Group(torch.device("cpu")), classes, np.arange(24), faces, faces)

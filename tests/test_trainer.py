@@ -8,7 +8,7 @@ import torch
 from chain import ROOT, TINY, entry
 
 from affectnet.errors import UserError
-from affectnet.models.dataset import Faces
+from affectnet.models.dataset import FaceDataset
 from affectnet.params import parse, read_document
 from affectnet.training.distributed import Group
 from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss
@@ -26,13 +26,13 @@ SHARES = {"plan": np.array(COUNTS) / sum(COUNTS), "balanced": np.full(3, 1 / 3),
 """Of an epoch."""
 
 
-def faces() -> Faces:
+def faces() -> FaceDataset:
     generator = torch.Generator().manual_seed(4)
     expression = torch.repeat_interleave(torch.arange(3), torch.tensor(COUNTS))
     images = torch.randint(0, 256, (len(expression), 32, 32, 3), dtype=torch.uint8, generator=generator)
     valence, arousal = torch.rand(2, len(expression), generator=generator) * 2 - 1
     valence[::5] = arousal[::5] = float("nan")
-    return Faces(images, expression, valence, arousal)
+    return FaceDataset(images, expression, valence, arousal)
 
 
 def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:

@@ -1,6 +1,5 @@
 """A list of checksums as sha256sum or md5sum writes it, and which files differ from it."""
 
-import hashlib
 import re
 from pathlib import Path, PurePosixPath
 
@@ -8,6 +7,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.files.sha256 import file_sha256
 
 CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
 """Path below the root, and 32 bytes of SHA-256 or 16 of MD5."""
@@ -38,13 +38,10 @@ def read_checksums(path: Path) -> pa.Table:
     return pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.binary())], schema=CHECKSUMS)
 
 
-def file_sha256(path: Path) -> bytes | None:
+def sha256_or_none(path: Path) -> bytes | None:
     """The file's SHA-256; None for what is no file (a pipe would never end), or cannot be read."""
     try:
-        if not path.is_file():
-            return None
-        with path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").digest()
+        return file_sha256(path) if path.is_file() else None
     except OSError as error:
         pass_machine_fault(error, path)
         return None

@@ -109,7 +109,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
             header = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `dvc repro`") from None
+        raise UserError(f"{path}: not there; run `dvc repro`") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
     metadata = _metadata(path, header.get(METADATA_KEY))

@@ -1,4 +1,4 @@
-"""The faces of one split, decoded once into one memory-mapped array, and their labels."""
+"""The dataset of one split: its faces, decoded once into a memory-mapped array, and their labels."""
 
 import hashlib
 import io
@@ -25,6 +25,7 @@ from PIL import Image
 from affectnet.errors import UserError, pass_machine_fault
 from affectnet.files.atomic import replacing, write_json
 from affectnet.files.cache_dir import scratch
+from affectnet.files.sha256 import file_sha256
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
@@ -33,18 +34,18 @@ from affectnet.tables.face_shards import AGAIN, FACES, ROWS_PER_GROUP, open_shar
 LABELS = ("expression", "valence", "arousal")
 
 PIXELS, CHECKSUMS = "pixels.uint8", "checksums.json"
-"""The decoded pixels, bare, since a header could be damaged too; and the CRC-32 of each row group, 2 GB a second on one core."""
+"""The decoded pixels without a header, which could be damaged too; and the CRC-32 of each row group, checked at 2 GB/s on one core."""
 
 KEEP_DECODED = 6
-"""Decoded arrays kept on the disk: train, validation and test at two sizes."""
+"""Decoded arrays kept on disk: train, validation and test at two sizes."""
 
-Group = tuple[Path, int, int]
-"""A row group of a split: its shard, its number there, and the row of the split that it begins with."""
+RowGroup = tuple[Path, int, int]
+"""A row group of a split: its shard, its number in the shard, and the row of the split that it begins with."""
 
 
 @dataclass(frozen=True)
-class Faces:
-    """n faces: images (n, px, px, 3) uint8 RGB; expression (n,) int64 codes 0–7; valence, arousal (n,) float32, NaN where absent."""
+class FaceDataset:
+    """n faces: images (n, px, px, 3) uint8 RGB; expression (n,) int64 codes 0–7; valence, arousal (n,) float32, NaN where missing."""
 
     images: torch.Tensor
     expression: torch.Tensor
@@ -55,23 +56,23 @@ class Faces:
         return len(self.images)
 
 
-def load_faces(folder: Path, split: str, image_px: int, workers: int) -> Faces:
+def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDataset:
     """The split's faces, resized to image_px × image_px (antialiased, bicubic), in the order of the shards.
 
-    The pixels are mapped, for reading alone, from a file in the scratch folder, written once for each content and size:
-    reading a larger set than memory holds costs no more than its pages. Errors: UserError when the split has no face.
+    The pixels are mapped read-only from a file in the cache folder, which is written once per content and side: a dataset may be
+    larger than memory. Errors: UserError when the split has no faces.
     """
     shards = shard_paths(folder, split)
     labels = [_labels(shard) for shard in shards]
     count = sum(len(table) for table in labels)
     if not count:
-        raise UserError(f"{folder}: the split {split} holds no face; see metrics/clean.json for why rows were rejected")
+        raise UserError(f"{folder}: the split {split} holds no faces; see metrics/clean.json for why rows were rejected")
     columns = {name: np.concatenate([table[name].to_numpy() for table in labels]) for name in LABELS}
     pixels = _decoded(shards, count, image_px, workers)
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nor does anything here write to it
+        warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
         images = torch.from_numpy(pixels)
-    return Faces(
+    return FaceDataset(
         images=images,
         expression=torch.from_numpy(columns["expression"].astype(np.int64)),
         valence=torch.from_numpy(columns["valence"].astype(np.float32)),
@@ -83,36 +84,38 @@ def _labels(shard: Path) -> pa.Table:
     with open_shard(shard) as file, readable_parquet(shard, AGAIN):
         table = file.read(list(LABELS))
     if wrong := [line for column in FACES.columns if column.name in LABELS for line in column.violations(table[column.name])]:
-        raise UserError(f"{shard}: not the faces as they were written, {'; '.join(wrong)}; {AGAIN}")
+        raise UserError(f"{shard}: not the faces that crop wrote, {'; '.join(wrong)}; {AGAIN}")
     return table
 
 
-def fingerprint(files: Sequence[Path]) -> str:
-    """SHA-256 over the files' names and contents, in hex."""
+def shards_sha256(shards: Sequence[Path]) -> str:
+    """SHA-256 over the names and contents of the shards, in hex."""
     digest = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            digest.update(path.name.encode() + hashlib.file_digest(file, "sha256").digest())
+    for path in shards:
+        digest.update(path.name.encode() + file_sha256(path))
     return digest.hexdigest()
 
 
 def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) -> NDArray[np.uint8]:
-    """The decoded pixels, (count, image_px, image_px, 3), mapped for reading; decoded if need be, or if their file is damaged."""
-    key = hashlib.sha256(f"{fingerprint(shards)} {image_px} px {PIL.__version__}".encode()).hexdigest()[:24]
-    path, shape, groups = scratch("decoded", key) / PIXELS, (count, image_px, image_px, 3), _groups(shards)
+    """The decoded pixels, (count, image_px, image_px, 3), mapped for reading; decoded when their file is missing or damaged."""
+    key = hashlib.sha256(f"{shards_sha256(shards)} {image_px} px {PIL.__version__}".encode()).hexdigest()[:24]
+    path = scratch("decoded", key) / PIXELS
+    shape = (count, image_px, image_px, 3)
+    groups = _row_groups(shards)
     if _undamaged(path, shape, groups, workers):
-        os.utime(path.parent)  # the newest are kept
+        os.utime(path.parent)  # `_remove_old` keeps the newest
     else:
         with replacing(path) as unfinished:
             _reserve(unfinished, math.prod(shape))
-            done = in_order(partial(_decode_group, unfinished, shape), groups, workers, "thread")
-            write_json(path.with_name(CHECKSUMS), {"crc32": list(progress(done, "decode", len(groups), "group"))})
-        _forget_old(path.parent.parent)
+            checksums = in_order(partial(_decode_group, unfinished, shape), groups, workers, "thread")
+            write_json(path.with_name(CHECKSUMS), {"crc32": list(progress(checksums, "decode", len(groups), "group"))})
+        _remove_old(path.parent.parent)
     return np.memmap(path, np.uint8, "r", shape=shape)
 
 
-def _groups(shards: Sequence[Path]) -> list[Group]:
-    groups, first = [], 0
+def _row_groups(shards: Sequence[Path]) -> list[RowGroup]:
+    groups: list[RowGroup] = []
+    first = 0
     for shard in shards:
         with open_shard(shard) as file:
             metadata = file.metadata
@@ -122,58 +125,60 @@ def _groups(shards: Sequence[Path]) -> list[Group]:
     return groups
 
 
-def _undamaged(path: Path, shape: tuple[int, ...], groups: Sequence[Group], workers: int) -> bool:
-    """Whether the file is there, and as it was written; a damaged one is removed, which is told."""
+def _undamaged(path: Path, shape: tuple[int, ...], groups: Sequence[RowGroup], workers: int) -> bool:
+    """Whether the file exists and has the checksums it was written with. A damaged one is removed and reported."""
     if not path.exists():
         return False
     try:
         written = json.loads(path.with_name(CHECKSUMS).read_bytes())
     except (FileNotFoundError, ValueError):
         written = None
-    length, face_bytes = path.stat().st_size, math.prod(shape[1:])
+    length = path.stat().st_size
+    face_bytes = math.prod(shape[1:])
     if length == shape[0] * face_bytes:
-        edges = [first * face_bytes for first in (*(first for _, _, first in groups), shape[0])]
-        checked = in_order(partial(_checksum, path), list(pairwise(edges)), workers, "thread")
-        if written == {"crc32": list(progress(checked, "check", len(groups), "group"))}:
+        first_rows = [*(first for _, _, first in groups), shape[0]]
+        edges = [row * face_bytes for row in first_rows]
+        checksums = in_order(partial(_checksum, path), list(pairwise(edges)), workers, "thread")
+        if written == {"crc32": list(progress(checksums, "check", len(groups), "group"))}:
             return True
-    print(f"decode: {path}: {length:,} bytes, not as they were written beside {CHECKSUMS}; decoding again", file=sys.stderr)
-    path.unlink()  # the disk need not have room for both
+    print(f"decode: {path}: {length:,} bytes that do not match {CHECKSUMS}; decoding again", file=sys.stderr)
+    path.unlink()  # the disk may not have room for both
     return False
 
 
 def _checksum(path: Path, edges: tuple[int, int]) -> int:
-    """CRC-32 of the file's bytes from one edge to the other. Read, since a fault of the disk under a mapped page would kill the process."""
+    """CRC-32 of the file's bytes from one edge to the other. Read, not mapped: a disk fault under a mapped page would kill the process."""
     with path.open("rb") as file:
         file.seek(edges[0])
         return zlib.crc32(file.read(edges[1] - edges[0]))
 
 
 def _reserve(file: Path, length: int) -> None:
-    """A file of so many zeros. On a full disk it is an error here; later it would kill the process that writes a mapped page."""
+    """Writes a file of `length` zeros, so that a full disk is an error here; later it would kill the process that writes a mapped page."""
     with file.open("wb") as opened:
         opened.truncate(length)
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(opened.fileno(), 0, length)
 
 
-def _decode_group(file: Path, shape: tuple[int, ...], at: Group) -> int:
+def _decode_group(file: Path, shape: tuple[int, ...], row_group: RowGroup) -> int:
     """Decodes one row group into the file; returns the CRC-32 of its pixels."""
-    shard, group, first = at
+    shard, group, first = row_group
     with open_shard(shard) as table, readable_parquet(shard, AGAIN):
         images = table.read_row_group(group, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     pixels = np.memmap(file, np.uint8, "r+", shape=shape)
     for offset, content in enumerate(images):
         try:
             pixels[first + offset] = decode_face(content.as_py(), shape[1])
-        except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
+        except Exception as error:  # decoders raise errors of many kinds on broken bytes
             pass_machine_fault(error, shard)
             row = group * ROWS_PER_GROUP + offset + 1
-            raise UserError(f"{shard}: row {row}: no readable image; {AGAIN}") from None
+            raise UserError(f"{shard}: row {row}: unreadable image; {AGAIN}") from None
     return zlib.crc32(pixels[first : first + len(images)].data)
 
 
 def open_crop(content: bytes) -> Image.Image:
-    """One crop as it is stored: in its own size and mode, not yet decoded."""
+    """One crop in its stored size and mode, not yet decoded."""
     return Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
 
 
@@ -190,8 +195,8 @@ def resize_face(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
     return np.asarray(image)
 
 
-def _forget_old(folder: Path) -> None:
-    """Removes all but the newest decoded arrays; one that is mapped elsewhere lives on until it is let go."""
+def _remove_old(folder: Path) -> None:
+    """Removes all but the newest decoded arrays. One that another process maps stays readable there until it is unmapped."""
     arrays = sorted((path for path in folder.iterdir() if path.is_dir()), key=lambda path: path.stat().st_mtime)
     for old in arrays[:-KEEP_DECODED]:
         shutil.rmtree(old, ignore_errors=True)

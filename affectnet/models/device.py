@@ -1,4 +1,4 @@
-"""Where tensors live: the processor or the GPU."""
+"""The device: the processor or a GPU, its precision, and how torch is configured on it."""
 
 import ctypes
 from typing import Literal
@@ -8,50 +8,54 @@ import torch
 from affectnet.errors import UserError, brief
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3
+"""Parameters of glibc's mallopt(3)."""
+
 LARGEST_MMAP_THRESHOLD = 32 * 2**20
-"""Of glibc's mallopt, mallopt(3): memory at the heap's end is kept with −1, and blocks below 32 MiB, the most it takes, come from it."""
+"""Blocks below this come from the heap: 32 MiB, the most that glibc takes."""
 
 
-def choose(device: str, place: str = "params.yaml: runtime.device") -> torch.device:
-    """The device of this name, of which `auto` is a GPU when there is one. place: where it is named.
+def select_device(device: str, setting: str = "params.yaml: runtime.device") -> torch.device:
+    """The device of this name; `auto` is a GPU if there is one. setting: where the name is set, for the message.
 
-    Errors: UserError, with those that are there, when it is none of them.
+    Errors: UserError, with the devices that torch sees, when there is none of this name.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
-    there = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
-    if device not in {"auto", *there}:
-        raise UserError(f"{place}: {brief(device)} is not here; torch sees {', '.join(there)}; use one of these, or auto")
-    return torch.device(("cuda" if gpus else "cpu") if device == "auto" else device)
+    available = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]
+    if device not in {"auto", *available}:
+        raise UserError(f"{setting}: no device {brief(device)} here; torch sees {', '.join(available)}; use one of these, or auto")
+    if device == "auto":
+        return torch.device("cuda" if gpus else "cpu")
+    return torch.device(device)
 
 
 def has_bfloat16(device: torch.device) -> bool:
-    """Whether the device has instructions for bfloat16; others emulate it."""
+    """Whether the device has instructions for bfloat16; without them torch emulates it."""
     if device.type == "cuda":
         return bool(torch.cuda.is_bf16_supported(including_emulation=False))
     capabilities = torch.cpu.get_capabilities()
     return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
 
 
-def choose_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Literal["float32", "bfloat16"]:
-    """What `train.precision` means on the device: `auto` is bfloat16 where it has instructions for it, else float32."""
+def select_precision(precision: Literal["auto", "float32", "bfloat16"], device: torch.device) -> Literal["float32", "bfloat16"]:
+    """`train.precision` on this device: `auto` is bfloat16 where the device has instructions for it, else float32."""
     if precision == "auto":
         return "bfloat16" if has_bfloat16(device) else "float32"
     return precision
 
 
-def prepare(device: torch.device) -> None:
-    """Readies this process for training on the device: the same bits each time on the processor, and full speed on either.
+def configure_torch(device: torch.device) -> None:
+    """Configures torch in this process: deterministic on the processor, full speed on either device.
 
-    On the processor memory that is let go of stays with the process: given back, it comes again page by page, zeroed by the
-    system, which took a sixth of a step (docs/log.md). On a GPU cuDNN tries its algorithms once for each shape of a batch.
+    On the processor glibc keeps freed memory in the process: returned to the system, it would come back page by page, zeroed, which
+    took a sixth of a step (docs/log.md). On a GPU cuDNN tries its algorithms once per shape of a batch.
     """
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         return
     torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports torch's compiler
-    # Filling shows reads of memory that nobody wrote, at an eighth of a step.
+    # A debugging aid that shows reads of uninitialised memory; it takes an eighth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    allocator = ctypes.CDLL(None)
-    if hasattr(allocator, "mallopt"):  # glibc's
-        allocator.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
-        allocator.mallopt(M_TRIM_THRESHOLD, -1)
+    libc = ctypes.CDLL(None)
+    if hasattr(libc, "mallopt"):
+        libc.mallopt(M_MMAP_THRESHOLD, LARGEST_MMAP_THRESHOLD)
+        libc.mallopt(M_TRIM_THRESHOLD, -1)

@@ -15,24 +15,24 @@ from affectnet.models.transforms import normalised
 BATCH = 256
 
 Averaging = Literal["none", "flip", "ten_crop"]
-"""Of which views of a face the outputs are averaged: of itself; of it and its mirror image; of ten parts of it, as `_ten_crop`."""
+"""Views of a face whose outputs are averaged: the face; the face and its mirror image; ten parts of it, see `_ten_crop`."""
 
 CROP_SHARE = 7 / 8
-"""Side of such a part by that of the face: 224 of 256 px (Krizhevsky et al. 2012, section 4.1)."""
+"""Side of a part in `ten_crop`, as a share of the face's side: 224 of 256 px (Krizhevsky et al. 2012, section 4.1)."""
 
 
 @dataclass(frozen=True)
 class Outputs:
-    """logits (n, k) float32 of the k expressions; affect (n, 2) float32, valence and arousal in −1 … 1; (n, 0) where not learned."""
+    """logits (n, k) float32 of the k expressions; affect (n, 2) float32, valence and arousal in −1 … 1, or (n, 0)."""
 
     logits: torch.Tensor
     affect: torch.Tensor
 
     def require_finite(self, model: Path | str) -> "Outputs":
-        """Itself. Errors: UserError, with the model's name, when an output is no finite number."""
+        """Returns itself. Errors: UserError, with the model's name, when an output is NaN or inf."""
         broken = int((~torch.cat([self.logits, self.affect], 1).isfinite()).any(1).sum())
         if broken:
-            raise UserError(f"{model}: its outputs are no finite numbers for {broken:,} of {len(self.logits):,} faces; train another")
+            raise UserError(f"{model}: outputs are NaN or inf for {broken:,} of {len(self.logits):,} faces; train another model")
         return self
 
 
@@ -49,20 +49,19 @@ def predict(
 ) -> Outputs:
     """Outputs on the CPU for (n, px, px, 3) uint8 images on any device, the network in evaluation mode.
 
-    averaging: the mean of the outputs, before softmax, over these views of each image; batch: images of which the network
-    sees one view at a time.
+    averaging: outputs are averaged, before softmax, over these views of each image; batch: images per pass, one view at a time.
     """
     network.eval()
     views = VIEWS[averaging]
-    parts = []
-    for some in torch.split(images, batch):
-        outputs = [network(view).float() for view in views(normalised(some.to(device), mean, std))]
-        parts.append(sum(outputs[1:], outputs[0]) / len(outputs))
-    joined = torch.cat(parts).cpu()
+    means = []
+    for part in torch.split(images, batch):
+        outputs = [network(view).float() for view in views(normalised(part.to(device), mean, std))]
+        means.append(sum(outputs[1:], outputs[0]) / len(outputs))
+    joined = torch.cat(means).cpu()
     return Outputs(joined[:, :classes], joined[:, classes:].clamp(-1, 1))
 
 
-def _alone(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
+def _as_is(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
     yield pixels
 
 
@@ -77,4 +76,4 @@ def _ten_crop(pixels: torch.Tensor) -> Iterator[torch.Tensor]:
         yield functional.resize(part, [side, side], InterpolationMode.BICUBIC, antialias=True)
 
 
-VIEWS: Final[dict[Averaging, Callable[[torch.Tensor], Iterator[torch.Tensor]]]] = {"none": _alone, "flip": _flip, "ten_crop": _ten_crop}
+VIEWS: Final[dict[Averaging, Callable[[torch.Tensor], Iterator[torch.Tensor]]]] = {"none": _as_is, "flip": _flip, "ten_crop": _ten_crop}

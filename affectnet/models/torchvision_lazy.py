@@ -1,8 +1,8 @@
-"""What is used of torchvision, imported without torch's compiler: four of the ten seconds in which a command starts.
+"""torchvision, imported without torch's compiler, which saves four of the ten seconds in which a command starts.
 
-torchvision imports all of `torch._dynamo` for two functions: one that it calls under torch.compile alone (`ops/roi_align.py`, version
-0.29), and a decorator that means nothing without it (`tv_tensors`). While torchvision is imported, that package is represented
-by a module that has these two and imports the real one for whatever else is wanted.
+torchvision imports all of `torch._dynamo` for two functions: one that it calls only under torch.compile (`ops/roi_align.py`, version
+0.29), and a decorator that has no effect without it (`tv_tensors`). While torchvision is imported, a placeholder module stands for
+that package: it has these two functions and imports the real package when any other attribute is read.
 """
 
 import sys
@@ -12,24 +12,24 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
-from torch._compile import _disable_dynamo  # which imports the whole of torch before a part of it is represented
+from torch._compile import _disable_dynamo  # imports all of torch before the placeholder stands for a part of it
 
 PACKAGE, UTILS = "torch._dynamo", "torch._dynamo.utils"
 
 
 def is_compile_supported(device_type: str) -> bool:
-    """What the compiler answers, imported when it is asked."""
+    """The compiler's own function, imported at the first call."""
     return bool(import_module(UTILS).is_compile_supported(device_type))
 
 
 def disable(fn: Callable[..., Any], recursive: bool = True, **_: object) -> Callable[..., Any]:
-    """The function, not to be compiled; with the decorator by which torch puts the import off for its optimisers."""
-    found: Callable[..., Any] = _disable_dynamo(fn, recursive)
-    return found
+    """The function, excluded from compilation, by the decorator that delays the import for torch's own optimisers."""
+    decorated: Callable[..., Any] = _disable_dynamo(fn, recursive)
+    return decorated
 
 
-class _Later(ModuleType):
-    """Stands for a module whose functions these are."""
+class _Placeholder(ModuleType):
+    """Stands for a module of which it has these functions."""
 
     def __init__(self, name: str, *functions: Callable[..., Any]) -> None:
         super().__init__(name)
@@ -38,27 +38,27 @@ class _Later(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name.startswith("__"):
             raise AttributeError(name)
-        _withdraw()
+        _remove_placeholders()
         return getattr(import_module(self.__name__), name)
 
 
-def _withdraw() -> None:
+def _remove_placeholders() -> None:
     for name in (PACKAGE, UTILS):
-        if isinstance(sys.modules.get(name), _Later):
+        if isinstance(sys.modules.get(name), _Placeholder):
             del sys.modules[name]
 
 
 @contextmanager
-def _compiler_later() -> Iterator[None]:
+def _without_compiler() -> Iterator[None]:
     if PACKAGE not in sys.modules:
-        sys.modules.update({PACKAGE: _Later(PACKAGE, disable), UTILS: _Later(UTILS, is_compile_supported)})
+        sys.modules.update({PACKAGE: _Placeholder(PACKAGE, disable), UTILS: _Placeholder(UTILS, is_compile_supported)})
     try:
         yield
     finally:
-        _withdraw()
+        _remove_placeholders()
 
 
-with _compiler_later():
+with _without_compiler():
     from torchvision import __version__, models
     from torchvision.ops import StochasticDepth
     from torchvision.transforms import InterpolationMode, v2

@@ -12,7 +12,7 @@ STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 """Shares of red, green and blue in grey: ITU-R BT.601, as in Pillow's."""
 AT_ONCE = 1024
-"""Images that are looked at together for their colour."""
+"""Images per step of `without_colour`."""
 
 
 def normalised(images: torch.Tensor, mean: Sequence[float] = MEAN, std: Sequence[float] = STD) -> torch.Tensor:

@@ -19,7 +19,7 @@ from affectnet.images.pictures import Picture, file_content
 from affectnet.metrics.calibration import probabilities
 from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.dataset import decode_face
-from affectnet.models.device import choose
+from affectnet.models.device import select_device
 from affectnet.models.forward import BATCH, Averaging, Outputs, predict
 from affectnet.predict.defaults import default_model
 
@@ -81,7 +81,7 @@ class Predictor:
             raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
         path = default_model() if model is None else Path(model)
         network, metadata = load_model(path)
-        return cls(network, metadata, choose(str(device), "device"), detector or haar(), averaging, str(path))
+        return cls(network, metadata, select_device(str(device), "device"), detector or haar(), averaging, str(path))
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""

@@ -10,8 +10,8 @@ from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.metrics import calibration
 from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.dataset import Faces, load_faces
-from affectnet.models.device import choose
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import select_device
 from affectnet.models.forward import Averaging, Outputs, predict
 from affectnet.params import Runtime
 from affectnet.tables.face_shards import read_policy
@@ -83,11 +83,11 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
     The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
     Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
     """
-    device = choose(runtime.device)
+    device = select_device(runtime.device)
     network, metadata = load_model(model)
     _same_crops(model, metadata, faces)
 
-    def outputs_for(split: Faces) -> Outputs:
+    def outputs_for(split: FaceDataset) -> Outputs:
         return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
 
     test = load_faces(faces, "test", metadata.image_px, runtime.workers)
@@ -99,7 +99,7 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
     return Predictions.from_outputs(model, metadata, outputs, test.expression.numpy(), affect)
 
 
-def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: Faces) -> float:
+def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
     """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
     codes = [CODES[label] for label in metadata.labels]
     known = np.isin(validation.expression.numpy(), codes)

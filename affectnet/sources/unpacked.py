@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
-from affectnet.files.checksums import file_sha256
+from affectnet.files.checksums import sha256_or_none
 from affectnet.files.file_walk import readable
 from affectnet.running.progress import progress
 from affectnet.sources.maps import splits_of
@@ -116,7 +116,7 @@ def unpack(container: Container, folder: Path) -> Pointer:
 
 def _key(container: Container) -> str:
     """16 hex digits of what decides each byte that is unpacked."""
-    digests = {container.below(file): (file_sha256(file) or b"").hex() for file in container.files()}
+    digests = {container.below(file): (sha256_or_none(file) or b"").hex() for file in container.files()}
     code = b"".join(Path(inspect.getfile(part)).read_bytes() for part in (type(container), Container, splits_of))
     return hashlib.sha256(json.dumps([digests, container.pointer.labelling()]).encode() + code).hexdigest()[:16]
 

@@ -21,6 +21,7 @@ import torch
 from affectnet.errors import UserError, one_line, pass_machine_fault
 from affectnet.files.atomic import replacing
 from affectnet.files.cache_dir import scratch
+from affectnet.files.sha256 import file_sha256
 
 ENDED = "ended"
 """Name of the empty file beside the state of a training that has ended."""
@@ -30,8 +31,7 @@ def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
     """SHA-256 of the params, of the files' bytes, of torch's version and of this project's loaded code, in hex."""
     digest = hashlib.sha256(json.dumps([params, torch.__version__], sort_keys=True).encode())
     for path in [*_loaded_code(), *files]:
-        with path.open("rb") as file:
-            digest.update(hashlib.file_digest(file, "sha256").digest())
+        digest.update(file_sha256(path))
     return digest.hexdigest()
 
 

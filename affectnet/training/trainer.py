@@ -18,8 +18,8 @@ from affectnet.metrics.calibration import fit_temperature
 from affectnet.metrics.classification import confusion_matrix, scores
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.backbones.registry import backbone_of
-from affectnet.models.dataset import Faces
-from affectnet.models.device import choose_precision
+from affectnet.models.dataset import FaceDataset
+from affectnet.models.device import select_precision
 from affectnet.models.forward import Outputs, predict
 from affectnet.models.layers import trunk_parameters
 from affectnet.models.network import build
@@ -55,7 +55,7 @@ def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
     return Classes(torch.from_numpy(shown), torch.from_numpy(weights), torch.from_numpy(planned[shown].astype(np.int64)))
 
 
-def targets_of(faces: Faces, classes: Classes) -> Targets:
+def targets_of(faces: FaceDataset, classes: Classes) -> Targets:
     """What each face should give; a face whose expression is not learned does not count for the expressions."""
     one_hot = functional.one_hot(faces.expression, len(EXPRESSIONS)).float()[:, classes.codes]
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
@@ -64,10 +64,12 @@ def targets_of(faces: Faces, classes: Classes) -> Targets:
 class Trainer:
     """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
 
-    def __init__(self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: Faces, validation: Faces) -> None:
+    def __init__(
+        self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: FaceDataset, validation: FaceDataset
+    ) -> None:
         self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
         self.labels, self.validation = faces.expression.numpy()[rows], validation
-        self.precision = choose_precision(params.precision, group.device)
+        self.precision = select_precision(params.precision, group.device)
         targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
         if params.task.affect:
             refuse_without_affect(train=targets, validation=self.validation_targets)

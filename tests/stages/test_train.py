@@ -20,7 +20,7 @@ from affectnet.errors import UserError
 from affectnet.files.cache_dir import scratch
 from affectnet.models.backbones.registry import TRAINING
 from affectnet.models.checkpoint import load_model
-from affectnet.models.dataset import Faces
+from affectnet.models.dataset import FaceDataset
 from affectnet.models.transforms import normalised
 from affectnet.params import parse, read_document
 from affectnet.predict.info import text
@@ -382,7 +382,7 @@ def test_only_planned_expressions_are_learned_and_others_do_not_count_in_the_los
     classes = learned(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
     assert (classes.codes.tolist(), classes.weights.tolist(), classes.plan_counts.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
     nothing = torch.full((4,), float("nan"))
-    found = targets_of(Faces(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
+    found = targets_of(FaceDataset(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
     assert found.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
     with pytest.raises(UserError, match="the plan shows 1 expression"):
         learned(weights([5, 0, 0, 0, 0, 0, 0, 0]), ExpressionTask(outputs="expression"))

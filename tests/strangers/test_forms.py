@@ -16,7 +16,7 @@ from portraits import MODEL, drawn, write_model
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
 from affectnet.images.decode import open_photograph
-from affectnet.models.device import choose
+from affectnet.models.device import select_device
 from affectnet.predict.predictor import Predictor
 
 ORIENTATION = 0x0112
@@ -286,7 +286,7 @@ def test_one_photograph_for_many_and_places_for_others_are_one_line(predictor: P
 
 @pytest.mark.parametrize("device", ["mps", "gpu", "cuda:99", "GPU", "", torch.device("mps"), torch.device("cuda", 99)])
 def test_a_device_that_is_not_here_is_one_line_that_lists_what_is(device: Any, predictor: Predictor) -> None:
-    with pytest.raises(UserError, match=r"device: '\S*' is not here; torch sees cpu(, cuda)?.*; use one of these, or auto"):
+    with pytest.raises(UserError, match=r"device: no device '\S*' here; torch sees cpu(, cuda)?.*; use one of these, or auto"):
         Predictor.load(MODEL, device)
 
 
@@ -299,6 +299,6 @@ def test_gpus_are_taken_by_number(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     names = ("auto", "cpu", "cuda", "cuda:0", "cuda:1")
-    assert [str(choose(name)) for name in names] == ["cuda", "cpu", "cuda", "cuda:0", "cuda:1"]
+    assert [str(select_device(name)) for name in names] == ["cuda", "cpu", "cuda", "cuda:0", "cuda:1"]
     with pytest.raises(UserError, match="torch sees cpu, cuda, cuda:0, cuda:1"):
-        choose("cuda:2")
+        select_device("cuda:2")

@@ -1,4 +1,4 @@
-"""torchvision as affectnet/models/torchvision_lazy.py imports it: without torch's compiler, and whole all the same."""
+"""torchvision as affectnet/models/torchvision_lazy.py imports it: without torch's compiler, and complete."""
 
 import subprocess
 import sys
@@ -15,10 +15,10 @@ from affectnet.models import torchvision_lazy
 Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
 print("after an answer", [name for name in ("torch._dynamo", "torch._dynamo.utils") if name in sys.modules])
 
-with torchvision_lazy._compiler_later():  # as a later torchvision might want it
-    found = sys.modules["torch._dynamo"].reset
+with torchvision_lazy._without_compiler():  # as a later torchvision might
+    reset = sys.modules["torch._dynamo"].reset
 import torch, torch._dynamo.utils as utils
-print("what else is wanted", found is torch._dynamo.reset, type(utils).__name__)
+print("another attribute", reset is torch._dynamo.reset, type(utils).__name__)
 
 from torchvision.ops import roi_align
 pooling = sys.modules["torchvision.ops.roi_align"]
@@ -26,16 +26,16 @@ print("asked", [pooling.is_compile_supported(device) == utils.is_compile_support
 print("pooled", float(roi_align(torch.ones(1, 1, 8, 8), torch.tensor([[0.0, 0.0, 0.0, 4.0, 4.0]]), 2).sum()))
 
 there = torch._dynamo
-importlib.reload(vision)
+importlib.reload(torchvision_lazy)
 print("stays", sys.modules["torch._dynamo"] is there)
 """
 
 
-def test_who_answers_does_without_the_compiler_and_can_have_it_later() -> None:
+def test_a_prediction_runs_without_the_compiler_which_can_be_imported_later() -> None:
     done = subprocess.run([sys.executable, "-c", PROGRAM], check=False, capture_output=True, text=True, cwd=ROOT)
     assert done.stdout.splitlines() == [
         "after an answer []",
-        "what else is wanted True module",
+        "another attribute True module",
         "asked [True, True]",
         "pooled 4.0",
         "stays True",
