@@ -4,7 +4,7 @@ VENV := .venv
 export PATH := $(CURDIR)/$(VENV)/bin:$(PATH)
 export VIRTUAL_ENV := $(CURDIR)/$(VENV)
 INSTALLED := $(VENV)/installed
-# As pip does, uv compiles what it installs: where PYTHONDONTWRITEBYTECODE is set, as in many containers, every command would else compile torch anew.
+# uv compiles what it installs, as pip does. Where PYTHONDONTWRITEBYTECODE is set, as in many containers, every command would otherwise compile torch again.
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
@@ -44,18 +44,18 @@ table: .git install ## all experiments, one line each, with what differs
 search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)
 
-bench: repro ## time everything beside its peers, under five minutes; BENCH=--full for the sizes of the goals
+bench: repro ## time everything and its peers, under five minutes; BENCH=--full for the sizes of the goals
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt
 	python -m benchmarks $(BENCH)
 
 # Twice as many processes as cores, since many of them wait for others that they start.
 SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 
-test: .git install ## everything: check beside repro, then pytest
+test: .git install ## everything: check and repro, then pytest
 	$(MAKE) --no-print-directory -j 2 check repro
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
-# One test at a time to whoever is free, the longest files first: stolen by halves, the long ones would wait for one another.
+# One test at a time to each free worker, the longest files first: in larger portions the long ones would wait for one another.
 stress: install ## kills, faults and broken data, all of them, under 30 minutes; prints the table of docs/reliability.md
 	pytest $(SIDE_BY_SIDE) --dist load --maxschedchunk 1 -m 'stress or not stress' tests/stress tests/test_own_copy.py
 
@@ -65,7 +65,7 @@ format: install ## let ruff format and sort
 
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
-lock: install ## compile pyproject.toml into requirements.txt, and what the benchmarks need beside it
+lock: install ## compile pyproject.toml into requirements.txt, and the benchmarks' own list
 	$(COMPILE) --group dev pyproject.toml -o requirements.txt
 	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
 

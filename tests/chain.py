@@ -69,13 +69,13 @@ def local(workers: int = 1) -> Runtime:
 def run_stage(stage: str, **changes: Any) -> str:
     """Runs one stage in the working folder. changes: fields of its section; returns its summary line."""
     run: Callable[..., str] = importlib.import_module(f"stages.{stage}").run
-    given = arguments(run)
+    inputs = arguments(run)
     for name, parameter in inspect.signature(run).parameters.items():
         if parameter.annotation is Runtime:
-            given[name] = local()
-        elif isinstance(given[name], Section):
-            given[name] = type(given[name]).model_validate({**given[name].model_dump(), **changes})
-    return run(**given)
+            inputs[name] = local()
+        elif isinstance(inputs[name], Section):
+            inputs[name] = type(inputs[name]).model_validate({**inputs[name].model_dump(), **changes})
+    return run(**inputs)
 
 
 @contextmanager
@@ -100,8 +100,8 @@ def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
 
 
 def metrics(stage: str) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(Path(f"metrics/{stage}.json").read_text())
-    return found
+    numbers: dict[str, Any] = json.loads(Path(f"metrics/{stage}.json").read_text())
+    return numbers
 
 
 def curves() -> dict[str, list[float]]:

@@ -30,8 +30,8 @@ class Clone:
     @property
     def environment(self) -> dict[str, str]:
         # DVC's own site cache is fixed when dvc is imported here, so a child gets it by its environment.
-        own = {name: os.environ[name] for name in ("DVC_SITE_CACHE_DIR", "REFUSED_CONNECTIONS")}
-        return {**ENVIRONMENT, **own, "DVC_NO_ANALYTICS": "1"}
+        state = {name: os.environ[name] for name in ("DVC_SITE_CACHE_DIR", "REFUSED_CONNECTIONS")}
+        return {**ENVIRONMENT, **state, "DVC_NO_ANALYTICS": "1"}
 
     def attempt(self, *command: str) -> subprocess.CompletedProcess[str]:
         with self.start(*command) as process:
@@ -39,7 +39,7 @@ class Clone:
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """The running command; whoever starts it waits for it."""
+        """The running command; the caller waits for it."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
@@ -57,8 +57,8 @@ class Clone:
         return self.run("git", *arguments)
 
     def metrics(self, stage: str) -> dict[str, Any]:
-        found: dict[str, Any] = json.loads((self.folder / "metrics" / f"{stage}.json").read_text())
-        return found
+        numbers: dict[str, Any] = json.loads((self.folder / "metrics" / f"{stage}.json").read_text())
+        return numbers
 
     def copy(self, folder: Path) -> "Clone":
         shutil.copytree(self.folder, folder, symlinks=True)

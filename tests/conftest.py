@@ -103,8 +103,8 @@ def reproduced(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="session")
 def seconds(made: Path) -> dict[str, float]:
     """How long each stage took when nobody disturbed it."""
-    found: dict[str, float] = json.loads((made / "seconds.json").read_text())
-    return found
+    seconds_by_stage: dict[str, float] = json.loads((made / "seconds.json").read_text())
+    return seconds_by_stage
 
 
 @pytest.fixture

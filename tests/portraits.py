@@ -21,8 +21,8 @@ MODEL = Path("models/model.safetensors")
 def write_model(**changes: Any) -> None:
     """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its metadata."""
     torch.manual_seed(3)
-    told = metadata(**{"affect": True, **changes})
-    save_model(MODEL, build(ModelParams.model_validate(TINY), told.outputs), told)
+    described = metadata(**{"affect": True, **changes})
+    save_model(MODEL, build(ModelParams.model_validate(TINY), described.outputs), described)
 
 
 def drawn(side: int = 320) -> Image.Image:

@@ -98,16 +98,16 @@ def is_up_to_date(status: str) -> bool:
 
 def durations(clone: Clone) -> dict[str, float]:
     """Seconds that each stage takes in an undisturbed `dvc repro`."""
-    running, found = Running(clone, "dvc", "repro"), {}
+    running, seconds = Running(clone, "dvc", "repro"), {}
     for name in STAGES:
         stage = running.stage(name)
         began = time.monotonic()
         assert stage is not None, running.log.read_text()[-3000:]
         while stage.is_running() and stage.status() != psutil.STATUS_ZOMBIE:
             time.sleep(LOOK_EVERY_S)
-        found[name] = time.monotonic() - began
+        seconds[name] = time.monotonic() - began
     assert running.end() == 0, running.log.read_text()[-3000:]
-    return found
+    return seconds
 
 
 def state(clone: Clone) -> dict[str, str]:
@@ -120,7 +120,7 @@ def state(clone: Clone) -> dict[str, str]:
 
 def half_files(clone: Clone) -> list[str]:
     """Files under a final name that cannot be read."""
-    found = []
+    problems = []
     for path in [clone.folder / "dvc.lock", *(path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*"))]:
         hidden = any(part.startswith(".") for part in path.relative_to(clone.folder).parts)
         try:
@@ -136,8 +136,8 @@ def half_files(clone: Clone) -> list[str]:
             elif path.suffix == ".lock":
                 YAML(typ="safe").load(path.read_text())
         except Exception as error:
-            found.append(f"{path}: {error!r}")
-    return found
+            problems.append(f"{path}: {error!r}")
+    return problems
 
 
 def _below(process: int) -> list[psutil.Process]:

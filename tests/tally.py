@@ -20,22 +20,22 @@ def add_to(item: pytest.Item) -> Tally:
 
 def table(reports: Iterable[pytest.TestReport]) -> list[str]:
     """Lines of a Markdown table: what was tried, how many cases, and how many ended in which way."""
-    found: dict[str, Counter[str]] = {}
+    counts: dict[str, Counter[str]] = {}
     for report in reports:
         for name, value in report.user_properties:
             if name == PROPERTY and isinstance(value, Sequence):
                 what, outcome, cases = value
-                found.setdefault(what, Counter())[outcome] += cases
-    if not found:
+                counts.setdefault(what, Counter())[outcome] += cases
+    if not counts:
         return []
     head = ["| what | cases | outcome |", "|---|---|---|"]
     return head + [
         f"| {what} | {outcomes.total():,} | {', '.join(f'{count:,} {outcome}' for outcome, count in sorted(outcomes.items()))} |"
-        for what, outcomes in sorted(found.items())
+        for what, outcomes in sorted(counts.items())
     ]
 
 
 def every(cases: Sequence[object], short: int) -> list[object]:
-    """All cases for parametrize, of which as many as `short`, evenly spread, run in `make test` and the others in `make stress` alone."""
+    """All cases for parametrize, of which as many as `short`, evenly spread, run in `make test` and the others only in `make stress`."""
     kept = {round(position * (len(cases) - 1) / max(short - 1, 1)) for position in range(short)}
     return [case if number in kept else pytest.param(case, marks=pytest.mark.stress) for number, case in enumerate(cases)]

@@ -102,10 +102,10 @@ def tree_2021(root: Path, each: int = 6, tests: int = 2) -> Pointer:
 def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
     """JSON files whose keys differ in capitalisation, as users report."""
     for folder, count in (("train_set", each), ("validation_set", tests)):
-        place = root / "human_annotated" / folder
-        (place / "annotations").mkdir(parents=True, exist_ok=True)
+        target = root / "human_annotated" / folder
+        (target / "annotations").mkdir(parents=True, exist_ok=True)
         for number in range(8 * count):
-            noise(place / "images" / f"{number}.jpg", number + (1000 if folder == "validation_set" else 0), 224)
+            noise(target / "images" / f"{number}.jpg", number + (1000 if folder == "validation_set" else 0), 224)
             valence, arousal = CLASS_MEANS[number % 8]
             about: dict[str, Any] = {
                 "valence": valence,
@@ -115,7 +115,7 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
             content = {"human-label": number % 8, "soft-label": [0.125] * 8, "subset": 0, "meta-data": about}
             if number % 2:
                 content = {"Human-Label": number % 8, "Meta-Data": {"Valence": valence, "AROUSAL": arousal, "Landmark-68": None}}
-            (place / "annotations" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
+            (target / "annotations" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
     return Pointer("affectnet_plus", str(root))
 
 
@@ -209,7 +209,7 @@ def unpacked_rows(pointer: Pointer, folder: Path) -> tuple[Path, list[dict[str, 
 
 
 def unpacked(download: Callable[..., Pointer]) -> Callable[..., Pointer]:
-    """A tree whose images were unpacked to its root, from the download beside it."""
+    """A tree whose images were unpacked to its root, from the download in the same folder."""
 
     def tree(root: Path, each: int = 6, tests: int = 2) -> Pointer:
         reader = open_layout(download(root.with_name(f"{root.name}-download"), each, tests))

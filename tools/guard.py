@@ -2,7 +2,7 @@
 `--push` at what a push would send.
 
 One line for each file that tools/licensed.py refuses, exit code 2. Git's hooks in hooks/ call it; it needs the standard
-library alone, so that they run with any Python.
+library only, so that they run with any Python.
 """
 
 import argparse
@@ -24,10 +24,10 @@ class Entry(NamedTuple):
     mode: str
 
 
-def _git(*arguments: str, given: str | None = None) -> str:
+def _git(*arguments: str, stdin: str | None = None) -> str:
     """What git prints. Errors: UserError when it fails, as outside a repository."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, input=None if given is None else given.encode(), check=True)
+        done = subprocess.run(["git", *arguments], capture_output=True, input=None if stdin is None else stdin.encode(), check=True)
     except (OSError, subprocess.CalledProcessError) as error:
         said = getattr(error, "stderr", b"").decode(errors="replace").strip()
         raise UserError(f"git {arguments[0]}: {said or error}") from None
@@ -58,7 +58,7 @@ def pushed(remote: str, refs: str) -> Iterator[Entry]:
     tips = [tip for tip in tips if tip.strip("0")]  # zeros: the branch is removed there
     if tips:
         commits = _git("rev-list", *tips, "--not", f"--remotes={remote}")
-        yield from _changed(_git("diff-tree", "--stdin", "--root", "-r", "-m", "--no-commit-id", *RAW, given=commits))
+        yield from _changed(_git("diff-tree", "--stdin", "--root", "-r", "-m", "--no-commit-id", *RAW, stdin=commits))
 
 
 def _changed(raw: str) -> Iterator[Entry]:
@@ -100,8 +100,8 @@ def check(files: Iterable[File]) -> int:
     """How many files were looked at. Errors: UserError with a line for each that may not enter Git."""
     count, problems = 0, []
     for count, file in enumerate(files, 1):  # noqa: B007
-        if found := reason(*file):
-            problems.append(f"{file.name}: {found}; keep it out of Git, or allow it in tools/licensed.py if no data set has a part in it")
+        if problem := reason(*file):
+            problems.append(f"{file.name}: {problem}; keep it out of Git, or allow it in tools/licensed.py if no data set has a part in it")
     if problems:
         raise UserError(*problems)
     return count
@@ -112,13 +112,13 @@ def main() -> None:
     parser.add_argument("paths", nargs="*", metavar="PATH", help="files to look at, as they lie on the disk; none: all of the index")
     parser.add_argument("--staged", action="store_true", help="what a commit would add or change")
     parser.add_argument("--push", metavar="REMOTE", help="what a push there would send; refs on standard input, as Git's hook gets them")
-    given = parser.parse_args()
-    if given.paths:
-        files = on_disk(given.paths)
-    elif given.push is not None:
-        files = in_git(pushed(given.push, sys.stdin.read()))
+    options = parser.parse_args()
+    if options.paths:
+        files = on_disk(options.paths)
+    elif options.push is not None:
+        files = in_git(pushed(options.push, sys.stdin.read()))
     else:
-        files = in_git(staged() if given.staged else tracked())
+        files = in_git(staged() if options.staged else tracked())
     print(f"guard: {check(files):,} files, nothing of a data set")
 
 

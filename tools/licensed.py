@@ -128,8 +128,8 @@ def _label(path: PurePosixPath, text: str) -> str | None:
         return "a pointer of Git LFS: the file itself would be pushed"
     if EMBEDDED.search(text):
         return "a file within text, in base64"
-    if found := AFFECTNET_NAME.search(text):
-        return f"names a photograph of AffectNet, {found[0]}"
+    if match := AFFECTNET_NAME.search(text):
+        return f"names a photograph of AffectNet, {match[0]}"
     if path.suffix.lower() != ".svg" and NUMBERS.search(text):
         return "a hundred numbers in a row: landmarks or pixels"
     if ONLY_NUMBERS.fullmatch(text) and len(text.split()) >= BOX:
@@ -139,13 +139,13 @@ def _label(path: PurePosixPath, text: str) -> str | None:
 
 def _table(path: PurePosixPath, text: str) -> str | None:
     if path.suffix.lower() in TABLES:
-        if found := re.search(IMAGE, text, re.IGNORECASE):
-            return f"rows that name image files, {found[0]}"
+        if match := re.search(IMAGE, text, re.IGNORECASE):
+            return f"rows that name image files, {match[0]}"
         cells = [cell.strip(" \"'#").lower() for cell in re.split(r"[,;\t]", text.partition("\n")[0])]
         keys, labels = ([cell for cell in cells if columns.fullmatch(cell)] for columns in (FILE_COLUMNS, LABEL_COLUMNS))
         if keys and labels:
             return f"a table of labels, {labels[0]} by {keys[0]}"
-    rows = [found[0].strip() for found in ROW.finditer(text)]
+    rows = [match[0].strip() for match in ROW.finditer(text)]
     return f"{len(rows):,} rows of labels, first {rows[0]}" if len(rows) >= ROWS else None
 
 

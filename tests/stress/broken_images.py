@@ -98,7 +98,7 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """Its header alone says how large it is."""
+    """Only its header says how large it is."""
     return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + b"".join(chunks) + chunk(b"IEND", b"")
 
 
@@ -127,7 +127,7 @@ def scans(count: int) -> bytes:
 
 
 def split_scans(count: int) -> bytes:
-    """A JPEG without progression whose first scan holds the brightness alone, and so many more of them."""
+    """A JPEG without progression whose first scan holds only the brightness, and so many more of them."""
     content = sound("jpg", 3)
     start = content.index(b"\xff\xda")
     length = int.from_bytes(content[start + 2 : start + 4], "big")

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from trees import HEADER, LANDMARKS, row
 
-BESIDE = "1/beside.jpg"
+NEIGHBOUR = "1/neighbour.jpg"
 """The photograph of the broken line: sound in itself."""
 
 NUMBERS = {
@@ -30,7 +30,7 @@ OTHERWISE = {("face_x", "null"): "null_box"}
 
 def line(column: str, cell: str) -> str:
     """A sound line but for one cell."""
-    cells = dict(zip(HEADER.split(","), row(BESIDE).split(","), strict=True))
+    cells = dict(zip(HEADER.split(","), row(NEIGHBOUR).split(","), strict=True))
     return ",".join({**cells, column: cell}.values())
 
 
@@ -48,28 +48,28 @@ LINES: dict[str, tuple[str, str | None]] = {
     "expression -1": (line("expression", "-1"), "expression_unknown"),
     "expression in quotes": (line("expression", '"0"'), None),
     "expression with a sign and a fraction": (line("expression", "+0.0e0"), None),
-    "box of negative size": (row(BESIDE, box="50,50,-30,-30"), "box_empty"),
-    "box of no size": (row(BESIDE, box="50,50,0,0"), "box_empty"),
-    "box of half a px": (row(BESIDE, box="50,50,0.5,70"), "box_empty"),
-    "box far to the right": (row(BESIDE, box="1e29,0,70,70"), "box_empty"),  # float32 knows no 70 px out there
-    "box far to the left": (row(BESIDE, box="-5000,0,70,70"), "box_beyond"),
-    "box larger than the world": (row(BESIDE, box="-1e20,-1e20,9e29,9e29"), None),
-    "box of four nulls": (row(BESIDE, box="NULL,NULL,NULL,NULL"), "null_box"),
-    "box of five": (row(BESIDE, box="10,10,70,70,70"), "malformed"),
+    "box of negative size": (row(NEIGHBOUR, box="50,50,-30,-30"), "box_empty"),
+    "box of no size": (row(NEIGHBOUR, box="50,50,0,0"), "box_empty"),
+    "box of half a px": (row(NEIGHBOUR, box="50,50,0.5,70"), "box_empty"),
+    "box far to the right": (row(NEIGHBOUR, box="1e29,0,70,70"), "box_empty"),  # float32 knows no 70 px out there
+    "box far to the left": (row(NEIGHBOUR, box="-5000,0,70,70"), "box_beyond"),
+    "box larger than the world": (row(NEIGHBOUR, box="-1e20,-1e20,9e29,9e29"), None),
+    "box of four nulls": (row(NEIGHBOUR, box="NULL,NULL,NULL,NULL"), "null_box"),
+    "box of five": (row(NEIGHBOUR, box="10,10,70,70,70"), "malformed"),
     "an empty line of commas": ("," * 8, "malformed"),
     "a single word": ("nothing", "malformed"),
     "a million commas": ("," * 1_000_000, "malformed"),
-    "an unclosed quote": (f'"{row(BESIDE)}', None),
+    "an unclosed quote": (f'"{row(NEIGHBOUR)}', None),
     "quotes within": (line("valence", '0""'), None),
     "another header": (HEADER, "malformed"),
     "a comment": ("# about", "malformed"),
-    "semicolons for commas": (row(BESIDE).replace(",", ";"), "malformed"),
-    "tabs for commas": (row(BESIDE).replace(",", "\t"), "malformed"),
+    "semicolons for commas": (row(NEIGHBOUR).replace(",", ";"), "malformed"),
+    "tabs for commas": (row(NEIGHBOUR).replace(",", "\t"), "malformed"),
     "a formula": (line("subDirectory_filePath", "=cmd|'/c calc'!A0"), "missing"),
     "valence 1e29": (line("valence", "1e29"), "dropped"),
     "valence -1.0000001": (line("valence", "-1.001"), "dropped"),
     **{
-        f"landmarks: {what}": (row(BESIDE, landmarks=cell), reason)
+        f"landmarks: {what}": (row(NEIGHBOUR, landmarks=cell), reason)
         for what, cell, reason in (
             ("135 numbers", LANDMARKS.rpartition(";")[0], "dropped"),
             ("137 numbers", LANDMARKS + ";1", "dropped"),
@@ -100,8 +100,8 @@ PATHS: dict[str, tuple[str, str]] = {
     "a name of 300 bytes": ("1/" + "a" * 300 + ".jpg", "missing"),
     "a path of 5,000 bytes": ("1/" + "a/" * 2500, "missing"),
     "a path of 2,000,000 bytes": ("1/" + "a" * 2_000_000, "missing"),
-    "a detour": ("1/./beside.jpg", "missing"),
-    "two slashes": ("1//beside.jpg", "missing"),
+    "a detour": ("1/./neighbour.jpg", "missing"),
+    "two slashes": ("1//neighbour.jpg", "missing"),
     "a home": ("~/x.jpg", "missing"),
     "an address": ("http://example.org/x.jpg", "missing"),
     "a drive": ("C:\\x.jpg", "missing"),
@@ -110,7 +110,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "a name that turns round": ("1/\u202egpj.x", "missing"),
     "climbing": ("../outside.jpg", "error"),
     "climbing late": ("1/../../../../outside.jpg", "error"),
-    "climbing to itself": ("1/../1/beside.jpg", "error"),
+    "climbing to itself": ("1/../1/neighbour.jpg", "error"),
     "climbing by backslashes": ("..\\..\\outside.jpg", "error"),
     "climbing in quotes": ('"../outside.jpg"', "error"),
     "climbing at the end": ("1/..", "error"),
@@ -118,7 +118,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "absolute by backslash": ("\\etc\\passwd", "error"),
     "absolute after spaces": ("  /etc/passwd", "error"),
     "two slashes first": ("//etc/passwd", "error"),
-    "a NUL": ("1/beside.jpg\0.png", "error"),
+    "a NUL": ("1/neighbour.jpg\0.png", "error"),
 }
 """What is odd → a path in a list, and how it ends."""
 
@@ -137,11 +137,11 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "a further column": (lambda c: each_line(c, lambda line, n: line + b",%d" % n), None),
     "UTF-16": (lambda c: c.decode().encode("utf-16"), "no readable list"),
     "nothing": (lambda _: b"", "neither a header nor a row"),
-    "the header alone": (lambda c: c.splitlines()[0] + b"\n", "no readable list|none of its first 0 images"),
+    "only the header": (lambda c: c.splitlines()[0] + b"\n", "no readable list|none of its first 0 images"),
     "only line ends": (lambda _: b"\n" * 1000, "neither a header nor a row"),
     "zeros": (lambda c: bytes(len(c)), "neither a header nor a row"),
     "zeros for its last third": (lambda c: c[: 2 * len(c) // 3] + bytes(len(c) // 3), "counted"),
-    "CR alone": (lambda c: c.replace(b"\n", b"\r"), "column arousal is missing"),
+    "only CR": (lambda c: c.replace(b"\n", b"\r"), "column arousal is missing"),
     "semicolons": (lambda c: c.replace(b",", b"\t"), "neither a header nor a row"),
     "gzip": (gzip.compress, "no readable list|neither a header"),
     "a table of Excel": (lambda _: b"PK\x03\x04" + bytes(2000), "neither a header nor a row"),
@@ -156,7 +156,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "a header of ten million letters": (lambda c: b"x" * 10_000_000 + c, "neither a header nor a row"),
     "a line of 5 MB": (lambda c: c + b"x" * 5_000_000 + b"\n", "counted"),
     "a line of 100 MB": (lambda c: c + b"x" * 100_000_000 + b"\n", "no readable list"),
-    "a cell of 100 MB": (lambda c: c + row(BESIDE, landmarks="1;" * 50_000_000).encode() + b"\n", "no readable list"),
+    "a cell of 100 MB": (lambda c: c + row(NEIGHBOUR, landmarks="1;" * 50_000_000).encode() + b"\n", "no readable list"),
     "a first line of 100 MB": (lambda c: b"1" * 100_000_000 + b"\n" + c, "neither a header nor a row"),
 }  # fmt: skip
 """What is wrong → the list's bytes from sound ones, and the one line that tells it; None: sound; `counted`: rows are rejected."""
@@ -253,9 +253,9 @@ def npy_cases(flag: Path) -> dict[str, Npy]:
         "bytes of no ASCII": saved(b"\xe9"),
         "larger than any": saved(np.zeros(10_000)),
     }
-    found = {f"{kind}: {what}": Npy(kind, content, "malformed") for what, content in anywhere.items() for kind in ("exp", "aro")}
-    found |= {f"lnd: {what}": Npy("lnd", content, "landmarks_malformed") for what, content in anywhere.items()}
-    found |= {
+    cases = {f"{kind}: {what}": Npy(kind, content, "malformed") for what, content in anywhere.items() for kind in ("exp", "aro")}
+    cases |= {f"lnd: {what}": Npy("lnd", content, "landmarks_malformed") for what, content in anywhere.items()}
+    cases |= {
         "exp: a fraction": Npy("exp", saved(0.5), "malformed"),
         "exp: two": Npy("exp", saved([1, 2]), "malformed"),
         "exp: bytes": Npy("exp", saved(b"0"), None),
@@ -271,7 +271,7 @@ def npy_cases(flag: Path) -> dict[str, Npy]:
         "lnd: of numbers as words": Npy("lnd", saved(["1.5"] * 136), None),
         "lnd: of points": Npy("lnd", saved(np.ones((68, 2), order="F")), None),
     }
-    return found
+    return cases
 
 
 def plus(**changes: object) -> bytes:

@@ -61,8 +61,8 @@ def good() -> tuple[Fields, Weights]:
     """What a sound model file holds."""
     torch.manual_seed(0)
     weights = {name: tensor.clone() for name, tensor in build(ModelParams.model_validate(TINY), 8).state_dict().items()}
-    told: Fields = json.loads(json.dumps(vars(model_files.metadata(crop=read_policy(Path("data/faces"), "test")))))
-    return told, weights
+    fields: Fields = json.loads(json.dumps(vars(model_files.metadata(crop=read_policy(Path("data/faces"), "test")))))
+    return fields, weights
 
 
 def whole(metadata: Fields | str, weights: Weights) -> bytes:
@@ -132,9 +132,9 @@ def header(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], bytes
     def make(_: Path) -> bytes:
         content = whole(*good())
         (length,) = struct.unpack("<Q", content[:8])
-        told = json.loads(content[8 : 8 + length])
-        change(told)
-        text = json.dumps(told).encode()
+        fields = json.loads(content[8 : 8 + length])
+        change(fields)
+        text = json.dumps(fields).encode()
         return struct.pack("<Q", len(text)) + text + content[8 + length :]
 
     return make
@@ -153,7 +153,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     **POISONS,
     "no byte": lambda _: b"",
     "seven bytes": raw(lambda content: content[:7]),
-    "header alone": raw(lambda content: content[: 8 + struct.unpack("<Q", content[:8])[0]]),
+    "only the header": raw(lambda content: content[: 8 + struct.unpack("<Q", content[:8])[0]]),
     "half": raw(lambda content: content[: len(content) // 2]),
     "one byte short": raw(lambda content: content[:-1]),
     "one byte more": raw(lambda content: content + b"\0"),
@@ -164,19 +164,19 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "header of 2^64 - 1 bytes": claims((1 << 64) - 1),
     "header that is no JSON": raw(lambda content: content[:8] + b"}" + content[9:]),
     "header nested deep": lambda _: struct.pack("<Q", 200_000) + b"[" * 200_000,
-    "offsets beyond the end": header(lambda told: told[LAST]["data_offsets"].__setitem__(1, 1 << 40)),
-    "offsets below zero": header(lambda told: told[LAST]["data_offsets"].__setitem__(0, -4)),
-    "offsets that overlap": header(lambda told: told[LAST].update(data_offsets=[0, 32])),
-    "offsets in the wrong order": header(lambda told: told[LAST].update(data_offsets=[32, 0])),
-    "shape beyond 2^64": header(lambda told: told[LAST].update(shape=[1 << 40, 1 << 40])),
-    "shape larger than its bytes": header(lambda told: told[LAST].update(shape=[1 << 30])),
-    "shape of text": header(lambda told: told[LAST].update(shape="8")),
-    "dtype unknown": header(lambda told: told[LAST].update(dtype="F99")),
-    "dtype of other bytes": header(lambda told: told[LAST].update(dtype="F64")),
-    "dtype of half": header(lambda told: told[LAST].update(dtype="F16", shape=[16])),
-    "metadata that is no text": header(lambda told: told["__metadata__"].update({METADATA_KEY: {"format": FORMAT}})),
-    "no metadata": header(lambda told: told.pop("__metadata__")),
-    "other metadata": header(lambda told: told.update(__metadata__={"format": "pt"})),
+    "offsets beyond the end": header(lambda fields: fields[LAST]["data_offsets"].__setitem__(1, 1 << 40)),
+    "offsets below zero": header(lambda fields: fields[LAST]["data_offsets"].__setitem__(0, -4)),
+    "offsets that overlap": header(lambda fields: fields[LAST].update(data_offsets=[0, 32])),
+    "offsets in the wrong order": header(lambda fields: fields[LAST].update(data_offsets=[32, 0])),
+    "shape beyond 2^64": header(lambda fields: fields[LAST].update(shape=[1 << 40, 1 << 40])),
+    "shape larger than its bytes": header(lambda fields: fields[LAST].update(shape=[1 << 30])),
+    "shape of text": header(lambda fields: fields[LAST].update(shape="8")),
+    "dtype unknown": header(lambda fields: fields[LAST].update(dtype="F99")),
+    "dtype of other bytes": header(lambda fields: fields[LAST].update(dtype="F64")),
+    "dtype of half": header(lambda fields: fields[LAST].update(dtype="F16", shape=[16])),
+    "metadata that is no text": header(lambda fields: fields["__metadata__"].update({METADATA_KEY: {"format": FORMAT}})),
+    "no metadata": header(lambda fields: fields.pop("__metadata__")),
+    "other metadata": header(lambda fields: fields.update(__metadata__={"format": "pt"})),
     "tensor missing": tensors(lambda weights: weights.pop(LAST)),
     "tensor too many": tensors(lambda weights: weights.update({"evil": torch.zeros(2)})),
     "tensor renamed": tensors(lambda weights: weights.update({"classifier.1.bias ": weights.pop(LAST)})),
@@ -332,8 +332,8 @@ def test_a_bad_model_file_is_one_line_for_each_command(
         code = command_line([command, *arguments])
         out, err = capsys.readouterr()
         assert code == 2 and out == "" and "Traceback" not in err, (command, err)
-        *told, last = err.splitlines()
-        assert last.startswith("error: ") and str(model) in last and not told, command
+        *warnings, last = err.splitlines()
+        assert last.startswith("error: ") and str(model) in last and not warnings, command
         tally("bad model files", "one line")
     assert not trace.exists()
 

@@ -53,8 +53,8 @@ class Training:
         self.left = self.path.read_bytes()
 
     def state(self) -> State:
-        found: State = torch.load(io.BytesIO(self.left), weights_only=True)
-        return found
+        state: State = torch.load(io.BytesIO(self.left), weights_only=True)
+        return state
 
 
 @pytest.fixture(scope="module")
@@ -64,8 +64,8 @@ def training(tmp_path_factory: pytest.TempPathFactory) -> Training:
 
 def first(tensors: dict[str, Any]) -> torch.Tensor:
     """The first matrix among the tensors, or a whole convolution."""
-    found: torch.Tensor = next(tensor for tensor in tensors.values() if tensor.dim() > 1)
-    return found
+    weights: torch.Tensor = next(tensor for tensor in tensors.values() if tensor.dim() > 1)
+    return weights
 
 
 def smaller(tensors: dict[str, Any]) -> dict[str, Any]:
@@ -73,8 +73,8 @@ def smaller(tensors: dict[str, Any]) -> dict[str, Any]:
 
 
 def moments(state: State) -> dict[str, Any]:
-    found: dict[str, Any] = state["optimizer"]["state"][0]
-    return found
+    moments: dict[str, Any] = state["optimizer"]["state"][0]
+    return moments
 
 
 def without(part: str, state: State) -> State:

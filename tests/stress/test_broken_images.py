@@ -37,7 +37,7 @@ LISTED = "Manually_Annotated/Manually_Annotated_Images/1/"
 
 
 def download(root: Path, images: Mapping[str, bytes]) -> None:
-    """A list that names these images beside eight sound ones, and a sound validation list."""
+    """A list that names these images and eight valid ones, and a valid validation list."""
     folder = images_2017(root) / "1"
     for number in range(16):
         noise(folder / f"sound{number}.jpg", 5000 + number)
@@ -59,19 +59,19 @@ def rejected() -> dict[str, str]:
 
 def cropped() -> dict[str, bytes]:
     """The crops of all shards, by the path of their photographs."""
-    found = {}
+    hashes = {}
     for shard in Path("data/faces").glob("*.parquet"):
         for image in pq.read_table(shard, columns=["image"])["image"].to_pylist():
-            found[image["path"]] = image["bytes"]
-    return found
+            hashes[image["path"]] = image["bytes"]
+    return hashes
 
 
 def judge(images: Mapping[str, bytes], prefix: str, tally: Tally) -> None:
     """Each image after verify, clean and crop; the counts add up."""
-    found, reasons, crops, counts = inventory(), rejected(), cropped(), metrics("verify")
+    rows, reasons, crops, counts = inventory(), rejected(), cropped(), metrics("verify")
     statuses: Counter[str] = Counter()
     for name, content in images.items():
-        entry = found[f"{prefix}{name}"]
+        entry = rows[f"{prefix}{name}"]
         statuses[entry["status"]] += 1
         assert entry["sha256"] == hashlib.sha256(content).digest() and entry["bytes"] == len(content), name
         if entry["status"] == "ok":
@@ -122,8 +122,8 @@ def test_bombs_and_large_images_pass_through_real_processes_within_their_memory(
         assert ended.code == 0 and "Traceback" not in ended.error, ended.error[-2000:]
         assert ended.peak_mb < MOST_MB
     judge(images, LISTED, tally)
-    found = inventory()
-    decoded = {name for name in chosen if found[f"{LISTED}{name}"]["status"] == "ok"}
+    rows = inventory()
+    decoded = {name for name in chosen if rows[f"{LISTED}{name}"]["status"] == "ok"}
     assert decoded == set(LARGE) if chosen is LARGE else decoded <= {"exif_of_nothing.jpg", "text_bomb_behind.png"}
 
 
@@ -169,7 +169,7 @@ def test_odd_names_and_what_is_no_file_are_counted_and_hang_nothing(workspace: P
     with (folder / "sparse.jpg").open("wb") as sparse:
         sparse.truncate(MOST_BYTES + 1)
     with (workspace / "root" / "train" / "archive.tar").open("wb") as archive:
-        archive.truncate(archive_bytes)  # as archives lie beside what was unpacked of them
+        archive.truncate(archive_bytes)  # archives often stay in the folder they were unpacked to
     tolerant()
     with bound_socket(folder / "socket.jpg"):
         ended = real_stage("verify")
@@ -177,19 +177,19 @@ def test_odd_names_and_what_is_no_file_are_counted_and_hang_nothing(workspace: P
         assert ended.peak_mb < MOST_MB
         for stage in ("clean", "crop"):
             run_stage(stage)
-    found, reasons, crops = inventory(), rejected(), cropped()
+    rows, reasons, crops = inventory(), rejected(), cropped()
     for what, name in NAMES.items():
         path = f"train/happy/{name.encode('utf-8', 'backslashreplace').decode()}"
         named = name.isprintable() or ("\udce9" not in name and "\udcf0" not in name)
-        assert found[path]["status"] == ("ok" if named else "unreadable") and (path in crops) == named, what
+        assert rows[path]["status"] == ("ok" if named else "unreadable") and (path in crops) == named, what
         tally("bad paths", "sound after all: decoded and cropped" if named else "counted rejection")
-    assert found["train/happy/.hidden.jpg"]["kind"] == "other" and "train/happy/.hidden.jpg" not in crops
+    assert rows["train/happy/.hidden.jpg"]["kind"] == "other" and "train/happy/.hidden.jpg" not in crops
     assert metrics("verify")["unreferenced"] == 2, "the hidden photograph and the archive"
-    assert not {"train/happy/folder.jpg", "train/happy/to_its_folder.jpg"} & set(found), "folders, whatever they are called"
+    assert not {"train/happy/folder.jpg", "train/happy/to_its_folder.jpg"} & set(rows), "folders, whatever they are called"
     for name in ("pipe", "to_itself", "to_nothing", "to_a_pipe", "socket"):
-        assert found[f"train/happy/{name}.jpg"]["status"] == reasons[f"train/happy/{name}.jpg"] == "missing"
+        assert rows[f"train/happy/{name}.jpg"]["status"] == reasons[f"train/happy/{name}.jpg"] == "missing"
         tally("bad paths", "counted rejection")
-    assert reasons["train/happy/sparse.jpg"] == "unreadable" and found["train/archive.tar"]["status"] == "ok"
+    assert reasons["train/happy/sparse.jpg"] == "unreadable" and rows["train/archive.tar"]["status"] == "ok"
     tally("bad images", "counted rejection")
 
 
@@ -212,21 +212,21 @@ def test_any_bytes_have_a_status_and_what_is_ok_has_its_crop(workspace: Path, ta
     @given(st.sampled_from(pictures), edits, st.sampled_from(policies), box, st.binary(max_size=80))
     def holds(picture: bytes, edits: list[tuple[float, int, bytes]], policy: CropPolicy, box: Any, other: bytes) -> None:
         content = bytearray(picture)
-        for place, how, change in edits:
-            at = int(place * len(content))
+        for offset, how, change in edits:
+            at = int(offset * len(content))
             content[at : at + (0, len(change), 2 * len(change))[how]] = change
         for written in (bytes(content), other):
             path = workspace / "x.jpg"
             path.write_bytes(written)
-            found = inspect_file(path, "image", md5=True)
+            row = inspect_file(path, "image", md5=True)
             try:
                 crop = cut(written, box, None, policy, "x.jpg")
-                if found.status == "ok":  # else crop is not asked, and may pass a whole file through undecoded
+                if row.status == "ok":  # else crop is not asked, and may pass a whole file through undecoded
                     Image.open(io.BytesIO(crop.content)).load()
                     outcomes["sound after all: decoded and cropped"] += 1
             except UserError as error:
-                assert found.status != "ok", error
-            outcomes["counted rejection"] += found.status != "ok"
+                assert row.status != "ok", error
+            outcomes["counted rejection"] += row.status != "ok"
 
     holds()
     for outcome, count in outcomes.items():

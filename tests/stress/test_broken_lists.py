@@ -1,4 +1,4 @@
-"""Broken annotations: the broken row is a counted rejection or the run ends in one line, and the sound rows beside it come out right."""
+"""Broken annotations: the broken row is a counted rejection or the run ends in one line, and the valid rows next to it come out right."""
 
 import json
 import os
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from bounds import MOST_MB, in_time, real_stage
-from broken_lists import BESIDE, FILES, LINES, PATHS, claimed, json_cases, npy_cases
+from broken_lists import FILES, LINES, NEIGHBOUR, PATHS, claimed, json_cases, npy_cases
 from chain import metrics, run_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -33,7 +33,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sound download of 2017, two training rows and one test row of each expression, and one photograph more."""
     root = tmp_path_factory.mktemp("template") / "root"
     tree_2017(root, 2, 1)
-    noise(images_2017(root) / BESIDE, 4321)
+    noise(images_2017(root) / NEIGHBOUR, 4321)
     return root
 
 
@@ -54,8 +54,8 @@ def _copy(source: Path, target: Path) -> None:
 
 
 def kept() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
+    return rows
 
 
 def rejected() -> dict[str, str]:
@@ -81,7 +81,7 @@ def one_line() -> str:
 
 def assert_sound_rows(but: int = 0) -> None:
     """Every sound row is kept with its own values. but: how many of the kept are others."""
-    rows = [entry for entry in kept() if not entry["image"].endswith(BESIDE)]
+    rows = [entry for entry in kept() if not entry["image"].endswith(NEIGHBOUR)]
     assert len(rows) == 24 and len(kept()) == 24 + but
     for entry in rows:
         number = int(Path(entry["image"]).stem, 16)
@@ -99,8 +99,10 @@ def test_a_broken_line_is_counted_and_the_lines_around_it_come_out_right(sound: 
     assert_sound_rows(but=int(is_kept))
     assert counts["rejected_by"] == ({} if is_kept else {reason: 1})
     if is_kept:
-        (beside,) = [entry for entry in kept() if entry["image"].endswith(BESIDE)]
-        assert beside["row"] == 4 and (beside["landmarks"] is None) == (reason == "absent" or (reason == "dropped" and "landmarks" in what))
+        (neighbour,) = [entry for entry in kept() if entry["image"].endswith(NEIGHBOUR)]
+        assert neighbour["row"] == 4 and (neighbour["landmarks"] is None) == (
+            reason == "absent" or (reason == "dropped" and "landmarks" in what)
+        )
         assert sum(counts["kept_without"].values()) == (reason == "dropped")
     tally("bad lists", {None: "sound after all", "absent": "sound after all"}.get(reason, "counted rejection"))
 
@@ -125,16 +127,16 @@ def test_an_odd_path_is_missing_or_refused_and_nothing_outside_is_read(
 
 def opened_outside(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[Path]:
     """Images and lists that are opened and do not lie below the root, links followed."""
-    found: list[Path] = []
+    paths: list[Path] = []
     original, inside = Path.open, root.resolve()
 
     def watched(path: Path, *arguments: Any, **options: Any) -> Any:
         if path.suffix in {".jpg", ".csv", ".npy"} or "etc" in path.parts:
-            found.extend([path] * (not path.resolve().is_relative_to(inside)))
+            paths.extend([path] * (not path.resolve().is_relative_to(inside)))
         return original(path, *arguments, **options)
 
     monkeypatch.setattr(Path, "open", watched)
-    return found
+    return paths
 
 
 @pytest.mark.parametrize("what", every(list(FILES), 6))
@@ -187,15 +189,15 @@ def test_an_annotation_that_is_no_file_is_never_opened(
     workspace: Path, tally: Tally, case: tuple[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     layout, what = case
-    tree, place = {
+    tree, folder = {
         "affectnet2017": (tree_2017, TRAINING),
         "affectnet2021": (tree_2021, Path("root/train_set/annotations/3_exp.npy")),
         "affectnet_plus": (tree_plus, Path("root/human_annotated/train_set/annotations/3.json")),
     }[layout]
     pointer = tree(workspace / "root", 2, 1)
     pointer.write(Path("data/raw"))
-    place.unlink()
-    NO_FILES[what](place)
+    folder.unlink()
+    NO_FILES[what](folder)
     read = opened_outside(monkeypatch, Path("root"))
     if "outside" in what or "device" in what:
         assert "links lead out of the root, 1: " in (said := one_line()) and "verify.follow_links: true" in said
@@ -242,13 +244,13 @@ def test_broken_npy_files_are_counted_and_no_code_in_them_runs(workspace: Path, 
     flag = workspace / "code_has_run"
     pointer = tree_2021(workspace / "root", 2, 1)
     faults = {what: (f"_{case.kind}.npy", case.content, case.fault) for what, case in npy_cases(flag).items()}
-    # A file of landmarks that is no array of numbers makes its whole row malformed; so it is told from absent ones.
+    # A file of landmarks that is no array of numbers makes its whole row malformed; so it differs from absent ones.
     numbers = {"an array without elements", "a word", "infinity", "not a number", "1e300", "Arabic digits", "full-width digits"}
     numbers |= {"a tera of nothing", "half a letter", "an underscore", "hexadecimal", "bytes of no ASCII"}
     unread = {f"lnd: {what}" for what in (key.removeprefix("exp: ") for key in faults) if what not in numbers}
-    own = {"lnd: 135", "lnd: 137", "lnd: with NaN", "lnd: 1e38", "lnd: of words"}
+    special = {"lnd: 135", "lnd: 137", "lnd: with NaN", "lnd: 1e38", "lnd: of words"}
     cases = {
-        what: (end, content, "malformed" if fault and what in unread - own else fault) for what, (end, content, fault) in faults.items()
+        what: (end, content, "malformed" if fault and what in unread - special else fault) for what, (end, content, fault) in faults.items()
     }
     per_image(pointer, workspace / "root" / "train_set" / "annotations", cases, tally)
     assert not flag.exists()
@@ -333,8 +335,8 @@ def test_any_bytes_in_a_list_are_rows_each_once_or_one_line(sound: list[str], ta
     @given(edits, st.binary(max_size=80))
     def holds(edits: list[tuple[float, int, bytes]], other: bytes) -> None:
         changed = bytearray(whole)
-        for place, width, piece in edits:
-            at = int(place * len(changed))
+        for offset, width, piece in edits:
+            at = int(offset * len(changed))
             changed[at : at + width] = piece
         for content in (bytes(changed), other):
             TRAINING.write_bytes(content)
@@ -354,8 +356,8 @@ def test_any_bytes_in_a_list_are_rows_each_once_or_one_line(sound: list[str], ta
             outcomes["counted rejection" if any(entry["fault"] for entry in rows) else "sound after all"] += 1
 
     holds()
-    for found, count in outcomes.items():
-        tally("bad lists", found, count)
+    for outcome, count in outcomes.items():
+        tally("bad lists", outcome, count)
 
 
 JSON = st.recursive(
@@ -400,5 +402,5 @@ def test_any_bytes_in_an_annotation_file_are_one_row_and_no_other_changes(
         file.write_bytes(kept_content[file])
 
     holds()
-    for found, count in outcomes.items():
-        tally("bad npy and JSON", found, count)
+    for outcome, count in outcomes.items():
+        tally("bad npy and JSON", outcome, count)

@@ -50,11 +50,11 @@ def test_broken_params_are_one_line_each(workspace: Path, tally: Tally, capsys: 
     change, message = YAML[what]
     text = change(Path("params.yaml").read_text(encoding="utf-8"))
     Path("params.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    found: list[Section] = []
-    said = outcome(lambda: found.append(parse(read_document(), "verify", VerifyParams)), capsys)
+    sections: list[Section] = []
+    said = outcome(lambda: sections.append(parse(read_document(), "verify", VerifyParams)), capsys)
     assert not Path("code_has_run").exists()
     if message is None:
-        assert said is None and isinstance(found[0], VerifyParams) and 0 <= found[0].tolerance <= 1
+        assert said is None and isinstance(sections[0], VerifyParams) and 0 <= sections[0].tolerance <= 1
     else:
         assert said is not None and message in said and "params.yaml: " in said
     tally(WHAT, "one-line error" if said else "sound after all")
@@ -219,8 +219,8 @@ def test_any_text_is_params_or_one_line(workspace: Path, tally: Tally, examples:
                 outcomes["one-line error"] += 1
 
     holds()
-    for found, count in outcomes.items():
-        tally(WHAT, found, count)
+    for outcome, count in outcomes.items():
+        tally(WHAT, outcome, count)
 
 
 @pytest.mark.parametrize("examples", every([50, 1500], 1))
@@ -245,8 +245,8 @@ def test_any_bytes_are_a_pointer_or_one_line(workspace: Path, tally: Tally, exam
             outcomes["one-line error"] += 1
 
     holds()
-    for found, count in outcomes.items():
-        tally(WHAT, found, count)
+    for outcome, count in outcomes.items():
+        tally(WHAT, outcome, count)
 
 
 @pytest.mark.parametrize("examples", every([50, 1500], 1))
@@ -271,8 +271,8 @@ def test_any_bytes_are_a_checksum_list_or_one_line_and_any_name_comes_through(wo
             outcomes["one-line error"] += 1
 
     holds()
-    for found, count in outcomes.items():
-        tally("bad lists", found, count)
+    for outcome, count in outcomes.items():
+        tally("bad lists", outcome, count)
 
 
 @pytest.mark.parametrize("examples", every([50, 1500], 1))
@@ -293,14 +293,14 @@ def test_any_damage_to_a_table_is_one_line_or_leaves_a_table_of_the_contract(
     def holds(contract: Any, flips: list[tuple[float, int]], footer: bool) -> None:
         content = bytearray(tables[contract])
         first = len(content) - 2000 if footer else 0
-        for place, change in flips:
-            content[first + int(place * (len(content) - first))] ^= change
+        for offset, change in flips:
+            content[first + int(offset * (len(content) - first))] ^= change
         path = tmp_path / "table.parquet"
         path.write_bytes(content)
         try:
-            found = contract.read(path)
-            contract.check(found)
-            outcomes["sound after all: same table" if found.equals(sound[contract]) else "sound after all: within its contract"] += 1
+            table = contract.read(path)
+            contract.check(table)
+            outcomes["sound after all: same table" if table.equals(sound[contract]) else "sound after all: within its contract"] += 1
         except UserError as error:
             assert "run `dvc repro" in str(error)
             outcomes["one-line error"] += 1

@@ -95,8 +95,8 @@ def test_two_clones_with_one_cache_reproduce_at_once(fresh: Clone, reproduced: C
 
 def listed(clone: Clone) -> dict[str, object]:
     """Name of each experiment → its metrics, as `dvc exp show` has them."""
-    found = json.loads(clone.dvc("exp", "show", "--json"))[1]["experiments"] or []
-    return {one["name"]: one["revs"][0]["data"]["metrics"] for one in found}
+    experiments = json.loads(clone.dvc("exp", "show", "--json"))[1]["experiments"] or []
+    return {one["name"]: one["revs"][0]["data"]["metrics"] for one in experiments}
 
 
 CHANGES = {"sgd": "optimizer=sgd", "seed": "train.seed=12"}
@@ -104,17 +104,17 @@ CHANGES = {"sgd": "optimizer=sgd", "seed": "train.seed=12"}
 
 @pytest.mark.stress
 def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
-    queued, alone = (reproduced.copy(tmp_path / name) for name in ("queued", "alone"))
+    queued, single = (reproduced.copy(tmp_path / name) for name in ("queued", "alone"))
     for name, change in CHANGES.items():
         queued.dvc("exp", "run", "--queue", "--name", name, "-S", change)
-        alone.dvc("exp", "run", "--temp", "--name", name, "-S", change)
+        single.dvc("exp", "run", "--temp", "--name", name, "-S", change)
     queued.dvc("queue", "start", "-j", "2")
     states = dict(re.findall(r"^\w+ +(\w+) +.*?(Success|Failed|Queued|Running) *$", queue_once_idle(queued, 240), re.MULTILINE))
     queued.dvc("queue", "stop")
-    wanted, found = listed(alone), listed(queued)
-    assert set(wanted) == set(states) == set(CHANGES)
+    expected, queued_results = listed(single), listed(queued)
+    assert set(expected) == set(states) == set(CHANGES)
     for name, state in states.items():
-        assert found.get(name) == (wanted[name] if state == "Success" else None), name
+        assert queued_results.get(name) == (expected[name] if state == "Success" else None), name
         tally(WHAT, {"Success": "right", "Failed": "told to have failed"}[state])
     assert results(queued) == results(reproduced)
 
@@ -124,11 +124,11 @@ EXPERIMENT = ("dvc", "exp", "run", "--temp", "--name", "e")
 
 @pytest.mark.stress
 def test_an_experiment_in_a_folder_of_its_own_beside_a_repro(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
-    clone, alone = (reproduced.copy(tmp_path / name) for name in ("clone", "alone"))
-    alone.run(*EXPERIMENT, "-S", "optimizer=sgd")
+    clone, single = (reproduced.copy(tmp_path / name) for name in ("clone", "alone"))
+    single.run(*EXPERIMENT, "-S", "optimizer=sgd")
     repro, experiment = during_training(clone, *EXPERIMENT, "-S", "optimizer=sgd")
     assert repro.returncode == 0 and results(clone) == results(reproduced)
-    assert experiment.returncode == 0 and listed(clone) == listed(alone)
+    assert experiment.returncode == 0 and listed(clone) == listed(single)
     tally(WHAT, "right", cases=2)
 
 

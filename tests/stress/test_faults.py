@@ -31,16 +31,16 @@ LEFT_BYTES = {
 @pytest.fixture(scope="module")
 def disk(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A reproduced clone on a disk of its own."""
-    place = tmp_path_factory.mktemp("disk")
+    point = tmp_path_factory.mktemp("disk")
     mounted = subprocess.run(
-        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", place], capture_output=True, text=True, check=False
+        ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", point], capture_output=True, text=True, check=False
     )
     if mounted.returncode:
         pytest.skip(f"no disk of our own: {mounted.stderr.strip()}")
     try:
-        yield reproduced.copy(place / "clone")
+        yield reproduced.copy(point / "clone")
     finally:
-        subprocess.run(["umount", "--lazy", place], check=True)
+        subprocess.run(["umount", "--lazy", point], check=True)
 
 
 def run_stage(clone: Clone, stage: str) -> subprocess.CompletedProcess[str]:
@@ -49,9 +49,9 @@ def run_stage(clone: Clone, stage: str) -> subprocess.CompletedProcess[str]:
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     """The one line that is told. Fails with whatever else."""
-    told = [line for line in done.stderr.splitlines() if line.strip()]
-    assert done.returncode == 2 and len(told) == 1 and told[0].startswith("error: "), done.stderr[-3000:]
-    return told[0]
+    lines = [line for line in done.stderr.splitlines() if line.strip()]
+    assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("error: "), done.stderr[-3000:]
+    return lines[0]
 
 
 def fill(folder: Path, left: int) -> Path:
@@ -68,10 +68,10 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays_whole(stage: str, disk
     _forget(disk)
     ballast = fill(disk.folder.parent, LEFT_BYTES[stage])
     try:
-        told = one_line(run_stage(disk, stage))
+        line = one_line(run_stage(disk, stage))
     finally:
         ballast.unlink()
-    assert "No space left on device; free some of the disk" in told
+    assert "No space left on device; free some of the disk" in line
     assert not half_files(disk) and not [path for path in disk.folder.rglob("*.part") if path.is_file()]
     disk.dvc("repro", "--force", "--single-item", stage)
     assert state(disk) == state(reproduced)
@@ -80,12 +80,12 @@ def test_a_full_disk_is_one_line_and_what_was_there_stays_whole(stage: str, disk
 
 @pytest.mark.parametrize("stage", every(list(LEFT_BYTES), 1))
 def test_a_read_only_disk_is_one_line(stage: str, disk: Clone, reproduced: Clone, tally: Tally) -> None:
-    place = disk.folder.parent
-    subprocess.run(["mount", "-o", "remount,ro", place], check=True)
+    mounted = disk.folder.parent
+    subprocess.run(["mount", "-o", "remount,ro", mounted], check=True)
     try:
         assert "Read-only file system; make it writable" in one_line(run_stage(disk, stage))
     finally:
-        subprocess.run(["mount", "-o", "remount,rw", place], check=True)
+        subprocess.run(["mount", "-o", "remount,rw", mounted], check=True)
     assert state(disk) == state(reproduced)
     tally("read-only folder", "one line, exit code 2, nothing changed")
 
@@ -105,8 +105,8 @@ def test_a_worker_that_the_system_kills_is_one_line_and_no_hang(
         pass
     workers[0].send_signal(signal.SIGKILL)
     assert running.end() == 2, running.log.read_text()
-    (told,) = [line for line in running.log.read_text().splitlines() if line.strip()]
-    assert told.startswith("error: runtime.workers: a worker process was killed, most often for lack of memory")
+    (message,) = [line for line in running.log.read_text().splitlines() if line.strip()]
+    assert message.startswith("error: runtime.workers: a worker process was killed, most often for lack of memory")
     assert not half_files(clone)
     clone.dvc("repro", "--force", "--single-item", stage)
     assert state(clone) == state(reproduced)
@@ -122,6 +122,6 @@ def workers_of(process: int) -> list[psutil.Process]:
 
 
 def _forget(clone: Clone) -> None:
-    """What was learned of the files outside the outputs, so that all is written anew."""
+    """Removes what was remembered outside the outputs, so that a stage writes everything again."""
     for path in sorted((clone.folder / ".dvc" / "tmp" / "affectnet").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

@@ -28,13 +28,13 @@ def test_what_asks_for_it_all_the_same_is_refused_and_written_down(fresh: Clone,
 def test_the_pipeline_gives_the_same_bytes_where_there_is_no_network_at_all(
     fresh: Clone, reproduced: Clone, tmp_path: Path, tally: Tally
 ) -> None:
-    alone = ("unshare", "--map-root-user", "--net")
-    if fresh.attempt(*alone, "true").returncode:
+    isolated = ("unshare", "--map-root-user", "--net")
+    if fresh.attempt(*isolated, "true").returncode:
         pytest.skip("the system grants no network namespace to this user")
     clone = fresh.copy(tmp_path / "clone")
-    links = clone.run(*alone, sys.executable, "-c", "import socket; print(*(name for _, name in socket.if_nameindex()))")
+    links = clone.run(*isolated, sys.executable, "-c", "import socket; print(*(name for _, name in socket.if_nameindex()))")
     assert links == "lo\n"
-    clone.run(*alone, "dvc", "repro")
+    clone.run(*isolated, "dvc", "repro")
     for name in ("dvc.lock", "metrics/evaluate.json"):
         assert (clone.folder / name).read_bytes() == (reproduced.folder / name).read_bytes(), name
     tally("dvc repro without a network", "same bytes")

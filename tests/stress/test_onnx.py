@@ -1,4 +1,4 @@
-"""Every family of networks and every task as an ONNX file, beside torch."""
+"""Every family of networks and every task as an ONNX file, compared with torch."""
 
 from typing import Any
 
@@ -18,7 +18,7 @@ from affectnet.predict.onnx_export import export_network, session
 COLOURS = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
 FAMILIES = [
     pytest.param({**TINY, "head": "original"}, ("Happy", "Sad"), False, id="vgg, two names"),
-    pytest.param(tiny(architecture="resnet18", image_px=48), (), True, id="resnet18, affect alone"),
+    pytest.param(tiny(architecture="resnet18", image_px=48), (), True, id="resnet18, only affect"),
     *(
         pytest.param(
             tiny(architecture=name, image_px=px),
@@ -38,29 +38,33 @@ FAMILIES = [
 @pytest.mark.parametrize(("params", "labels", "affect"), FAMILIES)
 def test_every_family_and_task_is_exported(params: dict[str, Any], labels: tuple[str, ...], affect: bool) -> None:
     torch.manual_seed(1)
-    told = metadata(model=params, image_px=params["image_px"], labels=labels, affect=affect, temperature=1.7, **COLOURS)
-    network = build(ModelParams.model_validate(params), told.outputs).eval()
+    described = metadata(model=params, image_px=params["image_px"], labels=labels, affect=affect, temperature=1.7, **COLOURS)
+    network = build(ModelParams.model_validate(params), described.outputs).eval()
     crops = np.random.default_rng(2).integers(0, 256, (3, params["image_px"], params["image_px"], 3), dtype=np.uint8)
     with torch.no_grad():
-        pixels = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - torch.tensor(told.mean).view(3, 1, 1)) / torch.tensor(told.std).view(
-            3, 1, 1
-        )
+        pixels = (torch.from_numpy(crops).permute(0, 3, 1, 2) / 255 - torch.tensor(described.mean).view(3, 1, 1)) / torch.tensor(
+            described.std
+        ).view(3, 1, 1)
         outputs = network(pixels)
-    found = session(export_network(network, told))(crops)
+    answer = session(export_network(network, described))(crops)
     if labels:
-        wanted = torch.softmax(outputs[:, : len(labels)] / 1.7, 1).numpy()
-        assert found["probabilities"] == pytest.approx(wanted, abs=1e-4)
+        expected = torch.softmax(outputs[:, : len(labels)] / 1.7, 1).numpy()
+        assert answer["probabilities"] == pytest.approx(expected, abs=1e-4)
     if affect:
-        assert found["valence_arousal"] == pytest.approx(outputs[:, len(labels) :].clamp(-1, 1).numpy(), abs=1e-4)
-    assert len(found) == bool(labels) + affect
+        assert answer["valence_arousal"] == pytest.approx(outputs[:, len(labels) :].clamp(-1, 1).numpy(), abs=1e-4)
+    assert len(answer) == bool(labels) + affect
 
 
 def test_a_model_of_grey_faces_is_exported_with_what_takes_colour_away() -> None:
-    told = metadata(grey=True, temperature=1.7, **COLOURS)
-    network = torch.nn.Sequential(Grey(told.mean, told.std), build(ModelParams.model_validate(TINY), told.outputs)).eval()
+    described = metadata(grey=True, temperature=1.7, **COLOURS)
+    network = torch.nn.Sequential(Grey(described.mean, described.std), build(ModelParams.model_validate(TINY), described.outputs)).eval()
     colour = np.random.default_rng(2).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
-    answers = session(export_network(network, told))
-    (found,) = answers(colour).values()
+    answers = session(export_network(network, described))
+    (probabilities,) = answers(colour).values()
     with torch.no_grad():
-        wanted = torch.softmax(network(normalised(torch.from_numpy(colour), told.mean, told.std)) / told.temperature, 1).numpy()
-    assert found == pytest.approx(wanted, abs=1e-4) and found == pytest.approx(answers(grey(colour))["probabilities"], abs=2e-3)
+        expected = torch.softmax(
+            network(normalised(torch.from_numpy(colour), described.mean, described.std)) / described.temperature, 1
+        ).numpy()
+    assert probabilities == pytest.approx(expected, abs=1e-4) and probabilities == pytest.approx(
+        answers(grey(colour))["probabilities"], abs=2e-3
+    )

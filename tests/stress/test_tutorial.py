@@ -54,13 +54,13 @@ def test_every_command_runs_from_top_to_bottom(fresh: Clone, tmp_path: Path) -> 
     yaml.dump(document, clone.folder / "params.yaml")
     (clone.folder / "photos").mkdir()
     drawn().save(clone.folder / "photos" / "one.jpg")
-    told = {}
+    outputs = {}
     for command in COMMANDS:
         words = shlex.split(command.replace("/srv/lab/affectnet", str(tmp_path / "lab")))
-        told[command] = queue_once_idle(clone, 400) if command == "dvc queue status" else clone.run(*words)
-    assert re.search(r"plain +\S+ +\S+ +Success", told["dvc queue status"]) and "Failed" not in told["dvc queue status"]
-    assert "optimizer" in told["dvc params diff adam sgd"] and "metrics/evaluate.json" in told["dvc metrics diff adam sgd"]
-    assert "accuracy" in told["python -m affectnet.search.compare adam sgd"]
+        outputs[command] = queue_once_idle(clone, 400) if command == "dvc queue status" else clone.run(*words)
+    assert re.search(r"plain +\S+ +\S+ +Success", outputs["dvc queue status"]) and "Failed" not in outputs["dvc queue status"]
+    assert "optimizer" in outputs["dvc params diff adam sgd"] and "metrics/evaluate.json" in outputs["dvc metrics diff adam sgd"]
+    assert "accuracy" in outputs["python -m affectnet.search.compare adam sgd"]
     assert "better" in clone.git("branch") and "optimizer: sgd" in (clone.folder / "params.yaml").read_text()
     assert sum(path.is_file() for path in (tmp_path / "lab").rglob("*")) == 2
-    assert "photos/one.jpg" in told["affectnet predict photos/ --model models/model.safetensors --csv"]
+    assert "photos/one.jpg" in outputs["affectnet predict photos/ --model models/model.safetensors --csv"]
