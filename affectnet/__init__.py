@@ -1,4 +1,4 @@
-"""The nouns of the pipeline: what two or more stages, or your own Python, share."""
+"""Facial expressions, valence and arousal: `Predictor` for your own Python, and the rooms of the pipeline."""
 
 from typing import TYPE_CHECKING, Any
 

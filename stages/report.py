@@ -93,7 +93,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         document = json.loads(path.read_bytes())
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; run `dvc repro`") from None
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValueError as error:
         raise UserError(f"{path}: invalid JSON: {error}; run `dvc repro`") from None
     if not isinstance(document, dict):

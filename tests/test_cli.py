@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -102,7 +103,7 @@ def test_json_is_what_the_predictor_says(run: Command, album: Path) -> None:
     for one, expected in zip(found, Predictor.load(MODEL).predict_many([album / name for name in NAMES]), strict=True):
         assert_same(one["faces"], expected)
     assert [len(one["faces"]) for one in found] == [1, 0, 1, 2]
-    assert err.splitlines()[-1] == "predict: 4 photographs, 4 faces, 1 without a face, 0 unreadable, 1 other file passed over"
+    assert err.splitlines()[-1] == "predict: 4 photographs, 4 faces, 1 without a face, 0 unreadable, 1 other file skipped"
 
 
 def rows_of_csv(run: Command, *arguments: object) -> list[dict[str, Any]]:
@@ -122,14 +123,20 @@ def rows_of_parquet(run: Command, *arguments: object) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("rows", [rows_of_csv, rows_of_parquet])
-def test_tables_have_one_row_a_face(rows: Callable[..., list[dict[str, Any]]], run: Command, album: Path) -> None:
+def test_tables_have_one_row_per_face_and_one_for_a_photograph_without(
+    rows: Callable[..., list[dict[str, Any]]], run: Command, album: Path
+) -> None:
     found = rows(run, album)
     assert list(found[0]) == [
         "path", "seconds", "face", "left", "top", "right", "bottom", "expression", *EXPRESSIONS, "valence", "arousal",
     ]  # fmt: skip
     assert [(row["path"], row["face"], row["seconds"]) for row in found] == [
-        (str(album / name), face, None) for name, face in (("a.png", 1), ("b/grey.tif", 1), ("c.png", 1), ("c.png", 2))
+        (str(album / name), face, None)
+        for name, face in (("a.png", 1), ("b/empty.PNG", None), ("b/grey.tif", 1), ("c.png", 1), ("c.png", 2))
     ]
+    (without,) = [row for row in found if row["face"] is None]
+    assert not any(without[name] for name in without if name != "path")
+    found.remove(without)
     again = [
         {
             "box": [row[edge] for edge in ("left", "top", "right", "bottom")],
@@ -144,14 +151,14 @@ def test_tables_have_one_row_a_face(rows: Callable[..., list[dict[str, Any]]], r
     assert_same(again, [face for faces in expected for face in faces])
 
 
-def test_without_a_form_each_face_is_a_readable_line(run: Command, album: Path) -> None:
+def test_without_a_form_each_face_is_a_readable_line_and_so_is_none(run: Command, album: Path) -> None:
     (face,) = Predictor.load(MODEL).predict(album / "a.png")
     left, top, right, bottom = (round(edge) for edge in face.box)
     code, out, _ = run("predict", album / "a.png", album / "b" / "empty.PNG")
     assert face.expression and code == 0
     assert out == (
         f"{album}/a.png  {face.expression} {face.probabilities[face.expression]:.2f}, valence {face.valence:+.2f}, "
-        f"arousal {face.arousal:+.2f}  at {left}, {top}, {right}, {bottom}\n"
+        f"arousal {face.arousal:+.2f}  at {left}, {top}, {right}, {bottom}\n{album}/b/empty.PNG  no face\n"
     )
 
 
@@ -181,8 +188,8 @@ def test_a_video_gives_one_frame_a_second(run: Command, workspace: Path) -> None
     for one, faces in zip(found, expected, strict=True):
         assert_same(one["faces"], faces)
     assert "0 photographs, 3 frames of videos" in err
-    assert [row["seconds"] for row in rows_of_csv(run, "clip.avi")] == [0.0] * len(expected[0])
-    assert [row["seconds"] for row in rows_of_parquet(run, "clip.avi")] == [0.0] * len(expected[0])
+    for rows in (rows_of_csv, rows_of_parquet):
+        assert [row["seconds"] for row in rows(run, "clip.avi")] == [0.0] * len(expected[0]) + [1.0, 2.0]
 
 
 @pytest.mark.parametrize(
@@ -288,17 +295,16 @@ def test_names_that_are_no_utf8_break_nothing(run: Command, workspace: Path) -> 
     [
         (["predict"], "required: PATH"),
         (["describe"], "invalid choice: 'describe'"),
-        ([], "required"),
-        (["predict", "a", "--every", "-1"], "'-1' is no number of seconds"),
-        (["predict", "a", "--every", "nan"], "'nan' is no number of seconds"),
+        (["predict", "a", "--every", "-1"], "'-1' is not a number of seconds"),
+        (["predict", "a", "--every", "nan"], "'nan' is not a number of seconds"),
         (["predict", "a", "--json", "--csv"], "not allowed with"),
-        (["predict", "a", "--model", "absent"], "absent: not there"),
+        (["predict", "a", "--model", "absent"], "absent: missing"),
         (["predict", "a", "--model", "params.yaml"], "not a safetensors file"),
         (["predict", "a", "--detector", "absent.onnx"], "absent.onnx: not there"),
-        (["predict", "a", "--parquet", "params.yaml"], "no Parquet file"),
+        (["predict", "a", "--parquet", "params.yaml"], "not a Parquet file"),
         (["predict", "a", "--parquet", "models"], "a folder"),
         (["predict", "a", "--annotate", "params.yaml"], "a file; give a folder"),
-        (["info", "absent"], "absent: not there"),
+        (["info", "absent"], "absent: missing"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(
@@ -354,6 +360,28 @@ def test_a_closed_pipe_ends_quietly(run: Command, album: Path) -> None:
     started.stdout.close()
     assert started.stderr.read() == "" and started.wait() == 141
     started.stderr.close()
+
+
+def test_numbers_in_text_have_six_decimals(run: Command, album: Path) -> None:
+    (one,) = [json.loads(line) for line in run("predict", album / "a.png", "--json")[1].splitlines()]
+    (row,) = rows_of_csv(run, album / "a.png")
+    (whole,) = rows_of_parquet(run, album / "a.png")
+    assert one["faces"][0]["probabilities"] == {name: row[name] for name in EXPRESSIONS} == {
+        name: round(whole[name], 6) for name in EXPRESSIONS
+    }  # fmt: skip
+
+
+def test_the_bare_command_shows_help_and_the_version_is_the_packages(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([]) == 0 and "predict" in capsys.readouterr().out
+    with pytest.raises(SystemExit, match="0"):
+        main(["--version"])
+    assert capsys.readouterr().out == f"affectnet {version('affectnet-pipeline')}\n"
+
+
+def test_an_empty_folder_is_an_error(run: Command, workspace: Path) -> None:
+    (workspace / "nothing").mkdir()
+    code, out, err = run("predict", "nothing")
+    assert code == 2 and out == "" and "error: nothing: no photograph and no video" in err
 
 
 def test_help_imports_nothing_heavy() -> None:

@@ -106,7 +106,7 @@ def test_a_face_is_found_and_cut_and_a_photograph_without_one_is_scored_whole(ru
     code, out, err = run("evaluate", MODEL, "photographs", "--json")
     *_, last = err.splitlines()
     assert (code, last) == (
-        0, "evaluate: 6 photographs scored, 2 of them whole, no face being found, 2 by the largest of several faces, 0 unreadable",
+        0, "evaluate: 6 photographs scored, 2 of them whole, without a detected face, 2 by the largest of several faces, 0 unreadable",
     )  # fmt: skip
     predictor = Predictor.load(MODEL)
     answers = [predictor.predict(Path(f"photographs/happy/{name}.png"))[:1] for name in ("one", "two")]
@@ -122,7 +122,7 @@ def test_what_is_broken_is_a_line_each_and_the_rest_is_scored(run: Command, face
     lines = err.splitlines()
     assert code == 2 and "8 expressions, 6 faces" in out
     assert [line.startswith("error: ") and name in line for line, name in zip(lines, ("text.jpg", "cut.png"), strict=False)] == [True] * 2
-    assert lines[-1] == "evaluate: 6 photographs scored, 2 unreadable, 1 other file passed over"
+    assert lines[-1] == "evaluate: 6 photographs scored, 2 unreadable, 1 other file skipped"
     assert "no photograph of Neutral, Surprise, Fear, Disgust, Anger, Contempt" in err
 
 
@@ -133,7 +133,7 @@ def test_what_a_model_does_not_know_counts_against_it_and_seven_are_called_seven
     assert code == 0 and "Contempt                            3   0.000   0.000 – 0.000  unknown to the model: each an error" in out
     assert "the model knows 7 expressions: Neutral" in err and "count as errors, 3 of Contempt" in err
     code, out, err = run("evaluate", MODEL, faces, "--cropped", "--labels", "contempt=null", "--labels", "Joy=happy")
-    assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files passed over" in err
+    assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files skipped" in err
 
 
 def test_averaging_is_what_the_command_says_or_else_params_yaml(run: Command, faces: Path, workspace: Path) -> None:
@@ -156,22 +156,22 @@ def test_a_predictor_averages_too(run: Command) -> None:
     mirrored = Predictor.load(MODEL, averaging="flip").predict(np.asarray(drawn())[:, ::-1].copy(), "whole")[0]
     assert list(mirrored.probabilities.values()) == pytest.approx(list(found[1].probabilities.values()), abs=0.01)
     assert found[0].probabilities != found[1].probabilities
-    with pytest.raises(UserError, match="averaging: 'five' is none; choose one of none, flip, ten_crop"):
+    with pytest.raises(UserError, match="averaging: 'five' is unknown; choose one of none, flip, ten_crop"):
         Predictor.load(MODEL, averaging="five")  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["faces/happy"], "no folder of an expression there"),
+        (["faces/happy"], "no folder of an expression in it"),
         (["absent"], "absent: No such file or directory; give a folder"),
         (["params.yaml"], "params.yaml: Not a directory; give a folder"),
-        (["."], "folders that name no expression, 2: faces, models; known are neutral, happy, happiness, "),
-        ([".", "--split", "Val"], ".: no one folder 'Val' there; its folders: 2: faces, models"),
-        (["faces", "--labels", "happy=joyful"], "--labels: 'happy=joyful' is no folder=Expression"),
-        (["faces", "--labels", "happy"], "--labels: 'happy' is no folder=Expression"),
-        (["faces", "--labels", "happy=null", "--labels", "sad=null"], "no folder of an expression there"),
-        (["faces", "--batch", "0"], "'0' is no number of faces, 1 to 65,536"),
+        (["."], "folders that name no expression, 2: faces, models; expected are neutral, happy, happiness, "),
+        ([".", "--split", "Val"], ".: 0 folders named 'Val' in it, expected 1; its folders: 2: faces, models"),
+        (["faces", "--labels", "happy=joyful"], "--labels: 'happy=joyful' is not folder=Expression"),
+        (["faces", "--labels", "happy"], "--labels: 'happy' is not folder=Expression"),
+        (["faces", "--labels", "happy=null", "--labels", "sad=null"], "no folder of an expression in it"),
+        (["faces", "--batch", "0"], "'0' is not a number of faces from 1 to 65,536"),
         (["faces", "--averaging", "five"], "invalid choice: 'five'"),
         (["faces", "--detector", "absent.onnx"], "absent.onnx: not there"),
         ([], "required: FOLDER"),
@@ -189,15 +189,15 @@ def test_a_folder_without_a_readable_photograph_and_a_model_without_expressions_
     assert "no photograph could be read, 1 unreadable, 0 other files" in err
     write_model(labels=())
     code, out, err = run("evaluate", MODEL, "empty")
-    assert (code, out, err.count("\n")) == (2, "", 1) and "gives valence and arousal alone" in err
+    assert (code, out, err.count("\n")) == (2, "", 1) and "predicts only valence and arousal" in err
     (workspace / "params.yaml").write_text((workspace / "params.yaml").read_text().replace("happy: Happy", "happy: Joy"))
-    assert "datasets.folder.classes: no map from folder names" in run("evaluate", MODEL, "empty")[2]
+    assert "datasets.folder.classes: not a map from folder names" in run("evaluate", MODEL, "empty")[2]
 
 
 def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     drawn().save("face.png")
     code, _, err = run("predict", "face.png", "--whole")
-    assert code == 0 and err.splitlines()[0] == f"predict: {MODEL} answers; --model names another"
+    assert code == 0 and err.splitlines()[0] == f"predict: model {MODEL}; choose another with --model"
     assert run("info")[1].startswith(f"file         {MODEL}, ") and Predictor.load().metadata.affect is False
     pretrained = workspace / "pretrained" / "fer2013.safetensors"
     pretrained.parent.mkdir()
@@ -208,10 +208,10 @@ def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace
     code, out, err = run("predict", workspace / "face.png", "--whole")
     assert (
         code == 0
-        and err.splitlines()[0] == "predict: ../pretrained/fer2013.safetensors answers; --model names another"
+        and err.splitlines()[0] == "predict: model ../pretrained/fer2013.safetensors; choose another with --model"
         and "valence" in out
     )
     assert run("info")[1].startswith(f"file         {pretrained}, ") and len(Predictor.load().metadata.labels) == 7
     pretrained.unlink()
     code, _, err = run("predict", workspace / "face.png")
-    assert code == 2 and err == "error: models/model.safetensors: not there; run `dvc repro`\n"
+    assert code == 2 and err == "error: models/model.safetensors: missing; run `dvc repro`\n"

@@ -129,7 +129,7 @@ def test_what_is_no_photograph_is_one_line(picture: Any, message: str, root: Pat
 
 @pytest.mark.parametrize("box", [(10, 10, 10, 20), (500, 0, 600, 50), (-50, 0, -1, 50), (float("nan"), 0, 5, 5)])
 def test_a_box_beside_the_photograph_is_one_line(box: tuple[float, float, float, float], root: Path) -> None:
-    with pytest.raises(UserError, match="has no part of the 320 × 320 px photograph"):
+    with pytest.raises(UserError, match="does not overlap the 320 × 320 px photograph"):
         Predictor.load(MODEL).predict(drawn(), [box])
 
 

@@ -377,7 +377,7 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
     with pytest.raises(SystemExit):
         main(["demo", "--host", host])
     err = capsys.readouterr().err
-    assert "is no host, as localhost:8000" in err and err.count("\n") == 1
+    assert "is not a host such as localhost:8000" in err and err.count("\n") == 1
 
 
 def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
@@ -444,7 +444,7 @@ def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytes
     assert error == f"error: --port: {port} cannot be had: Address already in use; give another, or 0 for any"
     with pytest.raises(SystemExit):
         main(["demo", "--port", "70000"])
-    assert capsys.readouterr().err.startswith("error: argument --port: '70000' is no port, 0 to 65535")
+    assert capsys.readouterr().err.startswith("error: argument --port: '70000' is not a port from 0 to 65535")
     assert main(["demo", "--model", "none.safetensors"]) == 2 and "none.safetensors" in capsys.readouterr().err
 
 

@@ -24,16 +24,16 @@ TEXT_SHARE, LEAST_TEXT_PX = 1 / 28, 11
 """Height of the letters, likewise."""
 FONT, FONT_PX = cv2.FONT_HERSHEY_SIMPLEX, 22
 """OpenCV's font, and its height at scale 1."""
-QUALITY = 90
+JPEG_QUALITY = 90
 MARK = "affectnet predict "
 LONGEST_STEM = 200
-"""Bytes of a name, so that with number and suffix it is one that file systems take."""
+"""Bytes of a name: with number and suffix it stays below the limit of file systems."""
 
 
 def annotated(pixels: Pixels, faces: Sequence[Face], names: Sequence[str] | None = None) -> Pixels:
-    """(h, w, 3) RGB uint8: the photograph with a frame around each box, inside of it, and its label above, or below where no room is.
+    """(h, w, 3) RGB uint8: the photograph with each box framed and labelled above it, or below where there is no room.
 
-    names: what stands there instead of the label of each face.
+    names: texts in place of the labels.
     """
     texts = [label(face, " ") for face in faces] if names is None else names
     canvas = np.array(pixels) if pixels.ndim == 3 else np.asarray(cv2.cvtColor(pixels, cv2.COLOR_GRAY2RGB), np.uint8)
@@ -63,39 +63,39 @@ def _write(canvas: Pixels, text: str, left: int, top: int, bottom: int) -> None:
 
 
 class Album:
-    """A folder of annotated copies. What it did not write itself, it never overwrites; a second run writes its own anew.
+    """A folder of annotated copies. It overwrites only copies of the same photograph, and no other file.
 
-    A copy tells what it is of by a hash in its JPEG comment, so that no list of names is kept, however many there are.
+    A copy carries a hash of its source in its JPEG comment, so that no list of names is kept.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def check(self, paths: Sequence[str]) -> None:
-        """Errors: UserError when one of the paths lies where its own copy would, or is a folder that the copies would fall into."""
+        """Errors: UserError when a copy would overwrite one of the paths, or lie within one of them."""
         if self.folder.exists() and not self.folder.is_dir():
             raise UserError(f"{self.folder}: a file; give a folder for the annotated copies")
-        own = self.folder.resolve()
+        album = self.folder.resolve()
         for path in map(Path, paths):
-            place = path.resolve()
-            if place.is_dir() and (place == own or own in place.parents):
+            source = path.resolve()
+            if source.is_dir() and (source == album or album in source.parents):
                 raise UserError(f"{self.folder}: {path} lies in it, and would be mixed with its copies; give another folder")
-            if place.is_file() and own / _copy_name(Shot(str(path), path.name)) == place:
+            if source.is_file() and album / _copy_name(Shot(str(path), path.name)) == source:
                 raise UserError(f"{self.folder}: the copy of {path} would overwrite it; give another folder")
 
     def add(self, shot: Shot, picture: Pixels) -> Path:
-        """Writes the copy; returns its path: that of the photograph below the folder that was given, numbered where it is taken."""
+        """Writes the copy; returns its path: the photograph's name in the album, numbered where another file has it."""
         mark = MARK + hashlib.sha256(os.fsencode(os.path.abspath(shot.path)) + f" {shot.seconds}".encode()).hexdigest()  # noqa: PTH100
-        wanted = self.folder / _copy_name(shot)
-        place, number = wanted, 1
-        while os.path.lexists(place) and _mark(place) != mark:
+        first = self.folder / _copy_name(shot)
+        path, number = first, 1
+        while os.path.lexists(path) and _mark(path) != mark:
             number += 1
-            place = wanted.with_name(f"{wanted.stem}-{number}.jpg")
+            path = first.with_name(f"{first.stem}-{number}.jpg")
         buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=QUALITY, subsampling=0, comment=mark)
-        with replacing(place, lasting=False) as temporary:  # can be made again, and the disk takes as long as the face
+        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, comment=mark)
+        with replacing(path, lasting=False) as temporary:  # no fsync: it can be made again, and costs as much as the face
             temporary.write_bytes(buffer.getvalue())
-        return place
+        return path
 
 
 def _copy_name(shot: Shot) -> Path:
@@ -105,12 +105,12 @@ def _copy_name(shot: Shot) -> Path:
     return name.with_name(f"{stem}{time}.jpg")
 
 
-def _mark(place: Path) -> str | None:
-    """The comment of a JPEG file, None for anything else."""
+def _mark(path: Path) -> str | None:
+    """The comment of a JPEG file, None for any other file."""
     try:
-        with Image.open(place, formats=["JPEG"]) as image:
+        with Image.open(path, formats=["JPEG"]) as image:
             comment = image.info.get("comment")
     except (OSError, ValueError) as error:
-        pass_machine_fault(error, place)
+        pass_machine_fault(error, path)
         return None
     return comment.decode("ascii", "replace") if isinstance(comment, bytes) else None

@@ -1,4 +1,4 @@
-"""What comes with the repository: its params, and the model file that answers when none is named."""
+"""The repository's params, and the model file that is used when none is named."""
 
 from pathlib import Path
 
@@ -8,7 +8,7 @@ TRAINED = "models/model.safetensors"
 
 
 def default_model() -> Path:
-    """The repository's pretrained model, from any working folder; where it has none, the working folder's trained one."""
+    """The repository's pretrained model, from any working folder; if it is missing, the model trained in the working folder."""
     pretrained = ROOT / PRETRAINED
     return pretrained if pretrained.is_file() else Path(TRAINED)
 

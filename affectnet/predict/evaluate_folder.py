@@ -20,7 +20,7 @@ from affectnet.models.dataset import decode_face, resize_face
 from affectnet.models.forward import Averaging, Outputs
 from affectnet.predict.batch import many, problem, without_warnings
 from affectnet.predict.image_folder import ClassFolders, Labelled, photographs
-from affectnet.predict.paths import Told
+from affectnet.predict.paths import Log
 from affectnet.predict.predictor import Predictor
 from affectnet.reporting.predictions import Predictions
 from affectnet.running.parallel import cores, in_order
@@ -28,9 +28,9 @@ from affectnet.running.parallel import cores, in_order
 
 @dataclass
 class Count:
-    """What became of the photographs. without: those in which no face was found, scored whole; several: those in which the
+    """How many photographs were scored or unreadable. without: those without a face, scored whole; several: those of which the largest
 
-    largest of several faces was scored; other: files that are no photographs, or in folders that are not used.
+    face was scored; other: files that are not photographs, or in ignored folders.
     """
 
     scored: int = 0
@@ -39,12 +39,12 @@ class Count:
     unreadable: int = 0
     other: int = 0
 
-    def photographs(self, folders: ClassFolders, tell: Told) -> Iterator[Labelled]:
-        """Each photograph of the folders; what is none is counted, and a folder that cannot be read told, too."""
+    def photographs(self, folders: ClassFolders, log: Log) -> Iterator[Labelled]:
+        """Each photograph of the folders; counts the other files, and counts and logs unreadable folders."""
 
         def unreadable(problem: str) -> None:
             self.unreadable += 1
-            tell(problem)
+            log(problem)
 
         def other(_: str) -> None:
             self.other += 1
@@ -53,15 +53,15 @@ class Count:
 
     def __str__(self) -> str:
         parts = [f"{many(self.scored, 'photograph')} scored"]
-        parts += [f"{self.without:,} of them whole, no face being found"] if self.without else []
+        parts += [f"{self.without:,} of them whole, without a detected face"] if self.without else []
         parts += [f"{self.several:,} by the largest of several faces"] if self.several else []
-        parts += [f"{self.unreadable:,} unreadable", *([f"{many(self.other, 'other file')} passed over"] if self.other else [])]
+        parts += [f"{self.unreadable:,} unreadable", *([f"{many(self.other, 'other file')} skipped"] if self.other else [])]
         return ", ".join(parts)
 
 
 @dataclass(frozen=True)
-class Seen:
-    """A photograph as the network sees it, (image_px, image_px, 3) uint8; faces: how many were found, None when none was looked for."""
+class Crop:
+    """A photograph's face, (image_px, image_px, 3) uint8, and its label; faces: how many were detected, None without a detector."""
 
     pixels: NDArray[np.uint8]
     code: int
@@ -69,75 +69,79 @@ class Seen:
 
 
 def predict_folder(
-    model: Path, predictor: Predictor, inputs: Iterable[Labelled], cropped: bool, batch: int, count: Count, tell: Told
+    model: Path, predictor: Predictor, inputs: Iterable[Labelled], cropped: bool, batch: int, count: Count, log: Log
 ) -> Predictions:
-    """The model's answers for the photographs, beside the truth; memory holds the crops of one batch, and the answers.
+    """Predictions and labels of the photographs; memory holds the crops of one batch, and the predictions.
 
-    cropped: each photograph is a face already cut, and is taken as it is when it has the form of the model's crops, else whole.
-    count: is added to; tell: gets one line for each that cannot be read. Errors: UserError when none can be read, and as
+    cropped: each photograph is a face already cropped, and is used as it is when it has the form of the model's crops, else whole.
+    count: is updated; log: gets one line for each that cannot be read. Errors: UserError when none can be read, and as
     `Predictions.from_outputs`.
     """
     codes: list[int] = []
-    logits, affect = [], []
-    read = in_order(partial(_seen, predictor, cropped), inputs, cores(), "thread")
-    with without_warnings(), closing(_counted(read, count, tell)) as sound:
-        while some := list(itertools.islice(sound, batch)):
-            outputs = predictor.outputs(np.stack([one.pixels for one in some]), batch)
+    logits: list[torch.Tensor] = []
+    affect: list[torch.Tensor] = []
+    crops = in_order(partial(_crop, predictor, cropped), inputs, cores(), "thread")
+    with without_warnings(), closing(_counted(crops, count, log)) as readable:
+        while batch_crops := list(itertools.islice(readable, batch)):
+            outputs = predictor.outputs(np.stack([crop.pixels for crop in batch_crops]), batch)
             logits.append(outputs.logits)
             affect.append(outputs.affect)
-            codes += [one.code for one in some]
+            codes += [crop.code for crop in batch_crops]
     if not codes:
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
-    none = np.full((len(codes), 2), np.nan)
-    return Predictions.from_outputs(
-        model, predictor.metadata, Outputs(torch.cat(logits), torch.cat(affect)), np.array(codes, np.int64), none
-    )
+    outputs = Outputs(torch.cat(logits), torch.cat(affect))
+    true_affect = np.full((len(codes), 2), np.nan)
+    return Predictions.from_outputs(model, predictor.metadata, outputs, np.array(codes, np.int64), true_affect)
 
 
-def caveats(found: Predictions, averaging: Averaging) -> list[str]:
-    """What a reader of the scores is to know, a line each."""
+def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:
+    """Lines about what limits the scores."""
     lines = []
     if averaging != "none":
-        lines.append(f"the temperature of {found.metadata.temperature:.3g} was fitted without averaging, which the calibration error shows")
-    known, counts = found.metadata.labels, np.bincount(found.true, minlength=len(found.names)).tolist()
-    unknown = [f"{count:,} of {name}" for name, count in zip(found.names, counts, strict=True) if name not in known]
-    absent = [name for name, count in zip(found.names, counts, strict=True) if not count]
-    if len(known) < len(EXPRESSIONS):
-        lines.append(f"the model knows {len(known)} expressions: {', '.join(known)}")
+        lines.append(
+            f"the temperature of {predictions.metadata.temperature:.3g} was fitted without averaging, which the calibration error shows"
+        )
+    labels = predictions.metadata.labels
+    counts = dict(zip(predictions.names, np.bincount(predictions.true, minlength=len(predictions.names)).tolist(), strict=True))
+    unknown = [f"{count:,} of {name}" for name, count in counts.items() if name not in labels]
+    absent = [name for name, count in counts.items() if not count]
+    if len(labels) < len(EXPRESSIONS):
+        lines.append(f"the model knows {len(labels)} expressions: {', '.join(labels)}")
     if unknown:
         lines.append(
             f"photographs of expressions that the model does not know count as errors, {', '.join(unknown)}; --labels leaves them out"
         )
     if absent:
-        lines.append(f"no photograph of {', '.join(absent)}: macro-F1 counts 0 for each, as for a class that is never right")
+        lines.append(f"no photograph of {', '.join(absent)}: macro-F1 counts 0 for each")
     return lines
 
 
-def _counted(read: Iterable[Seen | UserError], count: Count, tell: Told) -> Generator[Seen, None, None]:
-    for one in read:
-        if isinstance(one, UserError):
+def _counted(crops: Iterable[Crop | UserError], count: Count, log: Log) -> Generator[Crop, None, None]:
+    for crop in crops:
+        if isinstance(crop, UserError):
             count.unreadable += 1
-            tell(str(one))
+            log(str(crop))
             continue
         count.scored += 1
-        count.without += one.faces == 0
-        count.several += (one.faces or 0) > 1
-        yield one
+        count.without += crop.faces == 0
+        count.several += (crop.faces or 0) > 1
+        yield crop
 
 
-def _seen(predictor: Predictor, cropped: bool, given: Labelled) -> Seen | UserError:
+def _crop(predictor: Predictor, cropped: bool, photograph: Labelled) -> Crop | UserError:
+    path = Path(photograph.path)
     try:
         if cropped:
-            return Seen(_as_cropped(predictor, Path(given.path)), given.code, None)
-        found = predictor.crops(Path(given.path))
-        (_, pixels), *_ = found or predictor.crops(Path(given.path), "whole")
-        return Seen(pixels, given.code, len(found))
-    except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
-        return problem(given.path, error)
+            return Crop(_as_cropped(predictor, path), photograph.code, None)
+        faces = predictor.crops(path)
+        (_, pixels), *_ = faces or predictor.crops(path, "whole")
+        return Crop(pixels, photograph.code, len(faces))
+    except Exception as error:  # decoders raise any class of error over broken bytes
+        return problem(photograph.path, error)
 
 
 def _as_cropped(predictor: Predictor, path: Path) -> NDArray[np.uint8]:
-    """The photograph as the network sees a crop that is stored in it; one of another form is framed whole as the model file says."""
+    """The pixels of a photograph that is a crop already; one of another form is cropped whole by the model's policy."""
     content = read_photograph(path)
     photograph = open_photograph(content, str(path))
     if not is_its_own_crop(photograph, predictor.policy):

@@ -52,17 +52,17 @@ Pixels = NDArray[np.float32]
 def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence[Pixels] = ()) -> bytes:
     """The file's content, the same for the same network, metadata and pixels.
 
-    pixels: batches (n, 3, px, px) float32 of normalised training crops; with some of them weights and activations become int8,
-    whose ranges they show. Errors: UserError when torch cannot export the architecture.
+    pixels: batches (n, 3, px, px) float32 of normalised training crops; with any, weights and activations become int8, with
+    the ranges of these batches. Errors: UserError when torch cannot export the architecture.
     """
     core = _core(network, metadata)
     if pixels:
         core = _quantised(core, pixels)
     core = compose.add_prefix(core, "network/")
     whole = compose.merge_models(_preprocess(metadata), core, io_map=[("pixels", "network/input")])
-    whole = compose.merge_models(whole, _answers(metadata), io_map=[("network/raw", "outputs")])
+    whole = compose.merge_models(whole, _postprocess(metadata), io_map=[("network/raw", "outputs")])
     for node in whole.graph.node:
-        node.ClearField("metadata_props")  # torch writes there where in which file of this machine a layer was made
+        node.ClearField("metadata_props")  # torch writes paths of this machine there
         node.ClearField("doc_string")
     whole.graph.ClearField("metadata_props")
     whole.graph.ClearField("value_info")
@@ -74,14 +74,14 @@ def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence
 
 
 def session(model: bytes | Path) -> Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]:
-    """The file, run by ONNX Runtime on the processor: (n, h, w, 3) uint8 crops → its outputs by name."""
-    running = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"])
-    names = [output.name for output in running.get_outputs()]
-    return lambda crops: dict(zip(names, running.run(names, {"crops": crops}), strict=True))
+    """The file in ONNX Runtime on the CPU: (n, h, w, 3) uint8 crops → its outputs by name."""
+    runtime = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"])
+    names = [output.name for output in runtime.get_outputs()]
+    return lambda crops: dict(zip(names, runtime.run(names, {"crops": crops}), strict=True))
 
 
 def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
-    """The network alone: `pixels` (n, 3, px, px) → `raw` (n, outputs)."""
+    """Only the network: `pixels` (n, 3, px, px) → `raw` (n, outputs)."""
     example = torch.zeros(2, 3, metadata.image_px, metadata.image_px)
     try:
         with _quiet(), torch.no_grad():
@@ -95,7 +95,7 @@ def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
                 dynamic_shapes=({0: torch.export.Dim("n")},),
                 verbose=False,
             )
-    except Exception as error:  # the exporter raises many kinds, each with a long report
+    except Exception as error:  # the exporter raises many classes, each with a long report
         reason = one_line(str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__)
         raise UserError(f"model: torch cannot export {metadata.model['architecture']} to ONNX: {reason}") from None
     assert program is not None
@@ -106,7 +106,7 @@ def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
 
 @contextmanager
 def _quiet() -> Any:
-    """The exporter tells of its steps on stdout, by warnings and by logging."""
+    """Silences the exporter, which reports on stdout, by warnings and by logging."""
     logging.disable(logging.WARNING)
     try:
         with warnings.catch_warnings(), redirect_stdout(io.StringIO()):
@@ -124,8 +124,8 @@ def _preprocess(metadata: ModelMetadata) -> onnx.ModelProto:
     return model
 
 
-def _answers(metadata: ModelMetadata) -> onnx.ModelProto:
-    """The network's outputs as answers: (n, outputs) → probabilities by the temperature, valence and arousal within −1 … 1."""
+def _postprocess(metadata: ModelMetadata) -> onnx.ModelProto:
+    """(n, outputs) of the network → calibrated probabilities, and valence and arousal clipped to −1 … 1."""
     classes, nodes, outputs = len(metadata.labels), [], []
     constants: dict[str, Any] = {
         "temperature": np.float32(metadata.temperature),
@@ -149,14 +149,14 @@ def _answers(metadata: ModelMetadata) -> onnx.ModelProto:
         outputs.append(helper.make_tensor_value_info("valence_arousal", TensorProto.FLOAT, ["n", 2]))
     used = {name for node in nodes for name in node.input}
     initial = [numpy_helper.from_array(np.asarray(value), name) for name, value in constants.items() if name in used]
-    given = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", metadata.outputs])]
-    graph = helper.make_graph(nodes, "answers", given, outputs, initial)
+    inputs = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", metadata.outputs])]
+    graph = helper.make_graph(nodes, "answers", inputs, outputs, initial)
     return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
 
 
 def _quantised(core: onnx.ModelProto, pixels: Sequence[Pixels]) -> onnx.ModelProto:
-    """The network with int8 weights, one scale a channel, and uint8 activations in the ranges that these batches show."""
-    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415 (rarely wanted)
+    """The network with int8 weights, one scale per channel, and uint8 activations in the ranges of these batches."""
+    from onnxruntime.quantization import CalibrationDataReader, QuantFormat, QuantType, quantize_static  # noqa: PLC0415 (rarely used)
     from onnxruntime.quantization.shape_inference import quant_pre_process  # noqa: PLC0415
 
     class Batches(CalibrationDataReader):  # type: ignore[misc]

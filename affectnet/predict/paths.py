@@ -1,4 +1,4 @@
-"""What the paths of a command line mean: photographs, folders of photographs and videos, videos."""
+"""The photographs and videos that the paths of a command line name, by themselves or in folders."""
 
 import os
 from collections.abc import Callable, Iterator, Sequence
@@ -10,13 +10,13 @@ from affectnet.images.decode import Pixels
 from affectnet.images.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from affectnet.images.video import frames
 
-Told = Callable[[str], None]
-"""Takes the one line about an input that cannot be read."""
+Log = Callable[[str], None]
+"""Takes one line about an input that cannot be read, or the path of another file."""
 
 
 @dataclass(frozen=True)
 class Input:
-    """One file. name: its path below the folder that was given, or its own name."""
+    """One file. name: its path relative to the folder that was named, or its own name."""
 
     path: str
     name: str
@@ -37,65 +37,65 @@ class Shot:
 
     @property
     def picture(self) -> Path | Pixels:
-        """What a predictor takes."""
+        """The argument of `Predictor.predict`."""
         return Path(self.path) if self.frame is None else self.frame
 
 
-def files(paths: Sequence[str], without: Path | None, told: Told, other: Told) -> Iterator[Input]:
-    """The files that the paths name: each by itself, and of a folder all photographs and videos in and below it, sorted.
+def files(paths: Sequence[str], excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
+    """The named files, and the photographs and videos in and below each named folder, sorted.
 
-    without: a folder that is not looked into. told: gets the folders that cannot be read, and the paths that give nothing; other: the
-    files of a folder that are neither photographs nor videos. Links to folders are not followed.
+    excluded: a folder that is skipped. log: gets the folders that cannot be read or hold nothing; other: the files of a folder that are
+    neither photographs nor videos. Links to folders are not followed.
     """
     for path in paths:
         if Path(path).is_dir():
-            yield from _in_folder(path, without and without.resolve(), told, other)
+            yield from _in_folder(path, excluded and excluded.resolve(), log, other)
         else:
             yield Input(path, Path(path).name)
 
 
-def shots(inputs: Iterator[Input], every: float, told: Told) -> Iterator[Shot]:
-    """The photographs, none of them opened, and of each video a frame `every` seconds. told: gets the videos that cannot be read."""
-    for given in inputs:
-        if not given.video:
-            yield Shot(given.path, given.name)
+def shots(inputs: Iterator[Input], every: float, log: Log) -> Iterator[Shot]:
+    """The photographs, not opened, and a frame per `every` seconds of each video. log: gets the videos that cannot be read."""
+    for file in inputs:
+        if not file.video:
+            yield Shot(file.path, file.name)
             continue
         try:
-            for seconds, frame in frames(given.path, every):
-                yield Shot(given.path, given.name, seconds, frame)
+            for seconds, frame in frames(file.path, every):
+                yield Shot(file.path, file.name, seconds, frame)
         except UserError as error:
-            told(str(error))
+            log(str(error))
 
 
-def _in_folder(folder: str, without: Path | None, told: Told, other: Told) -> Iterator[Input]:
+def _in_folder(folder: str, excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
     problems: list[str] = []
 
-    def noted(problem: str) -> None:
+    def record(problem: str) -> None:
         problems.append(problem)
-        told(problem)
+        log(problem)
 
-    below = _below(folder, folder, without, noted, other)
+    below = _below(folder, folder, excluded, record, other)
     first = next(below, None)
     if first is not None:
         yield first
         yield from below
     elif not problems:
-        told(f"{folder}: no photograph and no video in it or below")
+        log(f"{folder}: no photograph and no video in it or below it")
 
 
-def _below(folder: str, root: str, without: Path | None, told: Told, other: Told) -> Iterator[Input]:
+def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
     try:
-        with os.scandir(folder) as found:
-            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in found)
+        with os.scandir(folder) as listing:
+            entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
     except OSError as error:
         pass_machine_fault(error, folder)
-        told(f"{folder}: {error.strerror}")
+        log(f"{folder}: {error.strerror}")
         return
     for name, is_folder in entries:
-        path = os.path.join(folder, name)  # noqa: PTH118 (the path as the user began it)
+        path = os.path.join(folder, name)  # noqa: PTH118 (the path as the user wrote it)
         if is_folder:
-            if without is None or Path(path).resolve() != without:
-                yield from _below(path, root, without, told, other)
+            if excluded is None or Path(path).resolve() != excluded:
+                yield from _below(path, root, excluded, log, other)
         elif _suffix(name) in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
             yield Input(path, os.path.relpath(path, root))
         else:

@@ -1,4 +1,4 @@
-"""What a model file says of the faces in a photograph, from Python."""
+"""`Predictor`: a model file applied to the faces in photographs, from Python."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,20 +24,20 @@ from affectnet.models.forward import BATCH, Averaging, Outputs, predict
 from affectnet.predict.defaults import default_model
 
 Crops = list[tuple[Box, NDArray[np.uint8]]]
-"""The faces of one photograph as the network sees them: each one's box, and its crop (image_px, image_px, 3) uint8 RGB."""
+"""The box of each face of one photograph, and its crop (image_px, image_px, 3) uint8 RGB as the network sees it."""
 
 Where = Literal["detect", "whole"] | Sequence[Box] | NDArray[Any]
-"""Where the faces are: to be found, the whole photograph one face, or boxes (left, top, right, bottom) in px of the photograph as shown."""
+"""Where the faces are: `detect`, `whole` for the photograph as one face, or boxes (left, top, right, bottom) in px as displayed."""
 
-WHERE = "give 'detect', 'whole', or a list of boxes (left, top, right, bottom), one a face"
+FACES_HELP = "give 'detect', 'whole', or a list of boxes (left, top, right, bottom), one per face"
 
 
 @dataclass(frozen=True)
 class Face:
     """One face of a photograph.
 
-    box: left, top, right, bottom in px of the photograph as shown; expression: the most probable, None for a model without
-    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None when not trained.
+    box: left, top, right, bottom in px of the photograph as displayed; expression: the most probable, None for a model without
+    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None for a model without them.
     """
 
     box: Box
@@ -48,7 +48,7 @@ class Face:
 
 
 class Predictor:
-    """A model file, ready for photographs. Its faces are cut and prepared as those were that the model learned from."""
+    """A model file, ready for photographs: faces are cropped and preprocessed like the model's training faces."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Predictor:
         averaging: Averaging = "none",
         place: str = "model file",
     ) -> None:
-        """place: the model's name in messages."""
+        """place: the model's name in error messages."""
         self.network, self.metadata, self.device, self.detector = network.to(device), metadata, device, detector
         self.averaging, self.place = averaging, place
         self.policy = CropPolicy.model_validate(metadata.crop)
@@ -74,38 +74,38 @@ class Predictor:
     ) -> "Predictor":
         """model: by default the repository's pretrained file, else models/model.safetensors; device: `auto` is a GPU where there is one,
 
-        else `cpu`, `cuda` or `cuda:1`; detector: what finds faces, OpenCV's Haar cascade by default; averaging: the views of each face
-        over which the outputs are averaged. Errors: UserError when the file is no model of this pipeline, or the device not here.
+        else `cpu`, `cuda` or `cuda:1`; detector: OpenCV's Haar cascade by default; averaging: the views of each face
+        over which the outputs are averaged. Errors: UserError when the file is not a model of this pipeline, or the device is missing.
         """
         if averaging not in get_args(Averaging):
-            raise UserError(f"averaging: {brief(averaging)} is none; choose one of {', '.join(get_args(Averaging))}")
+            raise UserError(f"averaging: {brief(averaging)} is unknown; choose one of {', '.join(get_args(Averaging))}")
         path = default_model() if model is None else Path(model)
         network, metadata = load_model(path)
         return cls(network, metadata, select_device(str(device), "device"), detector or haar(), averaging, str(path))
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
-        """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is not readable."""
+        """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is unreadable."""
         return self.predict_many([picture], [faces])[0]
 
     def predict_many(self, pictures: Sequence[Picture], faces: Sequence[Where] | Literal["detect", "whole"] = "detect") -> list[list[Face]]:
         """The faces of each photograph; the network sees all of them in batches. Errors: UserError as `predict`."""
         if isinstance(pictures, str | bytes | Path):
-            raise UserError(f"pictures: one, {brief(pictures)}; give a list of them, or call predict")
+            raise UserError(f"pictures: one picture, {brief(pictures)}; give a list, or call predict")
         wheres: Sequence[Where] = [faces] * len(pictures) if isinstance(faces, str) else faces
         if len(wheres) != len(pictures):
             raise UserError(f"faces: for {len(wheres):,} of {len(pictures):,} photographs; give boxes, 'detect' or 'whole' for each")
-        return self.answer([self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)])
+        return self.predict_crops([self.crops(picture, where) for picture, where in zip(pictures, wheres, strict=True)])
 
-    def answer(self, found: Sequence[Crops]) -> list[list[Face]]:
-        """The faces of each photograph whose crops are given; `crops` may run in threads, this in one."""
-        crops = [crop for of_one in found for _, crop in of_one]
-        answered = iter(self._answers(np.stack(crops)) if crops else [])
-        return [[Face(box, *next(answered)) for box, _ in of_one] for of_one in found]
+    def predict_crops(self, photographs: Sequence[Crops]) -> list[list[Face]]:
+        """The faces of each photograph by its crops. `crops` may run in threads, this in one."""
+        crops = [crop for faces in photographs for _, crop in faces]
+        predictions = iter(self._predict(np.stack(crops)) if crops else [])
+        return [[Face(box, *next(predictions)) for box, _ in faces] for faces in photographs]
 
     def crops(self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None) -> Crops:
-        """Each face's box, and its crop as the network is given it.
+        """The box of each face, and its crop as the network sees it.
 
-        landmarks: (68, 2) px for each box; a model whose training crops were aligned by them aligns then, too.
+        landmarks: (68, 2) px per box; used by a model whose training crops were aligned by them.
         """
         content, place = file_content(picture)
         photograph = open_photograph(content, place)
@@ -117,43 +117,43 @@ class Predictor:
         elif faces == "whole":
             boxes = [None]
         else:
-            raise UserError(f"faces: {brief(faces)}; {WHERE}")
+            raise UserError(f"faces: {brief(faces)}; {FACES_HELP}")
         points = landmarks if landmarks is not None else [None] * len(boxes)
         width, height = photograph.dimensions
         whole: Box = (0.0, 0.0, float(width), float(height))
-        contents = (cut(content, box, own, self.policy, place).content for box, own in zip(boxes, points, strict=True))
+        contents = (cut(content, box, landmark, self.policy, place).content for box, landmark in zip(boxes, points, strict=True))
         return [(box or whole, decode_face(crop, self.metadata.image_px)) for box, crop in zip(boxes, contents, strict=True)]
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
-        """What the network gives for (n, image_px, image_px, 3) uint8 crops, `batch` of them at a time."""
+        """The network's outputs for (n, image_px, image_px, 3) uint8 crops, in batches of `batch`."""
         metadata = self.metadata
         return predict(
             self.network, torch.from_numpy(crops), self.device, len(metadata.labels), metadata.mean, metadata.std, self.averaging, batch
         )
 
-    def _answers(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
+    def _predict(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
         metadata = self.metadata
         outputs = self.outputs(crops).require_finite(self.place)
-        chances = probabilities(outputs.logits.numpy(), metadata.temperature).tolist()
+        rows = probabilities(outputs.logits.numpy(), metadata.temperature).tolist()
         affect = outputs.affect.tolist() if metadata.affect else [(None, None)] * len(crops)
         return [
             (
-                max(zip(of_one, metadata.labels, strict=True))[1] if metadata.labels else None,
-                dict(zip(metadata.labels, of_one, strict=True)),
+                max(zip(row, metadata.labels, strict=True))[1] if metadata.labels else None,
+                dict(zip(metadata.labels, row, strict=True)),
                 *dimensions,
             )
-            for of_one, dimensions in zip(chances, affect, strict=True)
+            for row, dimensions in zip(rows, affect, strict=True)
         ]
 
 
 def _edges(boxes: Sequence[Box] | NDArray[Any]) -> list[Box]:
-    """The boxes as numbers. Errors: UserError when they are no list of four numbers each."""
+    """The boxes as numbers. Errors: UserError when they are not lists of four numbers."""
     try:
         edges = np.asarray(boxes, np.float64)
-    except (TypeError, ValueError):  # text, or boxes of other lengths
-        raise UserError(f"faces: {brief(boxes)}; {WHERE}") from None
+    except (TypeError, ValueError):  # text, or boxes of different lengths
+        raise UserError(f"faces: {brief(boxes)}; {FACES_HELP}") from None
     if edges.shape != (0,) and edges.shape[1:] != (4,):
-        raise UserError(f"faces: numbers of shape {edges.shape}; {WHERE}")
+        raise UserError(f"faces: numbers of shape {edges.shape}; {FACES_HELP}")
     return [(left, top, right, bottom) for left, top, right, bottom in edges.tolist()]
 
 
@@ -161,6 +161,6 @@ def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
     left, top, right, bottom = box
     if not (left < right and top < bottom and left < dimensions[0] and top < dimensions[1] and right > 0 and bottom > 0):
         raise UserError(
-            f"{place}: box {tuple(box)} has no part of the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
+            f"{place}: box {tuple(box)} does not overlap the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
         )
     return box

@@ -1,4 +1,4 @@
-"""What was found in photographs, written: a readable line, a line of JSON, a row of CSV or of Parquet."""
+"""Predictions written as readable lines, JSON lines, CSV rows or a Parquet file."""
 
 import csv
 import json
@@ -20,8 +20,11 @@ Write = Callable[[Shot, Sequence[Face]], None]
 """Writes the faces of one photograph or frame."""
 
 LONGEST_PATH = 4096
-ROWS_A_GROUP = 8192
-PARQUET = b"PAR1"
+ROWS_PER_GROUP = 8192
+PARQUET_MAGIC = b"PAR1"
+EDGES = ("left", "top", "right", "bottom")
+DIGITS = 6
+"""Decimals of probabilities, valence and arousal in text; Parquet holds them in full."""
 
 
 @contextmanager
@@ -37,26 +40,29 @@ def writing(form: str | Path | None, stream: TextIO, labels: Sequence[str]) -> I
 
 
 def lines(stream: TextIO) -> Write:
-    """One readable line a face."""
+    """One readable line per face, and one for a photograph without a face."""
 
     def write(shot: Shot, faces: Sequence[Face]) -> None:
         time = "" if shot.seconds is None else f"  {shot.seconds:.3f} s"
+        source = f"{one_line(shot.path, LONGEST_PATH)}{time}"
         for face in faces:
             edges = ", ".join(f"{edge:.0f}" for edge in face.box)
-            stream.write(f"{one_line(shot.path, LONGEST_PATH)}{time}  {label(face, ', ')}  at {edges}\n")
+            stream.write(f"{source}  {label(face, ', ')}  at {edges}\n")
+        if not faces:
+            stream.write(f"{source}  no face\n")
         stream.flush()
 
     return write
 
 
 def json_lines(stream: TextIO) -> Write:
-    """One JSON object a photograph, in ASCII: a byte of a name that is no UTF-8 is a lone surrogate, as Python has it."""
+    """One JSON object per photograph, in ASCII: a byte of a name that is not UTF-8 is a lone surrogate, as in Python."""
 
     def write(shot: Shot, faces: Sequence[Face]) -> None:
         content: dict[str, Any] = {"path": shot.path}
         if shot.seconds is not None:
             content["seconds"] = shot.seconds
-        content["faces"] = [asdict(face) for face in faces]
+        content["faces"] = [_rounded(asdict(face)) for face in faces]
         stream.write(f"{json.dumps(content)}\n")
         stream.flush()
 
@@ -64,12 +70,12 @@ def json_lines(stream: TextIO) -> Write:
 
 
 def csv_rows(stream: TextIO, labels: Sequence[str]) -> Write:
-    """A head, then one row a face."""
+    """A header, then one row per face, and one for a photograph without a face."""
     writer = csv.DictWriter(stream, contract(labels).schema.names, lineterminator="\n")
     writer.writeheader()
 
     def write(shot: Shot, faces: Sequence[Face]) -> None:
-        writer.writerows(_rows(shot, faces))
+        writer.writerows(map(_rounded, _rows(shot, faces)))
         stream.flush()
 
     return write
@@ -77,7 +83,7 @@ def csv_rows(stream: TextIO, labels: Sequence[str]) -> Write:
 
 @contextmanager
 def parquet_rows(path: Path, labels: Sequence[str]) -> Iterator[Write]:
-    """One row a face; the file appears whole, or not at all."""
+    """One row per face, and one for a photograph without a face; the file is written whole or not at all."""
     table, waiting = contract(labels), list[dict[str, Any]]()
     with table.writer(path) as writer:
 
@@ -87,7 +93,7 @@ def parquet_rows(path: Path, labels: Sequence[str]) -> Iterator[Write]:
 
         def write(shot: Shot, faces: Sequence[Face]) -> None:
             waiting.extend(_rows(shot, faces))
-            if len(waiting) >= ROWS_A_GROUP:
+            if len(waiting) >= ROWS_PER_GROUP:
                 write_waiting()
 
         yield write
@@ -95,30 +101,30 @@ def parquet_rows(path: Path, labels: Sequence[str]) -> Iterator[Write]:
 
 
 def check_parquet(path: Path) -> None:
-    """Errors: UserError when something is there that is no Parquet file, which would be lost."""
+    """Errors: UserError when the path is a folder, or a file that is not Parquet, which would be overwritten."""
     if path.is_dir():
         raise UserError(f"{path}: a folder; give the name of a file")
     if path.exists():
         with path.open("rb") as file:
-            if file.read(len(PARQUET)) != PARQUET:
-                raise UserError(f"{path}: there already, and no Parquet file; give another name")
+            if file.read(len(PARQUET_MAGIC)) != PARQUET_MAGIC:
+                raise UserError(f"{path}: exists and is not a Parquet file; give another name")
 
 
 def contract(labels: Sequence[str]) -> Contract:
-    """The table that a model of these labels fills."""
+    """The table of predictions of a model with these labels."""
     edge = "edge of the box, in the photograph as shown"
     return Contract(
-        "found faces",
-        "one face that was found in a photograph or a frame",
+        "predictions",
+        "one face in a photograph or a frame; of one without a face a row in which all but path and seconds is null",
         (
-            Column("path", pa.string(), "of the photograph or video; bytes that are no UTF-8 as \\xff"),
+            Column("path", pa.string(), "of the photograph or video; bytes that are not UTF-8 as \\xff"),
             Column("seconds", pa.float64(), "time of the frame; null for a photograph", "s", low=0, nullable=True),
-            Column("face", pa.int32(), "its number in the photograph, the largest first", low=1),
-            *(Column(name, pa.float64(), f"{name} {edge}", "px") for name in ("left", "top", "right", "bottom")),
+            Column("face", pa.int32(), "its number in the photograph, the largest first", low=1, nullable=True),
+            *(Column(name, pa.float64(), f"{name} {edge}", "px", nullable=True) for name in EDGES),
             Column("expression", pa.string(), "the most probable; null for a model without expressions", nullable=True, choices=(*labels,)),
-            *(Column(name, pa.float64(), f"probability of {name}", low=0, high=1) for name in labels),
+            *(Column(name, pa.float64(), f"probability of {name}", low=0, high=1, nullable=True) for name in labels),
             *(
-                Column(name, pa.float64(), f"{name}; null when it was not trained", low=-1, high=1, nullable=True)
+                Column(name, pa.float64(), f"{name}; null for a model without it", low=-1, high=1, nullable=True)
                 for name in ("valence", "arousal")
             ),
         ),
@@ -126,7 +132,7 @@ def contract(labels: Sequence[str]) -> Contract:
 
 
 def label(face: Face, between: str) -> str:
-    """`Happy 0.93, valence +0.61, arousal -0.12`: as much of it as the model gives."""
+    """`Happy 0.93, valence +0.61, arousal -0.12`, or the part of it that the model predicts."""
     parts = [] if face.expression is None else [f"{face.expression} {face.probabilities[face.expression]:.2f}"]
     pair = (("valence", face.valence), ("arousal", face.arousal))
     return between.join([*parts, *(f"{name} {value:+.2f}" for name, value in pair if value is not None)])
@@ -134,14 +140,27 @@ def label(face: Face, between: str) -> str:
 
 def _rows(shot: Shot, faces: Sequence[Face]) -> Iterator[dict[str, Any]]:
     path = os.fsencode(shot.path).decode("utf-8", "backslashreplace")
+    if not faces:
+        yield {"path": path, "seconds": shot.seconds}
     for number, face in enumerate(faces, 1):
         yield {
             "path": path,
             "seconds": shot.seconds,
             "face": number,
-            **dict(zip(("left", "top", "right", "bottom"), face.box, strict=True)),
+            **dict(zip(EDGES, face.box, strict=True)),
             "expression": face.expression,
             **face.probabilities,
             "valence": face.valence,
             "arousal": face.arousal,
         }
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    """The fields of a face with the digits that mean something in text."""
+    return {name: _round(value) for name, value in values.items()}
+
+
+def _round(value: Any) -> Any:
+    if isinstance(value, float):
+        return round(value, DIGITS)
+    return _rounded(value) if isinstance(value, dict) else value

@@ -35,7 +35,7 @@ def read_confusion(path: Path) -> tuple[Counts, list[str]]:
         table = pd.read_csv(path, dtype=str)
         actual, predicted = ([CODES[name] for name in table[column]] for column in ("actual", "predicted"))
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; run `dvc repro`") from None
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: not a table of actual and predicted expressions ({error!r})") from None
     if not actual:
@@ -101,7 +101,7 @@ def read_numbers(path: Path) -> pd.DataFrame:
     try:
         return pd.read_csv(path, dtype=float)
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; run `dvc repro`") from None
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValueError as error:
         raise UserError(f"{path}: not a table of numbers ({error}); run `dvc repro`") from None
 

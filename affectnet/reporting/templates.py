@@ -13,7 +13,7 @@ from affectnet.reporting.values import setting, shown
 
 
 class Missing(ChainableUndefined, StrictUndefined):
-    """`a.b.c is defined` may be asked wherever the path breaks off; to print what is not there is an error."""
+    """`a.b.c is defined` may be asked wherever the path breaks off; printing a missing value is an error."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +52,6 @@ def fill(template: Path, values: Mapping[str, Any]) -> str:
     try:
         return environment.from_string(template.read_text(encoding="utf-8")).render(values)
     except FileNotFoundError:
-        raise UserError(f"{template}: not there; `git restore {template}`") from None
+        raise UserError(f"{template}: missing; `git restore {template}`") from None
     except (TemplateError, UnicodeDecodeError) as error:
         raise UserError(f"{template}: cannot be filled: {error}") from None

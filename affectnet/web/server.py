@@ -58,7 +58,7 @@ def answer(predictor: Predictor, content: bytes) -> str:
     try:
         pixels = open_photograph(content, "photograph").pixels()
         found = predictor.crops(content)
-        faces = predictor.answer([found])[0]
+        faces = predictor.predict_crops([found])[0]
     except UserError as error:
         return page.message(one_line(str(error)))
     if not found:

@@ -74,7 +74,7 @@ def test_a_labelled_folder_gives_every_format_and_counts_the_rest(run: Command, 
     (workspace / "mine" / "happy" / "a.heic").write_bytes(HEIC)
     (workspace / "mine" / "happy" / "a.m4v").write_bytes(b"a video")
     code, _, err = run("evaluate", MODEL, "mine", "--labels", "happy=Happy")
-    assert code == 2 and f"{len(READ)} photographs scored" in err and "1 unreadable, 1 other file passed over" in err
+    assert code == 2 and f"{len(READ)} photographs scored" in err and "1 unreadable, 1 other file skipped" in err
     assert HEIF_UNREAD in err
 
 

@@ -204,7 +204,7 @@ def test_no_box_is_no_face(predictor: Predictor) -> None:
         ([None], "faces: .*; give 'detect'|shape"),
         (None, "faces: .*; give 'detect'"),
         ("wholee", "faces: 'wholee'; give 'detect', 'whole'"),
-        ([(float("nan"), 30, 200, 210)], "has no part of the 320 × 320 px photograph"),
+        ([(float("nan"), 30, 200, 210)], "does not overlap the 320 × 320 px photograph"),
     ],
 )
 def test_faces_that_are_none_are_one_line(faces: Any, said: str, predictor: Predictor) -> None:
@@ -278,7 +278,7 @@ def test_what_the_machine_refuses_is_not_the_photographs_fault(predictor: Predic
 
 def test_one_photograph_for_many_and_places_for_others_are_one_line(predictor: Predictor) -> None:
     many: Any = "photo.png"
-    with pytest.raises(UserError, match=r"pictures: one, 'photo\.png'; give a list of them, or call predict"):
+    with pytest.raises(UserError, match=r"pictures: one picture, 'photo\.png'; give a list, or call predict"):
         predictor.predict_many(many)
     with pytest.raises(UserError, match="faces: for 1 of 2 photographs"):
         predictor.predict_many([drawn(), drawn()], ["whole"])

@@ -59,4 +59,4 @@ def test_a_share_that_is_none_is_one_line(share: str, capsys: pytest.CaptureFixt
     with pytest.raises(SystemExit):
         main(["predict", "a.jpg", "--smallest", share])
     err = capsys.readouterr().err
-    assert f"{share!r} is no share, more than 0 and at most 1" in err and err.count("\n") == 1
+    assert f"{share!r} is not a share above 0 and up to 1" in err and err.count("\n") == 1
