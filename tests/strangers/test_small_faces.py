@@ -51,7 +51,7 @@ def test_the_help_names_the_limits() -> None:
     for command in ("predict", "evaluate", "demo"):
         done = subprocess.run([sys.executable, "-m", "affectnet", command, "--help"], cwd=ROOT, capture_output=True, text=True, check=True)
         assert "--smallest SHARE" in done.stdout
-    assert f"by default {SMALLEST_SHARE:g};" in SMALLEST and f"less than {SMALLEST_PX} px" in SMALLEST
+    assert f"default {SMALLEST_SHARE:g};" in SMALLEST and f"at least {SMALLEST_PX} px" in SMALLEST
 
 
 @pytest.mark.parametrize("share", ["0", "-0.1", "1.5", "nan", "small"])
