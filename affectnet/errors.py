@@ -52,7 +52,7 @@ def first_line(error: Exception) -> str:
     return one_line((str(error).splitlines() or [type(error).__name__])[0])
 
 
-def mendable(error: Exception) -> tuple[str, ...]:
+def user_problems(error: Exception) -> tuple[str, ...]:
     """What the user can mend, one line each: a mistake, a full disk and the like; nothing for a bug of ours."""
     if isinstance(error, UserError):
         return error.problems
@@ -64,7 +64,7 @@ def mendable(error: Exception) -> tuple[str, ...]:
     return ()
 
 
-def pass_machine_fault(error: Exception, place: object) -> None:
+def reraise_machine_fault(error: Exception, place: object) -> None:
     """For whoever takes an error while reading for a fault of the data: returns only when it may be one.
 
     Errors: the error again, with the place as its file name, when it is the machine's: memory, disk, network, too many open files.
@@ -93,7 +93,7 @@ def exit_code(command: Callable[[], object]) -> int:
         print("interrupted", file=sys.stderr)
         return INTERRUPTED
     except Exception as error:
-        problems = mendable(error)
+        problems = user_problems(error)
         for problem in problems:
             print(f"error: {one_line(problem, 1000)}", file=sys.stderr)
         if not problems:

@@ -11,7 +11,7 @@ from ruamel.yaml.events import AliasEvent
 from affectnet.errors import UserError, brief
 
 PARAMS_FILE = Path("params.yaml")
-LARGEST = 1 << 20
+LARGEST_DOCUMENT = 1 << 20
 """Bytes of a document at most."""
 
 MOST_ALIASES = 32
@@ -50,8 +50,8 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
     Errors: UserError when the file is missing, is no UTF-8, no YAML or no mapping, or larger than any of its kind.
     """
     try:
-        if path.stat().st_size > LARGEST:
-            raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST:,}; is this the right file?")
+        if path.stat().st_size > LARGEST_DOCUMENT:
+            raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST_DOCUMENT:,}; is this the right file?")
         text = path.read_text(encoding="utf-8")
         yaml = YAML(typ="safe", pure=True)  # what is nested deep would end libyaml, and with it the process
         if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:

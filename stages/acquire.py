@@ -9,7 +9,7 @@ from pydantic import Field
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import replacing_folder
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Runtime, Section
 from affectnet.running.provenance import UserCopy, read_records
 from affectnet.running.run_stage import launch
@@ -46,7 +46,7 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
     reader = open_layout(pointer)
     reading = reader.reading()
     if isinstance(reader, Container):
-        pointer = unpack(reader, scratch("unpacked"))
+        pointer = unpack(reader, cache_folder("unpacked"))
         reading = f"{reading}; images unpacked to {pointer.root}"
     copy = read_records(download, UserCopy).get("copy", UserCopy())
     replace(pointer, state=copy.sha256 if copy.root == str(reader.root) else None).write(raw)

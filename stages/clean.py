@@ -26,7 +26,7 @@ from affectnet.sources.registry import open_source
 from affectnet.sources.source import ROWS, Source
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.contract import take_rows
-from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
+from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
 from affectnet.tables.source_pointer import Pointer
 
 Mask = NDArray[np.bool_]
@@ -93,7 +93,7 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     pointer = Pointer.read(raw)
     source = open_source(pointer)
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
-    with held_against_inventory():
+    with checked_against_inventory():
         _unchanged(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
     _reject_unusable(rows, params)

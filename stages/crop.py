@@ -14,18 +14,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
-from affectnet.images.crop import Crop, cut
+from affectnet.images.crop import Crop, crop_face
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.params import Runtime
-from affectnet.running.dask_cluster import spread
+from affectnet.running.dask_cluster import map_chunks
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, shard_name, shard_writer
-from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, held_against_inventory
+from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
 from affectnet.tables.source_pointer import Pointer
 
 
@@ -53,9 +53,9 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     shards = _shards(columns["split"], params.rows_per_shard)
     groups = [count for shard in shards for count in shard.groups]
     chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
-    done = progress(spread(partial(_cut_chunk, root, params.policy), chunks, runtime, root), "crop", len(groups), "group")
+    done = progress(map_chunks(partial(_cut_chunk, root, params.policy), chunks, runtime, root), "crop", len(groups), "group")
     count = passed = aligned = 0
-    with held_against_inventory(), replacing_folder(faces) as unfinished:
+    with checked_against_inventory(), replacing_folder(faces) as unfinished:
         for shard in shards:
             with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
                 for table, unchanged, level in islice(done, len(shard.groups)):
@@ -124,14 +124,14 @@ def _cut_row(root: Path, policy: CropPolicy, row: dict[str, object]) -> Crop:
     try:
         content = path.read_bytes()
     except OSError as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         raise ChangedFileError(f"{path}: was readable for verify, now {error.strerror}; {VERIFY_AGAIN}") from None
     if hashlib.sha256(content).digest() != row["sha256"]:
         raise ChangedFileError(f"{path}: has changed since verify read it; {VERIFY_AGAIN}")
     edges = [row[name] for name in ("left", "top", "right", "bottom")]
     box = None if edges[0] is None else tuple(edges)
     landmarks = None if row["landmarks"] is None else np.asarray(row["landmarks"], np.float32).reshape(68, 2)
-    return cut(content, box, landmarks, policy, str(path))  # type: ignore[arg-type]
+    return crop_face(content, box, landmarks, policy, str(path))  # type: ignore[arg-type]
 
 
 if __name__ == "__main__":

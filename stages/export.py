@@ -23,7 +23,7 @@ from affectnet.params import Runtime, Section
 from affectnet.predict.onnx_export import Pixels, export_network, session
 from affectnet.running.run_stage import launch
 from affectnet.tables.contract import readable_parquet
-from affectnet.tables.face_shards import AGAIN, open_shard, shard_paths
+from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths
 
 BATCH = 64
 Answers = NDArray[np.float64]
@@ -96,7 +96,7 @@ def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
 def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
     """(h, w, 3) RGB of each validation face, in the order of the shards."""
     for shard in shard_paths(faces, "validation"):
-        with open_shard(shard) as file, readable_parquet(shard, AGAIN):
+        with open_shard(shard) as file, readable_parquet(shard, CROP_AGAIN):
             for batch in file.iter_batches(BATCH, columns=["image.bytes"]):
                 for image in batch["image"].field("bytes"):
                     yield np.asarray(open_crop(image.as_py()).convert("RGB"))

@@ -18,7 +18,7 @@ import torch
 from dvclive.live import Live
 from pydantic import ConfigDict, Field, TypeAdapter
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.models import torchvision_lazy
@@ -28,7 +28,7 @@ from affectnet.models.device import configure_torch, has_bfloat16, select_device
 from affectnet.models.start_weights import check_record
 from affectnet.models.transforms import without_colour
 from affectnet.params import Runtime
-from affectnet.running.progress_file import tell
+from affectnet.running.progress_file import append_progress
 from affectnet.running.run_stage import launch
 from affectnet.tables.face_shards import read_policy, shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
@@ -121,7 +121,7 @@ def _resumed(trainer: Trainer, state: TrainingState, last: int) -> Progress:
     except torch.OutOfMemoryError:  # on a smaller batch the state is as good as ever
         raise
     except Exception as error:  # as of an unreadable file: training from the start is right and merely slower
-        pass_machine_fault(error, state.path)
+        reraise_machine_fault(error, state.path)
         state.refuse(error)
         trainer.resume(untrained)
         return Progress()
@@ -155,7 +155,7 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
             live.next_step()
             if collapsed(values):
                 print(said_of_epoch(live.step), file=sys.stderr)
-            tell({**values, "score": selection_score(values)})
+            append_progress({**values, "score": selection_score(values)})
 
         yield log
 

@@ -20,16 +20,16 @@ from pydantic import Field
 
 from affectnet.cleaning import inspection
 from affectnet.cleaning.inspection import inspect_file
-from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.errors import UserError, first_few, reraise_machine_fault
 from affectnet.files.atomic import replacing, write_json
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.files.checksums import CHECKSUMS, mismatched, read_checksums
 from affectnet.files.file_walk import HIDDEN, files_below, readable
 from affectnet.images import decode, formats
 from affectnet.images.decode import HEIF_UNREAD, pillow_heif
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import Runtime, Section
-from affectnet.running.dask_cluster import spread
+from affectnet.running.dask_cluster import map_chunks
 from affectnet.running.parallel import ranges
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
@@ -140,7 +140,7 @@ def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Tabl
     memory, began = Memory(root), time.time_ns()
     known, unread = memory.recall(seen, md5)
     chunks = (unread.take(pa.array(rows)) for rows in ranges(len(unread), CHUNK))
-    done = spread(partial(_inspect_chunk, root, md5), chunks, runtime, root)
+    done = map_chunks(partial(_inspect_chunk, root, md5), chunks, runtime, root)
     whole, read = [known], INSPECTED.empty_table()
     try:
         for batch in progress(done, "verify", math.ceil(len(unread) / CHUNK), f"{CHUNK} files"):
@@ -173,11 +173,11 @@ class Memory:
         readers = [Path(module.__file__ or "").read_bytes() for module in (decode, formats, inspection)]
         versions = [f"{name} {version(name)}".encode() for name in ("Pillow", "simplejpeg")] + [f"pillow-heif {pillow_heif()}".encode()]
         key = hashlib.sha256(b"\0".join([*readers, *versions, os.fsencode(root)])).hexdigest()[:16]
-        self.path = scratch(MEMORY) / f"{key}.parquet"
+        self.path = cache_folder(MEMORY) / f"{key}.parquet"
         try:
             self.table = pq.read_table(self.path, schema=INSPECTED, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
-            pass_machine_fault(error, self.path)  # else what it holds would be read again, and lost
+            reraise_machine_fault(error, self.path)  # else what it holds would be read again, and lost
             self.table = INSPECTED.empty_table()
 
     def recall(self, seen: pa.Table, md5: bool) -> tuple[pa.Table, pa.Table]:

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Runtime, Section, read_document
 from affectnet.running.run_stage import arguments
 from affectnet.tables.source_pointer import Pointer
@@ -88,7 +88,7 @@ def refused(message: str) -> Iterator[None]:
 
 def forget_training() -> None:
     """Removes the states of trainings, so that the next one starts from its first epoch."""
-    shutil.rmtree(scratch("resume"))
+    shutil.rmtree(cache_folder("resume"))
 
 
 def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:

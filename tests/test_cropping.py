@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.crop import cut
+from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, face_region, target_dimensions
 from affectnet.images.decode import EXIF_ORIENTATION
 from affectnet.params import parse, read_document
@@ -40,7 +40,7 @@ def pixels(content: bytes) -> np.ndarray:
 
 
 def test_a_box_of_the_wanted_size_is_cut_pixel_for_pixel() -> None:
-    crop = cut(photograph(ramp()), (30, 20, 94, 84), None, policy(), "x")
+    crop = crop_face(photograph(ramp()), (30, 20, 94, 84), None, policy(), "x")
     assert np.array_equal(pixels(crop.content), ramp()[20:84, 30:94]) and (crop.width, crop.height) == (64, 64)
 
 
@@ -58,35 +58,35 @@ def test_a_small_face_keeps_its_pixels_unless_it_is_to_be_enlarged() -> None:
 
 @pytest.mark.parametrize(("padding", "outside"), [("edge", (0, 12, 0)), ("black", (0, 0, 0)), ("mean", (100, 80, 0))])
 def test_what_lies_outside_is_filled_as_the_policy_says(padding: str, outside: tuple[int, int, int]) -> None:
-    crop = cut(photograph(ramp()), (0, 0, 40, 80), None, policy(padding=padding, image_px=80), "x")
+    crop = crop_face(photograph(ramp()), (0, 0, 40, 80), None, policy(padding=padding, image_px=80), "x")
     assert pixels(crop.content).shape == (80, 80, 3)
     assert pixels(crop.content)[12, 5].tolist() == list(outside)
     assert pixels(crop.content)[12, 25].tolist() == [5, 12, 0]
 
 
 def test_shrink_cuts_off_what_lies_outside() -> None:
-    crop = cut(photograph(ramp()), (0, 0, 40, 80), None, policy(padding="shrink", image_px=80), "x")
+    crop = crop_face(photograph(ramp()), (0, 0, 40, 80), None, policy(padding="shrink", image_px=80), "x")
     assert (crop.width, crop.height) == (60, 80) and np.array_equal(pixels(crop.content), ramp()[:80, :60])
 
 
 def test_boxes_are_in_the_frame_that_a_viewer_shows() -> None:
     stored, exif = np.rot90(ramp(), 1), Image.Exif()
     exif[EXIF_ORIENTATION] = 6
-    crop = cut(photograph(np.ascontiguousarray(stored), exif=exif), (30, 20, 94, 84), None, policy(), "x")
+    crop = crop_face(photograph(np.ascontiguousarray(stored), exif=exif), (30, 20, 94, 84), None, policy(), "x")
     assert np.array_equal(pixels(crop.content), ramp()[20:84, 30:94])
 
 
 def test_a_photograph_that_is_its_own_crop_passes_byte_for_byte() -> None:
     content = photograph(ramp(64, 64), "JPEG", quality=61)
-    assert cut(content, None, None, policy(format="jpeg"), "x").content == content
-    assert cut(content, (0, 0, 64, 64), None, policy(format="jpeg"), "x").passed_through
+    assert crop_face(content, None, None, policy(format="jpeg"), "x").content == content
+    assert crop_face(content, (0, 0, 64, 64), None, policy(format="jpeg"), "x").passed_through
     for other in (policy(), policy(format="jpeg", image_px=32)):
-        assert not cut(content, None, None, other, "x").passed_through
+        assert not crop_face(content, None, None, other, "x").passed_through
 
 
 def test_a_large_jpeg_is_decoded_small_and_still_cut_at_the_right_place() -> None:
     large = np.asarray(Image.fromarray(ramp(200, 160)).resize((3200, 2560), Image.Resampling.BILINEAR))
-    crop = cut(photograph(large, "JPEG", quality=95), (480, 320, 1504, 1344), None, policy(), "x")
+    crop = crop_face(photograph(large, "JPEG", quality=95), (480, 320, 1504, 1344), None, policy(), "x")
     expected = Image.fromarray(ramp()).crop((30, 20, 94, 84))
     assert np.abs(pixels(crop.content).astype(int) - np.asarray(expected)).max() <= 4
 
@@ -101,7 +101,7 @@ def test_landmarks_stay_on_the_face_when_a_jpeg_is_decoded_small_and_the_box_is_
     points = np.tile(at, (68, 1)).astype(np.float32)
     content = photograph(np.asarray(image.convert("RGB")), "JPEG", quality=95)
     box = (0.1 * width + 1.3, -7.0, 0.9 * width - 4.6, 0.8 * height + 0.7)
-    crop = cut(content, box, points, policy(image_px=128, padding=padding), "x")
+    crop = crop_face(content, box, points, policy(image_px=128, padding=padding), "x")
     light = pixels(crop.content)[:, :, 0].astype(float)
     y, x = np.mgrid[: light.shape[0], : light.shape[1]] + 0.5
     assert crop.landmarks is not None
@@ -128,7 +128,7 @@ FACE[36:42], FACE[42:48], FACE[48:54], FACE[54:] = (120, 130), (180, 130), (135,
 @pytest.mark.parametrize("scale", [1, 2])
 def test_alignment_levels_the_eyes_and_landmarks_stay_on_the_face(turn: float, scale: int) -> None:
     content, points = marked(FACE, turn)
-    crop = cut(content, (0, 0, 10, 10), points, policy(align=True, image_px=150 * scale, enlarge=True), "x")
+    crop = crop_face(content, (0, 0, 10, 10), points, policy(align=True, image_px=150 * scale, enlarge=True), "x")
     assert crop.aligned and crop.landmarks is not None
     assert crop.landmarks[36, 1] == pytest.approx(crop.landmarks[45, 1], abs=0.01)
     assert crop.landmarks[45, 0] > crop.landmarks[36, 0] and crop.landmarks[48, 1] > crop.landmarks[36, 1]
@@ -138,7 +138,7 @@ def test_alignment_levels_the_eyes_and_landmarks_stay_on_the_face(turn: float, s
 
 
 def test_without_landmarks_alignment_falls_back_to_the_box() -> None:
-    crop = cut(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
+    crop = crop_face(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
     assert not crop.aligned and np.array_equal(pixels(crop.content), ramp()[20:84, 30:94])
 
 
@@ -155,7 +155,7 @@ BOXES = st.tuples(*[st.floats(-100, 300)] * 2, *[st.floats(2, 300)] * 2).map(lam
 )
 def test_any_box_that_touches_the_photograph_gives_a_face(box: Box, margin: float, square: bool, padding: str, enlarge: bool) -> None:
     wanted = policy(margin=margin, square=square, padding=padding, enlarge=enlarge)
-    crop = cut(photograph(ramp()), box, None, wanted, "x")
+    crop = crop_face(photograph(ramp()), box, None, wanted, "x")
     assert pixels(crop.content).shape[:2] == (crop.height, crop.width) and 1 <= max(crop.width, crop.height) <= 64
     if square and padding != "shrink":
         assert crop.width == crop.height
@@ -170,21 +170,21 @@ def test_the_shipped_policy_is_a_policy() -> None:
 def test_landmarks_far_from_the_photograph_align_nothing() -> None:
     near = np.tile(np.array([[40, 40]], np.float32), (68, 1))
     near[42:48], near[48:] = (80, 50), (60, 90)
-    expected = cut(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
-    assert cut(photograph(ramp()), (30, 20, 94, 84), near, policy(align=True), "x").aligned
+    expected = crop_face(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
+    assert crop_face(photograph(ramp()), (30, 20, 94, 84), near, policy(align=True), "x").aligned
     for far in (1e29, -1e29, 5000.0):
-        crop = cut(photograph(ramp()), (30, 20, 94, 84), np.where(near > 80, np.float32(far), near), policy(align=True), "x")
+        crop = crop_face(photograph(ramp()), (30, 20, 94, 84), np.where(near > 80, np.float32(far), near), policy(align=True), "x")
         assert not crop.aligned and crop.content == expected.content
 
 
 @pytest.mark.parametrize("padding", ["edge", "mean"])
 def test_a_strip_becomes_a_square_without_the_memory_of_one(padding: str) -> None:
     """60,000 px squared are 3.6 GB; the strip is thinned first, and its colour stays."""
-    crop = cut(photograph(np.full((200, 60_000), 77, np.uint8)), None, None, policy(padding=padding), "x")
+    crop = crop_face(photograph(np.full((200, 60_000), 77, np.uint8)), None, None, policy(padding=padding), "x")
     assert (crop.width, crop.height) == (64, 64) and set(pixels(crop.content).ravel().tolist()) == {77}
 
 
 def test_a_strip_that_is_thinned_keeps_its_places() -> None:
     strip = np.repeat(np.arange(200, dtype=np.uint8)[None], 40, axis=0).repeat(300, axis=1)
-    crop = pixels(cut(photograph(strip), None, None, policy(square=False), "x").content)
+    crop = pixels(crop_face(photograph(strip), None, None, policy(square=False), "x").content)
     assert crop.shape == (1, 64) and np.abs(crop[0].astype(float) - (np.arange(64) * 200 / 64 + 1)).max() < 2

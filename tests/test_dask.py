@@ -18,7 +18,7 @@ from trees import tree_2017
 from affectnet.errors import UserError
 from affectnet.params import Runtime
 from affectnet.running import dask_cluster, parallel
-from affectnet.running.dask_cluster import spread
+from affectnet.running.dask_cluster import map_chunks
 from stages import crop, verify
 
 ROOT = Path(__file__).parent.parent
@@ -126,7 +126,7 @@ def cropped(runtime: Runtime, rows_per_shard: int = 256) -> dict[str, bytes]:
 def refusal(runtime: Runtime, root: Path) -> str:
     """The one line with which a map over the cluster is refused."""
     with pytest.raises(UserError) as caught:
-        list(spread(abs, range(3), runtime, root))
+        list(map_chunks(abs, range(3), runtime, root))
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
     return str(caught.value)
 
@@ -170,7 +170,7 @@ def test_order_is_kept_and_only_two_chunks_a_worker_are_under_way(tmp_path: Path
             taken.append(number)
             yield number
 
-    for done, number in enumerate(spread(abs, chunks(), two.runtime(), ROOT)):
+    for done, number in enumerate(map_chunks(abs, chunks(), two.runtime(), ROOT)):
         assert number == done and len(taken) - done <= 4
     assert len(taken) == 40
 
@@ -205,7 +205,7 @@ def test_what_is_missing_is_one_line(tmp_path: Path, two: Cluster, monkeypatch: 
         impatient.setattr(dask_cluster, "CONNECT_S", 1.0)
         assert "no Dask scheduler answers at tcp://127.0.0.1" in refusal(nowhere, ROOT)
         assert "no Dask scheduler answers at host" in refusal(nowhere.model_copy(update={"scheduler": "host"}), ROOT)
-    assert "wants the address of a scheduler" in refusal(nowhere.model_copy(update={"scheduler": None}), ROOT)
+    assert "needs the address of a scheduler" in refusal(nowhere.model_copy(update={"scheduler": None}), ROOT)
     assert f"does not see {tmp_path}; mount" in refusal(two.runtime(), tmp_path)
     monkeypatch.setitem(sys.modules, "distributed", None)
     assert "pip install distributed" in refusal(two.runtime(), ROOT)
@@ -223,7 +223,7 @@ def test_a_server_that_is_no_scheduler_is_one_line(monkeypatch: pytest.MonkeyPat
 def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(parallel, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(parallel, "CHECK_AFTER_S", 0.5)
     shutil.copytree(ROOT / "affectnet", tmp_path / "older" / "affectnet")
     with (tmp_path / "older" / "affectnet" / "images" / "crop.py").open("a") as file:
         file.write("# another crop\n")
@@ -264,7 +264,7 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
 def refusal_after(runtime: Runtime, loss: Callable[[], None]) -> str:
     """The one line with which work ends that loses its cluster in the middle."""
     with pytest.raises(UserError) as caught:
-        for number, _ in enumerate(spread(time.sleep, [0.05] * 200, runtime, ROOT)):
+        for number, _ in enumerate(map_chunks(time.sleep, [0.05] * 200, runtime, ROOT)):
             if number == 3:
                 loss()
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)

@@ -9,7 +9,7 @@ from PIL import Image
 from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.models.dataset import KEEP_DECODED, decode_face, load_faces, shards_sha256
 from affectnet.tables.face_shards import shard_paths
 
@@ -28,7 +28,7 @@ def test_pixels_and_labels_are_those_of_the_shards(workspace: Path) -> None:
 def test_workers_change_nothing_and_a_second_reading_decodes_nothing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     run_data_stages(tree_2017(workspace / "root"))
     first = load_faces(FACES, "train", 32, 1).images.clone()
-    (kept,) = scratch("decoded").iterdir()
+    (kept,) = cache_folder("decoded").iterdir()
     (kept / "pixels.uint8").unlink()
     assert np.array_equal(load_faces(FACES, "train", 32, 2).images, first)
     monkeypatch.setattr("affectnet.models.dataset._decode_group", lambda *_: pytest.fail("decoded again"))
@@ -63,7 +63,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
     run_data_stages(tree_2017(workspace / "root"))
     first = load_faces(FACES, "train", 32, 1).images.clone()
-    (folder,) = scratch("decoded").iterdir()
+    (folder,) = cache_folder("decoded").iterdir()
     assert sorted(path.name for path in folder.iterdir()) == ["checksums.json", "pixels.uint8"]
     name, spoil = DAMAGE[damage]
     spoil(folder / name)
@@ -88,7 +88,7 @@ def test_only_the_newest_decoded_arrays_are_kept(workspace: Path) -> None:
     run_data_stages(tree_2017(workspace / "root"))
     for image_px in range(16, 16 + KEEP_DECODED + 3):
         load_faces(FACES, "test", image_px, 1)
-    assert len(list(scratch("decoded").iterdir())) == KEEP_DECODED
+    assert len(list(cache_folder("decoded").iterdir())) == KEEP_DECODED
 
 
 def test_a_face_is_resized_to_the_networks_input_in_rgb() -> None:

@@ -188,9 +188,9 @@ def test_no_annotation_is_malformed_because_of_the_machine(
 ) -> None:
     prepared(TREES[layout](workspace / "root"))
     run_stage("verify", tolerance=1.0)
-    module = f"affectnet.sources.{layout}.content"
+    module = f"affectnet.sources.{layout}.read_limited"
     with monkeypatch.context() as patch:
-        patch.setattr(module, raising(error, lambda path, _: path.stem.startswith("3"), per_image.content))
+        patch.setattr(module, raising(error, lambda path, _: path.stem.startswith("3"), per_image.read_limited))
         told(lambda: run_stage("clean"), capsys)
     run_stage("clean")
     assert metrics("clean")["rejected"] == 0

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from affectnet.errors import UserError
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.training.resume import resume_key, training_state
 
 
@@ -54,7 +54,7 @@ def test_the_state_of_an_ended_training_is_kept_until_another_ends_and_that_of_a
         state.save({"epoch": 2})
         raise RuntimeError
     with training_state("other"):
-        held = scratch("resume", "ended") / "last.pt"
+        held = cache_folder("resume", "ended") / "last.pt"
         assert held.exists()
     assert not held.exists() and epoch_of("failed") == 2
     train("other", 1)
@@ -127,4 +127,4 @@ def test_a_temporary_experiment_uses_the_main_clones_folder(tmp_path: Path, monk
     inside = tmp_path / "main" / ".dvc" / "tmp" / "exps" / "tmpabc"
     inside.mkdir(parents=True)
     monkeypatch.chdir(inside)
-    assert scratch("x") == tmp_path / "main" / ".dvc" / "tmp" / "affectnet" / "x"
+    assert cache_folder("x") == tmp_path / "main" / ".dvc" / "tmp" / "affectnet" / "x"

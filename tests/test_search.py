@@ -18,7 +18,7 @@ from running import trained
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
-from affectnet.running.progress_file import PROGRESS_FILE, tell, told
+from affectnet.running.progress_file import PROGRESS_FILE, append_progress, read_progress
 from affectnet.search.search import Search, _read_score, main, propose
 from affectnet.search.study import Range, SearchParams, active, shared_settings
 from affectnet.search.trial import Experiment
@@ -60,14 +60,14 @@ def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
 
 def test_what_is_told_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress"
-    tell({"score": 1.0})
+    append_progress({"score": 1.0})
     monkeypatch.setenv(PROGRESS_FILE, str(path))
-    assert told(path) == []
-    tell({"score": 0.5})
-    tell({"score": 0.6})
+    assert read_progress(path) == []
+    append_progress({"score": 0.5})
+    append_progress({"score": 0.6})
     with path.open("a") as file:
         file.write('{"score": 0.')
-    assert [values["score"] for values in told(path)] == [0.5, 0.6] and told(path, 1) == [{"score": 0.6}]
+    assert [values["score"] for values in read_progress(path)] == [0.5, 0.6] and read_progress(path, 1) == [{"score": 0.6}]
 
 
 def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> None:

@@ -29,7 +29,7 @@ from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.data_uri import data_address
+from affectnet.images.data_uri import data_uri
 from affectnet.models.transforms import without_colour
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.web import page, request_filter, server
@@ -268,7 +268,7 @@ COPY = """async address => {
 
 @needs_chromium
 def test_a_photograph_is_pasted(opened: Page) -> None:
-    opened.evaluate(COPY, data_address(np.asarray(drawn()), "PNG"))
+    opened.evaluate(COPY, data_uri(np.asarray(drawn()), "PNG"))
     opened.get_by_role("button", name="Paste from clipboard").click()
     expect(opened.get_by_role("img", name="1 face framed and numbered")).to_be_visible()
 

@@ -10,7 +10,7 @@ from typing import Any, BinaryIO
 import numpy as np
 from PIL import Image
 
-from affectnet.errors import pass_machine_fault
+from affectnet.errors import reraise_machine_fault
 from affectnet.images.decode import (
     MOST_BYTES,
     MOST_PIXELS,
@@ -61,7 +61,7 @@ def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:
                 return _unopened(file, "unreadable" if kind == "image" else "ok", md5)
             content = file.read()
     except OSError as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         return Inspected(0, None, None, "unreadable")
     sha256 = hashlib.sha256(content).digest()
     digest = hashlib.md5(content, usedforsecurity=False).digest() if md5 else None
@@ -105,7 +105,7 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
         except Image.DecompressionBombError:
             return Inspected(count, sha256, md5, "unreadable")
         except Exception as error:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short
-            pass_machine_fault(error, "image")
+            reraise_machine_fault(error, "image")
             return _unopenable(content, suffix, sha256, md5)
         kind, mode, (width, height) = format_name(image), image.mode, image.size
         misnamed = SUFFIX_FORMATS.get(suffix) != kind
@@ -116,10 +116,10 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
                 image.draft("L", (HASH_PX, HASH_PX))
                 dhash, status = difference_hash(upright(image)), "ok"
             except OSError as error:
-                pass_machine_fault(error, "image")
+                reraise_machine_fault(error, "image")
                 status = "truncated" if "truncated" in str(error) or "broken data stream" in str(error) else "unreadable"
             except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
-                pass_machine_fault(error, "image")
+                reraise_machine_fault(error, "image")
                 status = "unreadable"
     return Inspected(count, sha256, md5, status, kind, misnamed, width, height, mode, dhash)
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 
-def scratch(*parts: str) -> Path:
+def cache_folder(*parts: str) -> Path:
     """A folder below .dvc/tmp/affectnet of the main clone, made if need be.
 
     `dvc exp run --temp` and the queue work in `<main>/.dvc/tmp/exps/<name>`, which is removed afterwards: there the

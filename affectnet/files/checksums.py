@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.errors import UserError, first_few, reraise_machine_fault
 from affectnet.files.sha256 import file_sha256
 
 CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
@@ -31,7 +31,7 @@ def read_checksums(path: Path) -> pa.Table:
                 elif text and not text.startswith("#"):
                     wrong.append(f"line {number}")
     except (OSError, UnicodeDecodeError) as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         raise UserError(f"{path}: no readable checksum list: {error}") from None
     if wrong:
         raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
@@ -43,7 +43,7 @@ def sha256_or_none(path: Path) -> bytes | None:
     try:
         return file_sha256(path) if path.is_file() else None
     except OSError as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         return None
 
 

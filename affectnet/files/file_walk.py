@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from stat import S_ISREG
 
-from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.errors import UserError, first_few, reraise_machine_fault
 
 File = tuple[str, bytes | None, int, int]
 """Path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes; time of change in ns."""
@@ -94,7 +94,7 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
     try:
         return entry.stat()
     except OSError as error:
-        pass_machine_fault(error, entry.path)
+        reraise_machine_fault(error, entry.path)
         return None
 
 

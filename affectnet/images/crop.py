@@ -33,7 +33,7 @@ class Crop:
     aligned: bool
 
 
-def cut(content: bytes, box: Box | None, landmarks: Points | None, policy: CropPolicy, place: str) -> Crop:
+def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy: CropPolicy, place: str) -> Crop:
     """The face in the photograph's bytes. box: in px of the photograph as shown, None for all of it; landmarks: (68, 2) px or None.
 
     A box partly outside is clipped to the photograph before the margin is added; a margin that reaches outside is filled

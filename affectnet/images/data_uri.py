@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 
-def data_address(pixels: NDArray[np.uint8], kind: Literal["JPEG", "PNG"], **options: Any) -> str:
+def data_uri(pixels: NDArray[np.uint8], kind: Literal["JPEG", "PNG"], **options: Any) -> str:
     """The (h, w, 3) picture as a data: address. options: of Pillow's encoder."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)

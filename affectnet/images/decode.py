@@ -14,7 +14,7 @@ import simplejpeg
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.formats import PHOTOGRAPHS, brand
 
 EXIF_ORIENTATION = 0x0112
@@ -92,7 +92,7 @@ class Photograph:
                 image.draft(None, (max(1, image.width // shrink), max(1, image.height // shrink)))
             return np.asarray(upright(image))
         except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
-            pass_machine_fault(error, self.place)
+            reraise_machine_fault(error, self.place)
             raise UserError(f"{self.place}: no readable image: {error}") from None
 
 
@@ -120,7 +120,7 @@ def read_photograph(path: Path) -> bytes:
                 raise UserError(f"{path}: {length:,} bytes, more than {MOST_BYTES >> 20} MiB; give a photograph")
             return file.read()
     except OSError as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         raise UserError(f"{path}: {error.strerror}; give the path of a photograph") from None
 
 
@@ -224,7 +224,7 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     except UnidentifiedImageError:
         raise UserError(f"{place}: no readable image: in none of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # a parser that stumbles over broken bytes raises what it likes
-        pass_machine_fault(error, place)
+        reraise_machine_fault(error, place)
         raise UserError(f"{place}: no readable image: {error}") from None
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
     return Photograph(content, place, shown_dimensions(image), image.format == "JPEG", plain, image.mode == "L", image)

@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import MOST_BYTES, Pixels, read_photograph, upright
 
 Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
@@ -55,7 +55,7 @@ def _of_file(file: IO[bytes]) -> tuple[bytes, str]:
             file.seek(0)
         content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError, AttributeError) as error:  # closed, or open for writing
-        pass_machine_fault(error, place)
+        reraise_machine_fault(error, place)
         raise UserError(f"{place}: cannot be read: {error}; {FORMS}") from None
     if not isinstance(content, bytes):
         raise UserError(f"{place}: a file that gives {type(content).__name__}; open it in binary mode, as open(path, 'rb')")
@@ -71,7 +71,7 @@ def _of_image(image: Image.Image) -> bytes:
     except UserError:
         raise
     except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes, and a closed file something else
-        pass_machine_fault(error, NAMELESS)
+        reraise_machine_fault(error, NAMELESS)
         raise UserError(f"{NAMELESS}: no readable image: {error}") from None
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels
 
 SLACK_S, SLACK_SHARE = 2.0, 0.05
@@ -51,7 +51,7 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
         try:
             stack.enter_context(open(path, "rb"))  # noqa: PTH123 (says why it cannot be read, which OpenCV does not)
         except OSError as error:
-            pass_machine_fault(error, path)
+            reraise_machine_fault(error, path)
             raise UserError(f"{path}: {error.strerror}") from None
         place = Path(os.path.abspath(path))  # noqa: PTH100 (leaves links as they are)
         if os.fsencode(place).decode("utf-8", "replace") != str(place):

@@ -22,14 +22,14 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.atomic import replacing, write_json
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.files.sha256 import file_sha256
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
-from affectnet.tables.face_shards import AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
+from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, open_shard, shard_paths
 
 LABELS = ("expression", "valence", "arousal")
 
@@ -81,10 +81,10 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
 
 
 def _labels(shard: Path) -> pa.Table:
-    with open_shard(shard) as file, readable_parquet(shard, AGAIN):
+    with open_shard(shard) as file, readable_parquet(shard, CROP_AGAIN):
         table = file.read(list(LABELS))
     if wrong := [line for column in FACES.columns if column.name in LABELS for line in column.violations(table[column.name])]:
-        raise UserError(f"{shard}: not the faces that crop wrote, {'; '.join(wrong)}; {AGAIN}")
+        raise UserError(f"{shard}: not the faces that crop wrote, {'; '.join(wrong)}; {CROP_AGAIN}")
     return table
 
 
@@ -99,7 +99,7 @@ def shards_sha256(shards: Sequence[Path]) -> str:
 def _decoded(shards: Sequence[Path], count: int, image_px: int, workers: int) -> NDArray[np.uint8]:
     """The decoded pixels, (count, image_px, image_px, 3), mapped for reading; decoded when their file is missing or damaged."""
     key = hashlib.sha256(f"{shards_sha256(shards)} {image_px} px {PIL.__version__}".encode()).hexdigest()[:24]
-    path = scratch("decoded", key) / PIXELS
+    path = cache_folder("decoded", key) / PIXELS
     shape = (count, image_px, image_px, 3)
     groups = _row_groups(shards)
     if _undamaged(path, shape, groups, workers):
@@ -164,16 +164,16 @@ def _reserve(file: Path, length: int) -> None:
 def _decode_group(file: Path, shape: tuple[int, ...], row_group: RowGroup) -> int:
     """Decodes one row group into the file; returns the CRC-32 of its pixels."""
     shard, group, first = row_group
-    with open_shard(shard) as table, readable_parquet(shard, AGAIN):
+    with open_shard(shard) as table, readable_parquet(shard, CROP_AGAIN):
         images = table.read_row_group(group, columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     pixels = np.memmap(file, np.uint8, "r+", shape=shape)
     for offset, content in enumerate(images):
         try:
             pixels[first + offset] = decode_face(content.as_py(), shape[1])
         except Exception as error:  # decoders raise errors of many kinds on broken bytes
-            pass_machine_fault(error, shard)
+            reraise_machine_fault(error, shard)
             row = group * ROWS_PER_GROUP + offset + 1
-            raise UserError(f"{shard}: row {row}: unreadable image; {AGAIN}") from None
+            raise UserError(f"{shard}: row {row}: unreadable image; {CROP_AGAIN}") from None
     return zlib.crc32(pixels[first : first + len(images)].data)
 
 

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from PIL import Image
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.atomic import replacing
 from affectnet.images.decode import Pixels
 from affectnet.predict.paths import Shot
@@ -111,6 +111,6 @@ def _mark(path: Path) -> str | None:
         with Image.open(path, formats=["JPEG"]) as image:
             comment = image.info.get("comment")
     except (OSError, ValueError) as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         return None
     return comment.decode("ascii", "replace") if isinstance(comment, bytes) else None

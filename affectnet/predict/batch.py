@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels, open_photograph
 from affectnet.predict.annotate import Album, annotated
 from affectnet.predict.paths import Log, Shot, files, shots
@@ -131,7 +131,7 @@ def _annotate(result: Result | UserError) -> Result | UserError:
 
 def problem(path: str, error: Exception) -> UserError:
     """Why the photograph cannot be read, as one line. Errors: the error itself when it is a fault of the machine."""
-    pass_machine_fault(error, path)
+    reraise_machine_fault(error, path)
     if isinstance(error, UserError):
         return error
     return UserError(f"{path}: no readable image: {type(error).__name__}: {error}")

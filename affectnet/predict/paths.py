@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels
 from affectnet.images.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from affectnet.images.video import frames
@@ -88,7 +88,7 @@ def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log) 
         with os.scandir(folder) as listing:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
     except OSError as error:
-        pass_machine_fault(error, folder)
+        reraise_machine_fault(error, folder)
         log(f"{folder}: {error.strerror}")
         return
     for name, is_folder in entries:

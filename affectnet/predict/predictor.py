@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from affectnet.errors import UserError, brief
-from affectnet.images.crop import cut
+from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, Points
 from affectnet.images.decode import open_photograph
 from affectnet.images.detection import Detector, haar
@@ -121,7 +121,7 @@ class Predictor:
         points = landmarks if landmarks is not None else [None] * len(boxes)
         width, height = photograph.dimensions
         whole: Box = (0.0, 0.0, float(width), float(height))
-        contents = (cut(content, box, landmark, self.policy, place).content for box, landmark in zip(boxes, points, strict=True))
+        contents = (crop_face(content, box, landmark, self.policy, place).content for box, landmark in zip(boxes, points, strict=True))
         return [(box or whole, decode_face(crop, self.metadata.image_px)) for box, crop in zip(boxes, contents, strict=True)]
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
-from affectnet.images.data_uri import data_address
+from affectnet.images.data_uri import data_uri
 from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import decode_face
 from affectnet.reporting import gradcam
 from affectnet.tables.contract import readable_parquet
-from affectnet.tables.face_shards import AGAIN, open_shard, shard_paths
+from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths
 
 THUMBNAIL_PX, THUMBNAIL_QUALITY = 112, 85
 MAP_OPACITY = 0.6
@@ -105,7 +105,7 @@ def sheet_faces(
             pixels = torch.from_numpy(decode_face(content, metadata.image_px).copy())[None]
             output = metadata.labels.index(predicted)
             (heat,) = gradcam.heat_maps(network, layer, pixels, [output], metadata.mean, metadata.std)
-            overlay = data_address(with_map(face, heat.numpy()), "JPEG", quality=THUMBNAIL_QUALITY)
+            overlay = data_uri(with_map(face, heat.numpy()), "JPEG", quality=THUMBNAIL_QUALITY)
         sheet[row] = SheetFace(
             image=image,
             list=listed,
@@ -114,7 +114,7 @@ def sheet_faces(
             predicted=predicted,
             confidence=float(predictions.confidence[row]),
             probabilities=tuple((name, float(predictions.probabilities[row, CODES[name]])) for name in EXPRESSIONS),
-            picture=data_address(face, "JPEG", quality=THUMBNAIL_QUALITY),
+            picture=data_uri(face, "JPEG", quality=THUMBNAIL_QUALITY),
             overlay=overlay,
         )
     return sheet
@@ -147,7 +147,7 @@ def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, b
                 last = first + file.metadata.row_group(group).num_rows
                 inside = requested[(requested >= first) & (requested < last)]
                 if len(inside):
-                    with readable_parquet(shard, AGAIN):
+                    with readable_parquet(shard, CROP_AGAIN):
                         table = file.read_row_group(group, columns=["image", "expression", "list", "row"]).take(pa.array(inside - first))
                     for row, face in zip(inside.tolist(), table.to_pylist(), strict=True):
                         image = face["image"]

@@ -23,33 +23,33 @@ from PIL import Image, features
 
 from affectnet.errors import UserError
 from affectnet.params import Runtime
-from affectnet.running.parallel import Chunk, Pool, Result, in_order, over
+from affectnet.running.parallel import Chunk, Pool, Result, in_order, map_over_pool
 
 Software = Mapping[str, str]
 
 CONNECT_S = 5.0
-"""So long a scheduler may take to be connected to; a server that is none is given up after twice as long."""
+"""Timeout of a connection to a scheduler; a server that is not a scheduler is given up after twice as long."""
 
-PLACE = "runtime.scheduler"
+PARAM = "runtime.scheduler"
 LOGGERS = ("distributed", "distributed.client", "distributed.gc", "tornado", "tornado.application", "asyncio")
 
 
-def spread(function: Callable[[Chunk], Result], chunks: Iterable[Chunk], runtime: Runtime, root: Path) -> Iterator[Result]:
+def map_chunks(function: Callable[[Chunk], Result], chunks: Iterable[Chunk], runtime: Runtime, root: Path) -> Iterator[Result]:
     """function(chunk) for each chunk, in the order of the chunks, by this machine's processes or a cluster, as the runtime says.
 
     root: the folder of the download, which each worker of a cluster sees under the same path. Errors: what `function`
-    raises; UserError when a process is killed, or the cluster is not there, is not of this code, or goes away.
+    raises; UserError when a process is killed, or the cluster cannot be reached, runs other code, or goes away.
     """
     if runtime.engine == "local":
         return in_order(function, chunks, runtime.workers)
-    own = software()
-    return over(_cluster(runtime.scheduler, own, root), partial(_checked, own, root, function), chunks)
+    required = software()
+    return map_over_pool(_cluster(runtime.scheduler, required, root), partial(_checked, required, root, function), chunks)
 
 
 @cache
 def software() -> Software:
-    """What decides the bytes that come out: this package's code as it was first used in this process, and the libraries."""
-    # Pillow reads its list of formats while another thread still fills it, so all are there before the first thread asks.
+    """The versions that decide the output bytes: this package's code as it was first used in this process, and the libraries."""
+    # Initialise Pillow's plugin registry up front; it is not thread-safe.
     Image.preinit()
     Image.init()
     package = Path(__file__).parents[1]
@@ -69,19 +69,19 @@ def software() -> Software:
     return {"affectnet": digest.hexdigest()[:12], **versions, **codecs}
 
 
-def differences(wanted: Software, root: Path | None) -> str:
-    """What differs between this process and the one whose software is wanted, in words; empty when nothing does."""
-    own = software()
-    found = [f"{name} is {own.get(name)}, here {value}" for name, value in wanted.items() if own.get(name) != value]
-    if found:
-        return f"{', '.join(found)}; give it the same code and packages and start it again"
+def differences(required: Software, root: Path | None) -> str:
+    """How this process differs from the one that requires this software, in words; empty when it does not."""
+    installed = software()
+    others = [f"{name} is {installed.get(name)}, here {version}" for name, version in required.items() if installed.get(name) != version]
+    if others:
+        return f"{', '.join(others)}; give it the same code and packages and start it again"
     if root is not None and not _sees(root):
         return f"does not see {root}; mount the download there under the same path"
     return ""
 
 
 def _sees(root: Path) -> bool:
-    """Whether the folder holds something: where a disk is not mounted there is often an empty folder."""
+    """Whether the folder has an entry: the mount point of a disk that is not mounted is often an empty folder."""
     try:
         with os.scandir(root) as entries:
             return any(True for _ in entries)
@@ -89,29 +89,29 @@ def _sees(root: Path) -> bool:
         return False
 
 
-def _checked(wanted: Software, root: Path, function: Callable[[Chunk], Result], chunk: Chunk) -> Result:
-    """function(chunk), on a worker, which may have joined after the others were asked."""
-    if wrong := differences(wanted, root):
-        raise UserError(f"{PLACE}: the worker on {platform.node()}: {wrong}")
+def _checked(required: Software, root: Path, function: Callable[[Chunk], Result], chunk: Chunk) -> Result:
+    """function(chunk), on a worker that may have joined after the others were checked."""
+    if wrong := differences(required, root):
+        raise UserError(f"{PARAM}: the worker on {platform.node()}: {wrong}")
     return function(chunk)
 
 
 @contextmanager
-def _cluster(address: str | None, wanted: Software, root: Path) -> Iterator[Pool]:
-    """The cluster's workers, each asked for its software first, two chunks under way for each of their threads."""
+def _cluster(address: str | None, required: Software, root: Path) -> Iterator[Pool]:
+    """The cluster's workers, once the software of each is checked; two chunks under way per thread."""
     distributed = _library()
     client = _connected(distributed, address)
     try:
-        _refuse_others(client, address, wanted, root)
-        executor = client.get_executor(pure=False)  # pure: a result of yesterday's file would be taken for today's
+        _refuse_others(client, address, required, root)
+        executor = client.get_executor(pure=False)  # pure=True would return an earlier result for a file that has changed since
         try:
-            yield Pool(executor, 2 * sum(client.nthreads().values()), partial(_look_after, client, address))
+            yield Pool(executor, 2 * sum(client.nthreads().values()), partial(_check_workers, client, address))
         finally:
             executor.shutdown(wait=False)
     except distributed.KilledWorker as error:
-        raise UserError(f"{PLACE}: workers died over the same chunk, most often for lack of memory: {_first_line(error)}") from None
+        raise UserError(f"{PARAM}: workers died over the same chunk, most often for lack of memory: {_first_line(error)}") from None
     except (CancelledError, distributed.CancelledError, distributed.comm.CommClosedError):
-        raise UserError(f"{PLACE}: {address} has gone away; start it and its workers again, then run this again") from None
+        raise UserError(f"{PARAM}: {address} has gone away; start it and its workers again, then run this again") from None
     finally:
         client.close()
 
@@ -121,27 +121,27 @@ def _library() -> Any:
         import distributed  # noqa: PLC0415 (an extra)
         import distributed.comm  # noqa: PLC0415
     except ModuleNotFoundError:
-        raise UserError("runtime.engine: dask wants a package that is not there; pip install distributed") from None
+        raise UserError("runtime.engine: dask needs the package distributed; pip install distributed") from None
     for name in LOGGERS:
-        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # what goes wrong is told here, in one line
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)  # errors are reported here, in one line
     return distributed
 
 
 def _connected(distributed: Any, address: str | None) -> Any:
     """The client. Errors: UserError when no scheduler answers at the address."""
     if not address:
-        raise UserError(f"{PLACE}: dask wants the address of a scheduler, as tcp://host:8786")
-    gc.collect()  # a client that failed before would be collected in the thread that the next one starts, and wait there for itself
+        raise UserError(f"{PARAM}: dask needs the address of a scheduler, as tcp://host:8786")
+    gc.collect()  # an earlier, failed client that is finalised inside the next client's thread deadlocks
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of versions, which are compared here
+            warnings.simplefilter("ignore")  # about versions, which are compared here
             return _within(2 * CONNECT_S, lambda: distributed.Client(address, timeout=CONNECT_S, set_as_default=False))
     except (OSError, ValueError, ImportError) as error:
-        raise UserError(f"{PLACE}: no Dask scheduler answers at {address}: {_first_line(error)}; is it running?") from None
+        raise UserError(f"{PARAM}: no Dask scheduler answers at {address}: {_first_line(error)}; is it running?") from None
 
 
 def _within(seconds: float, function: Callable[[], Any]) -> Any:
-    """function(), which is left to itself when it takes longer. Errors: TimeoutError then; what `function` raises."""
+    """function(), abandoned when it takes longer. Errors: TimeoutError then; what `function` raises."""
     future: Future[Any] = Future()
 
     def run() -> None:
@@ -154,32 +154,33 @@ def _within(seconds: float, function: Callable[[], Any]) -> Any:
     return future.result(seconds)
 
 
-def _refuse_others(client: Any, address: str | None, wanted: Software, root: Path) -> None:
+def _refuse_others(client: Any, address: str | None, required: Software, root: Path) -> None:
     """Errors: UserError when the cluster has no worker, or the scheduler or a worker differs from this process."""
     if not client.nthreads():
-        raise UserError(f"{PLACE}: {address} has no worker; start some, as `dask worker {address}`")
+        raise UserError(f"{PARAM}: {address} has no worker; start some, as `dask worker {address}`")
     try:
-        answers: dict[str, Any] = {"": client.run_on_scheduler(differences, wanted, None)}
-    except Exception as error:  # whatever keeps the package from being imported there
-        answers = {"": error}
-    answers |= client.run(differences, wanted, root, on_error="return")
-    for name, answer in sorted(answers.items()):
-        who = f"the worker {name}" if name else f"the scheduler {address}"
-        if isinstance(answer, Exception):
+        replies: dict[str, Any] = {"": client.run_on_scheduler(differences, required, None)}
+    except Exception as error:  # any error that keeps the package from being imported there
+        replies = {"": error}
+    replies |= client.run(differences, required, root, on_error="return")
+    for name, reply in sorted(replies.items()):
+        process = f"the worker {name}" if name else f"the scheduler {address}"
+        if isinstance(reply, Exception):
             raise UserError(
-                f"{PLACE}: {who} cannot use affectnet: {_first_line(answer)}; start it with PYTHONPATH set to a clone of this code"
+                f"{PARAM}: {process} cannot use affectnet: {_first_line(reply)}; start it with PYTHONPATH set to a clone of this code"
             )
-        if answer:
-            raise UserError(f"{PLACE}: {who}: {answer}")
+        if reply:
+            raise UserError(f"{PARAM}: {process}: {reply}")
 
 
-def _look_after(client: Any, address: str | None) -> None:
+def _check_workers(client: Any, address: str | None) -> None:
+    """Errors: UserError when no worker is left."""
     try:
-        left = client.nthreads()
+        workers = client.nthreads()
     except OSError:
-        left = {}
-    if not left:
-        raise UserError(f"{PLACE}: {address} has no worker left; start some, then run this again")
+        workers = {}
+    if not workers:
+        raise UserError(f"{PARAM}: {address} has no worker left; start some, then run this again")
 
 
 def _first_line(error: BaseException) -> str:

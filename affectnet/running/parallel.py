@@ -17,16 +17,16 @@ from affectnet.running.watchdog import end_when
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
-PATIENCE_S = 30.0
-"""So long nothing may come before a pool looks whether its workers are still there."""
+CHECK_AFTER_S = 30.0
+"""Seconds without a result after which a pool checks that its workers are still there."""
 
 
 class Pool(NamedTuple):
-    """Who does the work, how many chunks may be under way there, and what raises an error when the workers have gone."""
+    """Workers: their executor, the largest number of chunks under way, and a check that raises an error when the workers are gone."""
 
     executor: Executor
-    most: int
-    look_after: Callable[[], None] = lambda: None
+    most_chunks: int
+    check_workers: Callable[[], None] = lambda: None
 
 
 def cores() -> int:
@@ -35,44 +35,44 @@ def cores() -> int:
 
 
 def ranges(count: int, most: int) -> Iterator[range]:
-    """The numbers below `count` in pieces of at most `most`, in order: chunks of work."""
+    """The numbers below `count` in ranges of at most `most`, in order: chunks of work."""
     return (range(first, min(first + most, count)) for first in range(0, count, most))
 
 
 def in_order(
     function: Callable[[Chunk], Result], chunks: Iterable[Chunk], workers: int, kind: Literal["process", "thread"] = "process"
 ) -> Iterator[Result]:
-    """function(chunk) for each chunk, by workers of this machine; see `over`.
+    """function(chunk) for each chunk, by workers of this machine; see `map_over_pool`.
 
-    workers: 0 is one per core, 1 stays in this process. `thread` is for functions that let go of the interpreter lock, as
+    workers: 0 is one per core, 1 stays in this process. `thread` is for functions that release the interpreter lock, as
     Pillow's decoding does. Errors: what `function` raises; UserError when the system kills a worker process.
     """
-    return over(here(workers, kind), function, chunks)
+    return map_over_pool(local_pool(workers, kind), function, chunks)
 
 
-def over(pool: AbstractContextManager[Pool], function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
-    """function(chunk) for each chunk, in the order of the chunks; the pool bounds what is under way: memory stays flat.
+def map_over_pool(opening: AbstractContextManager[Pool], function: Callable[[Chunk], Result], chunks: Iterable[Chunk]) -> Iterator[Result]:
+    """function(chunk) for each chunk, in the order of the chunks. The pool bounds the chunks under way, so memory stays flat.
 
-    The pool opens with the first chunk and closes after the last, or when the iterator is let go of.
+    The pool opens with the first chunk and closes after the last, or when the iterator is closed.
     """
-    with pool as (executor, most, look_after):
+    with opening as pool:
         waiting: deque[Future[Result]] = deque()
         for chunk in chunks:
-            waiting.append(executor.submit(function, chunk))
-            if len(waiting) >= most:
-                yield _result(waiting.popleft(), look_after)
+            waiting.append(pool.executor.submit(function, chunk))
+            if len(waiting) >= pool.most_chunks:
+                yield _result(waiting.popleft(), pool)
         while waiting:
-            yield _result(waiting.popleft(), look_after)
+            yield _result(waiting.popleft(), pool)
 
 
-def _result(future: Future[Result], look_after: Callable[[], None]) -> Result:
-    while not wait([future], PATIENCE_S).done:
-        look_after()
+def _result(future: Future[Result], pool: Pool) -> Result:
+    while not wait([future], CHECK_AFTER_S).done:
+        pool.check_workers()
     return future.result()
 
 
 @contextmanager
-def here(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
+def local_pool(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
     """This machine's processes or threads, two chunks under way for each; a single worker is this process itself."""
     workers = workers or cores()
     if workers == 1:
@@ -85,16 +85,16 @@ def here(workers: int, kind: Literal["process", "thread"]) -> Iterator[Pool]:
         except (BrokenProcessPool, OSError) as error:
             if isinstance(error, OSError) and error.errno != errno.EBADF:
                 raise
-            # When one is killed while another starts, Python waits for that one and never ends it, or starts it on closed queues.
+            # If a worker dies while another is starting, ProcessPoolExecutor can hang; terminate the survivors.
             for worker in set(multiprocessing.active_children()) - others:
                 worker.terminate()
             raise UserError("runtime.workers: a worker process was killed, most often for lack of memory; use fewer workers") from None
         finally:
-            executor.shutdown(cancel_futures=True)  # joins the manager thread, which would else race with the exit of Python
+            executor.shutdown(cancel_futures=True)  # joins the manager thread, which otherwise races with the exit of Python
 
 
 class InThisProcess(Executor):
-    """Does the work where it is submitted: an error comes from there, with its own traceback."""
+    """Runs each call when it is submitted, so that an error has the caller's traceback."""
 
     def submit(self, function: Callable[..., Result], /, *args: Any, **kwargs: Any) -> Future[Result]:
         future: Future[Result] = Future()

@@ -13,7 +13,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Section, switches
 from affectnet.reporting.values import leaves
 
@@ -96,7 +96,7 @@ def _parsed(text: str) -> Any:
 
 def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
     """The study of this name, made if need be. Errors: UserError when its storage cannot be opened, or its trials share other settings."""
-    storage = params.storage or f"sqlite:///{scratch('search') / 'studies.db'}"
+    storage = params.storage or f"sqlite:///{cache_folder('search') / 'studies.db'}"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
         study = optuna.create_study(

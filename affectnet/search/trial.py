@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from affectnet.errors import one_line
-from affectnet.running.progress_file import PROGRESS_FILE, told
+from affectnet.running.progress_file import PROGRESS_FILE, read_progress
 from affectnet.running.watchdog import SEARCH
 
 LAST_STAGE = "evaluate"
@@ -40,7 +40,7 @@ class Experiment:
 
     def scores(self) -> list[float]:
         """Of the epochs that ended since the last call."""
-        ended = told(self.progress, self.known)
+        ended = read_progress(self.progress, self.known)
         self.known += len(ended)
         return [values["score"] for values in ended]
 

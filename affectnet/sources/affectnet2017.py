@@ -15,7 +15,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.csv
 
-from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.errors import UserError, first_few, reraise_machine_fault
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import in_order
 from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout, numbers
@@ -216,7 +216,7 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
                 decoder.decode(piece)
             decoder.decode(b"", final=True)
     except (UnicodeDecodeError, OSError) as error:
-        pass_machine_fault(error, path)
+        reraise_machine_fault(error, path)
         raise UserError(f"{path}: no readable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]
     names = {name.lower(): name for name in COLUMNS}

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import pass_machine_fault
-from affectnet.sources.per_image import Annotation, PerImage, checked, content
+from affectnet.errors import reraise_machine_fault
+from affectnet.sources.per_image import Annotation, PerImage, parse_annotation, read_limited
 from affectnet.sources.source import FileParams, layout
 
 KINDS = ("exp", "val", "aro", "lnd")
@@ -42,17 +42,17 @@ class AffectNet2021(PerImage):
             try:
                 values[kind] = _array(file) if kind == "lnd" else _array(file).item()
             except Exception as error:  # numpy's header parser raises many kinds: each means that the file is no annotation
-                pass_machine_fault(error, file)
+                reraise_machine_fault(error, file)
                 return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         missing = [kind for kind in KINDS[:3] if kind not in values]
         if missing:
             return Annotation(fault="malformed", detail=f"no {', '.join(missing)}")
-        return checked(values["exp"], values["val"], values["aro"], values.get("lnd"))
+        return parse_annotation(values["exp"], values["val"], values["aro"], values.get("lnd"))
 
 
 def _array(file: Path) -> NDArray[Any]:
     """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
-    held = content(file, LARGEST_NPY)
+    held = read_limited(file, LARGEST_NPY)
     if _stated_bytes(held) > len(held):
         raise ValueError("a header that claims more than the file holds")  # memory would not hold it either
     array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(held), allow_pickle=False)

@@ -5,8 +5,8 @@ import re
 from pathlib import Path
 from typing import Any
 
-from affectnet.errors import pass_machine_fault
-from affectnet.sources.per_image import Annotation, PerImage, checked, content
+from affectnet.errors import reraise_machine_fault
+from affectnet.sources.per_image import Annotation, PerImage, parse_annotation, read_limited
 from affectnet.sources.source import FileParams, layout
 
 LARGEST_JSON = 1 << 20
@@ -36,12 +36,12 @@ class AffectNetPlus(PerImage):
     def read(self, files: tuple[Path, ...]) -> Annotation:
         (file,) = files
         try:
-            values = plain_keys(json.loads(content(file, LARGEST_JSON).decode("utf-8-sig")))
+            values = plain_keys(json.loads(read_limited(file, LARGEST_JSON).decode("utf-8-sig")))
         except (OSError, ValueError, RecursionError, AttributeError) as error:
-            pass_machine_fault(error, file)
+            reraise_machine_fault(error, file)
             return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         landmarks = next(filter(None, map(values.get, LANDMARKS)), None)
-        return checked(values.get("humanlabel"), values.get("valence"), values.get("arousal"), landmarks)
+        return parse_annotation(values.get("humanlabel"), values.get("valence"), values.get("arousal"), landmarks)
 
 
 def plain_keys(content: dict[str, Any]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below
 from affectnet.sources.maps import splits_read
-from affectnet.sources.per_image import DETAIL
+from affectnet.sources.per_image import DETAIL_LENGTH
 from affectnet.sources.source import LayoutParams, layout
 from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
@@ -71,18 +71,18 @@ class Fer2013Csv(Container):
         """The fields of the line's Member from `split` on; what cannot be read is a fault."""
         cells = [cell.strip(' "\r\n') for cell in line.split(",")]
         if len(cells) != len(columns):
-            return {"split": None, "fault": "malformed", "detail": f"{len(cells)} cells: {line[:DETAIL].strip()}"}
+            return {"split": None, "fault": "malformed", "detail": f"{len(cells)} cells: {line[:DETAIL_LENGTH].strip()}"}
         cell = dict(zip(columns, cells, strict=True))
         emotion, usage = cell["emotion"], cell["usage"]
         if usage.lower() not in self.splits:
-            return {"split": None, "fault": "malformed", "detail": f"Usage {usage[:DETAIL]}"}
+            return {"split": None, "fault": "malformed", "detail": f"Usage {usage[:DETAIL_LENGTH]}"}
         split = self.splits[usage.lower()]
         if split is None:
             return {"split": None, "fault": "left_out", "detail": f"Usage {usage}"}
         pixels = _pixels(cell["pixels"])
         if pixels is None or not re.fullmatch("-?[0-9]{1,9}", emotion):
             detail = f"emotion {emotion[:20]}, {len(cell['pixels'].split()):,} pixels: {cell['pixels']}"
-            return {"split": split, "fault": "malformed", "detail": detail[:DETAIL]}
+            return {"split": split, "fault": "malformed", "detail": detail[:DETAIL_LENGTH]}
         known = 0 <= int(emotion) < len(EMOTIONS)
         label = {"expression": CODES[EMOTIONS[int(emotion)]]} if known else {"detail": f"emotion {emotion}"}
         return {"split": split, "suffix": ".png", "content": _png(pixels), **label}

@@ -13,7 +13,7 @@ from affectnet.errors import UserError
 from affectnet.files.file_walk import folders_below
 from affectnet.images.formats import IMAGE_SUFFIXES, suffix_by_content
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
-from affectnet.sources.per_image import DETAIL
+from affectnet.sources.per_image import DETAIL_LENGTH
 from affectnet.sources.source import layout
 from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
@@ -76,8 +76,8 @@ class HuggingFace(Container):
         if name is None:
             return {**row, "detail": f"label {label}, which has no name"}
         if (code := self.codes[name.lower()]) is None:
-            return {**row, "fault": "left_out", "detail": f"label {name}"[:DETAIL]}
-        return {**row, "expression": code, "detail": None if content is not None else f"no bytes; path {path}"[:DETAIL]}
+            return {**row, "fault": "left_out", "detail": f"label {name}"[:DETAIL_LENGTH]}
+        return {**row, "expression": code, "detail": None if content is not None else f"no bytes; path {path}"[:DETAIL_LENGTH]}
 
     def _names(self) -> set[str]:
         """The names of all labels that occur."""

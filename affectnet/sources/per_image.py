@@ -25,10 +25,10 @@ SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "val
 
 ROWS_PER_BATCH = 4096
 
-NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
+DECIMAL_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
 """A number as text: decimal, in ASCII digits, as in the lists of 2017."""
 
-DETAIL = 120
+DETAIL_LENGTH = 120
 """Characters at most of what is said about a fault."""
 
 
@@ -114,7 +114,7 @@ class PerImage(Source):
 
     def _read(self, files: tuple[Path, ...]) -> Annotation:
         found = self.read(files)
-        found.detail = None if found.detail is None else readable(found.detail)[:DETAIL]
+        found.detail = None if found.detail is None else readable(found.detail)[:DETAIL_LENGTH]
         return found
 
     def _set_folders(self) -> list[Path]:
@@ -154,7 +154,7 @@ def _visible(folder: Path) -> Iterator[str]:
     return (entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name))
 
 
-def content(file: Path, largest: int) -> bytes:
+def read_limited(file: Path, largest: int) -> bytes:
     """The bytes of an annotation file. Errors: OSError for what is no file (a pipe would never end), ValueError for too many bytes."""
     about = file.stat()
     if not S_ISREG(about.st_mode):
@@ -164,7 +164,7 @@ def content(file: Path, largest: int) -> bytes:
     return file.read_bytes()
 
 
-def checked(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
+def parse_annotation(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
     """The annotation from values of any type; what is no number is a fault. Landmarks may be None."""
     code, v, a = map(_number, (expression, valence, arousal))
     if code is None or v is None or a is None or not code.is_integer() or abs(code) >= 1000:
@@ -181,7 +181,7 @@ def _number(value: object) -> float | None:
     """A number, or one as text; None for anything else, true and false among them."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
-    if isinstance(value, bool) or not (isinstance(value, Real) or (isinstance(value, str) and NUMBER.fullmatch(value))):
+    if isinstance(value, bool) or not (isinstance(value, Real) or (isinstance(value, str) and DECIMAL_NUMBER.fullmatch(value))):
         return None
     try:
         number = float(value)

@@ -11,7 +11,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import ranges
-from affectnet.sources.per_image import DETAIL, NUMBER, content
+from affectnet.sources.per_image import DECIMAL_NUMBER, DETAIL_LENGTH, read_limited
 from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
@@ -76,7 +76,7 @@ class RafDb(Source):
     def _row(self, line: str) -> dict[str, Any]:
         cells = line.split()
         if len(cells) != 2 or not re.fullmatch("[0-9]{1,4}", cells[1]) or not cells[0].startswith(("train_", "test_")):
-            return {"fault": "malformed", "detail": line.strip()[:DETAIL]}
+            return {"fault": "malformed", "detail": line.strip()[:DETAIL_LENGTH]}
         name, code = cells
         row: dict[str, Any] = {"image": self._image(name), "split": name.partition("_")[0]}
         row["expression"] = CODES[EXPRESSIONS[int(code)]] if int(code) in EXPRESSIONS else None
@@ -125,9 +125,9 @@ def _lines(path: Path) -> list[str]:
 def _box(file: Path) -> dict[str, Any]:
     """left, top, right and bottom of a box file, or a fault."""
     try:
-        cells = content(file, LARGEST_BOX).decode().split()
+        cells = read_limited(file, LARGEST_BOX).decode().split()
     except (OSError, ValueError) as error:
         return {"fault": "malformed", "detail": f"{file.name}: {type(error).__name__}"}
-    if len(cells) != 4 or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells):
-        return {"fault": "malformed", "detail": f"{file.name}: {' '.join(cells)}"[:DETAIL]}
+    if len(cells) != 4 or not all(DECIMAL_NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells):
+        return {"fault": "malformed", "detail": f"{file.name}: {' '.join(cells)}"[:DETAIL_LENGTH]}
     return dict(zip(("left", "top", "right", "bottom"), map(float, cells), strict=True))

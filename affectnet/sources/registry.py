@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import create_model
 
-from affectnet.errors import UserError, first_few, pass_machine_fault
+from affectnet.errors import UserError, first_few, reraise_machine_fault
 from affectnet.files.file_walk import readable
 from affectnet.sources.source import LAYOUTS, Layout, LayoutParams, Source
 from affectnet.tables.source_pointer import Pointer
@@ -51,7 +51,7 @@ def open_layout(pointer: Pointer) -> Layout:
     try:
         return layouts()[pointer.layout](pointer)
     except OSError as error:
-        pass_machine_fault(error, pointer.root)
+        reraise_machine_fault(error, pointer.root)
         raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user the right to, or take it out") from None
     except UserError as error:
         *others, problem = error.problems

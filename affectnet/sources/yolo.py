@@ -16,7 +16,7 @@ from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import read_document
 from affectnet.running.parallel import in_order, ranges
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
-from affectnet.sources.per_image import DETAIL, NUMBER, content
+from affectnet.sources.per_image import DECIMAL_NUMBER, DETAIL_LENGTH, read_limited
 from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
@@ -91,7 +91,7 @@ class Yolo(Source):
         label = part.labels[at] or f"{Path(part.images[at]).stem}.txt"
         image, listed = readable(f"{part.images_folder}/{part.images[at]}"), readable(f"{part.labels_folder}/{label}")
         try:
-            text = "" if part.labels[at] is None else content(self.root / part.labels_folder / label, LARGEST_FILE).decode("utf-8-sig")
+            text = "" if part.labels[at] is None else read_limited(self.root / part.labels_folder / label, LARGEST_FILE).decode("utf-8-sig")
         except (OSError, ValueError) as error:
             return [{"image": image, "list": listed, "row": 1, "fault": "malformed", "detail": type(error).__name__}]
         faces = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
@@ -103,15 +103,17 @@ class Yolo(Source):
         """Expression and box of a line, in shares of the photograph, or a fault."""
         cells = line.split()
         sound = len(cells) == 5 and re.fullmatch("[0-9]{1,9}", cells[0])
-        if not sound or not all(NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells[1:]):
-            return {"fault": "malformed", "detail": line.strip()[:DETAIL]}
+        if not sound or not all(DECIMAL_NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells[1:]):
+            return {"fault": "malformed", "detail": line.strip()[:DETAIL_LENGTH]}
         x, y, width, height = map(float, cells[1:])
         box = {"left": x - width / 2, "top": y - height / 2, "right": x + width / 2, "bottom": y + height / 2, "relative": True}
         number = int(cells[0])
         if number >= len(self.codes):
             return {**box, "detail": f"class {number}, which data.yaml does not name"}
         code = self.codes[number]
-        return {**box, "expression": code} if code is not None else {**box, "fault": "left_out", "detail": self.names[number][:DETAIL]}
+        if code is None:
+            return {**box, "fault": "left_out", "detail": self.names[number][:DETAIL_LENGTH]}
+        return {**box, "expression": code}
 
     def _search(self) -> tuple[list[Path], dict[str, tuple[Path, Path]]]:
         """The files data.yaml, and for each split's name its folders of images and of labels."""

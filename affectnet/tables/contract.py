@@ -12,13 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError, pass_machine_fault
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.atomic import replacing
 
 BUFFER = 1 << 20
 """Bytes of a column that are read at a time."""
 
-PARQUET: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
+PARQUET_OPTIONS: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
 """How tables are written: a bit that a disk has turned is found when its page is read."""
 
 
@@ -31,7 +31,7 @@ def readable_parquet(path: Path, remedy: str = "run `dvc repro`") -> Iterator[No
         raise UserError(f"{path}: not there; {remedy}") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
         if not isinstance(error, MemoryError):  # which broken bytes cause, too
-            pass_machine_fault(error, path)
+            reraise_machine_fault(error, path)
         raise UserError(f"{path}: no readable Parquet: {error}; {remedy}") from None
 
 
@@ -99,7 +99,7 @@ class Contract:
     def writer(self, path: Path, metadata: Mapping[str, str] | None = None) -> Iterator["CheckedWriter"]:
         """For tables larger than memory: each piece written is cast and checked; the file appears when the block ends."""
         schema = self.schema.with_metadata(metadata)
-        with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **PARQUET) as writer:
+        with replacing(path) as temporary, pq.ParquetWriter(temporary, schema, **PARQUET_OPTIONS) as writer:
             yield CheckedWriter(self, writer)
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:

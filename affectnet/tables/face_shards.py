@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.tables.annotations import LANDMARKS
-from affectnet.tables.contract import PARQUET, CheckedWriter, Column, Contract, readable_parquet
+from affectnet.tables.contract import PARQUET_OPTIONS, CheckedWriter, Column, Contract, readable_parquet
 
 ROWS_PER_GROUP = 256
 """Faces a row group: what a reader decodes at a time."""
@@ -36,7 +36,7 @@ FACES = Contract(
     lenient=True,  # Hugging Face's features stand for Arrow's fields as they make them: nullable, labels of 64 bits
 )
 
-AGAIN = "run `dvc repro -f crop`"
+CROP_AGAIN = "run `dvc repro -f crop`"
 
 _FEATURES: dict[str, Any] = {
     "image": {"_type": "Image"},
@@ -74,7 +74,7 @@ def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
     }
     compression = dict.fromkeys(("expression", "valence", "arousal", "landmarks.list.element", "width", "height", "list", "row"), "zstd")
-    options = {**PARQUET, "compression": compression, "use_dictionary": ["list"]}
+    options = {**PARQUET_OPTIONS, "compression": compression, "use_dictionary": ["list"]}
     with pq.ParquetWriter(path, FACES.schema.with_metadata(metadata), **options) as writer:
         yield CheckedWriter(FACES, writer)
 
@@ -82,18 +82,18 @@ def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
 def read_policy(folder: Path, split: str) -> dict[str, Any]:
     """The policy that cut the split's faces, as its params. Errors: UserError when there is no shard or it does not say."""
     first = shard_paths(folder, split)[0]
-    with readable_parquet(first, AGAIN):
+    with readable_parquet(first, CROP_AGAIN):
         metadata = pq.read_schema(first).metadata or {}
         policy = json.loads(metadata.get(POLICY_KEY, b"null"))
     if not isinstance(policy, dict):
-        raise UserError(f"{folder}: no shards written by crop; {AGAIN}")
+        raise UserError(f"{folder}: no shards written by crop; {CROP_AGAIN}")
     return policy
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
     """The shard, its pages held against their checksums, to be read within `readable_parquet`. Errors: UserError for any other file."""
-    with readable_parquet(path, AGAIN):
+    with readable_parquet(path, CROP_AGAIN):
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if not file.schema_arrow.equals(FACES.schema):
-            raise UserError(f"{path}: not the table '{FACES.title}'; {AGAIN}")
+            raise UserError(f"{path}: not the table '{FACES.title}'; {CROP_AGAIN}")
         return file

@@ -7,11 +7,11 @@ from contextlib import contextmanager
 import pyarrow as pa
 
 from affectnet.errors import UserError
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.tables.contract import Column, Contract
 
 MEMORY = "verify"
-"""Folder of the scratch folder with what verify remembers of the files by their size and time."""
+"""Folder of the cache folder with what verify has read, by each file's size and time."""
 
 VERIFY_AGAIN = "run `dvc repro -f verify`, which reads every file again, then `dvc repro`"
 
@@ -51,7 +51,7 @@ class ChangedFileError(UserError):
 
 
 @contextmanager
-def held_against_inventory() -> Iterator[None]:
+def checked_against_inventory() -> Iterator[None]:
     """The block opens files of the download. Errors: ChangedFileError again, once verify has forgotten all that it remembers.
 
     A disk may turn a bit and leave size and time as they were. Verify would remember the file as it was, and whoever holds it
@@ -60,5 +60,5 @@ def held_against_inventory() -> Iterator[None]:
     try:
         yield
     except ChangedFileError:
-        shutil.rmtree(scratch(MEMORY))
+        shutil.rmtree(cache_folder(MEMORY))
         raise

@@ -18,7 +18,7 @@ from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs, SignalEx
 from torch.distributed.elastic.multiprocessing.errors import ChildFailedError, ProcessFailure
 from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-from affectnet.errors import BUG, USER_MISTAKE, UserError, mendable
+from affectnet.errors import BUG, USER_MISTAKE, UserError, user_problems
 from affectnet.files.atomic import write_json
 from affectnet.running.watchdog import end_when
 
@@ -112,7 +112,7 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if problems := mendable(error):
+        if problems := user_problems(error):
             _leave(folder, USER_MISTAKE, problems=problems)
         _leave(folder, BUG, traceback=traceback.format_exc())
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import torch
 
-from affectnet.running.parallel import Pool, over
+from affectnet.running.parallel import Pool, map_over_pool
 from affectnet.training.augmentation.augment import Augment
 from affectnet.training.augmentation.draws import Draws
 from affectnet.training.distributed import Group
@@ -62,7 +62,7 @@ class Feed:
         device = self.group.device
         if self._on_device:
             return (self.images[rows.to(device, non_blocking=True)] for rows in parts)
-        return (images.to(device, non_blocking=True) for images in over(_one_ahead(), self._pinned, parts))
+        return (images.to(device, non_blocking=True) for images in map_over_pool(_one_ahead(), self._pinned, parts))
 
     def _pinned(self, rows: torch.Tensor) -> torch.Tensor:
         target = torch.empty(len(rows), *self.images.shape[1:], dtype=torch.uint8, pin_memory=torch.cuda.is_available())

@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 
-from affectnet.errors import UserError, one_line, pass_machine_fault
+from affectnet.errors import UserError, one_line, reraise_machine_fault
 from affectnet.files.atomic import replacing
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.files.sha256 import file_sha256
 
 ENDED = "ended"
@@ -71,7 +71,7 @@ class TrainingState:
             if not isinstance(state, dict):
                 raise TypeError(f"holds a {type(state).__name__}")
         except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
-            pass_machine_fault(error, self.path)  # the next run may well read it
+            reraise_machine_fault(error, self.path)  # the next run may well read it
             self.refuse(error)
             return None
         return state
@@ -146,4 +146,4 @@ def _locked(folder: Path) -> Iterator[bool]:
 
 
 def _folder(key: str) -> Path:
-    return scratch("resume", key[:16])
+    return cache_folder("resume", key[:16])

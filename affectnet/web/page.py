@@ -7,7 +7,7 @@ from html import escape
 import cv2
 import numpy as np
 
-from affectnet.images.data_uri import data_address
+from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
 from affectnet.models.checkpoint import ModelMetadata
 from affectnet.predict.annotate import annotated
@@ -97,7 +97,7 @@ def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
     height, width = small.shape[:2]
     places = "".join(_place(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
     alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
-    address = data_address(annotated(small, on_page, numbers), "JPEG", quality=QUALITY, subsampling=0)
+    address = data_uri(annotated(small, on_page, numbers), "JPEG", quality=QUALITY, subsampling=0)
     picture = f'<div class="shot"><img alt="{alt}" src="{address}">{places}</div>'
     shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
     chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)
@@ -162,7 +162,7 @@ def _bars(face: Face) -> str:
 
 def _crop(crop: Pixels) -> str:
     said = f"What the network saw: {crop.shape[1]} × {crop.shape[0]} px."
-    return f'<div class="crop"><img alt="" src="{data_address(crop, "PNG")}"><p>{said}</p></div>'
+    return f'<div class="crop"><img alt="" src="{data_uri(crop, "PNG")}"><p>{said}</p></div>'
 
 
 def _circle(valence: float, arousal: float) -> str:

@@ -17,7 +17,7 @@ from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.data_uri import data_address
+from affectnet.images.data_uri import data_uri
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import decode_face
 from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
@@ -140,7 +140,7 @@ def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -
         assert [one.confidence for one in found] == sorted((one.confidence for one in found), reverse=True)
         for one in found:
             number, face = known[one.list, one.row]
-            picture = data_address(decode_face(face["image"]["bytes"], 112), "JPEG", quality=THUMBNAIL_QUALITY)
+            picture = data_uri(decode_face(face["image"]["bytes"], 112), "JPEG", quality=THUMBNAIL_QUALITY)
             assert one.image == face["image"]["path"] and one.picture == picture
             assert (one.actual, one.predicted) == (actual, predicted) == (EXPRESSIONS[face["expression"]], one.predicted)
             assert dict(one.probabilities)[one.predicted] == pytest.approx(one.confidence) == pytest.approx(answered.confidence[number])

@@ -17,7 +17,7 @@ from trees import tree_2017, tree_folder
 
 import stages.train
 from affectnet.errors import UserError
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.models.backbones.registry import TRAINING
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import FaceDataset
@@ -247,7 +247,7 @@ def test_the_test_split_is_never_opened(prepared: Path) -> None:
 
 def test_decoded_pixels_are_kept(prepared: Path) -> None:
     fit(epochs=1)
-    assert len(list(scratch("decoded").iterdir())) == 2
+    assert len(list(cache_folder("decoded").iterdir())) == 2
 
 
 WITHOUT: dict[str, bool] = {}

@@ -14,7 +14,7 @@ from chain import TINY, forget_training, place_pipeline, run_data_stages, run_st
 from tally import Tally, every
 from trees import tree_2017
 
-from affectnet.files.cache_dir import scratch
+from affectnet.files.cache_dir import cache_folder
 from affectnet.training.trainer import Trainer
 
 State = dict[str, Any]
@@ -49,7 +49,7 @@ class Training:
             patch.setattr(Trainer, "validate", interrupted)
             with pytest.raises(KeyboardInterrupt):
                 fit()
-            (self.path,) = (path.resolve() for path in scratch("resume").rglob("last.pt"))
+            (self.path,) = (path.resolve() for path in cache_folder("resume").rglob("last.pt"))
         self.left = self.path.read_bytes()
 
     def state(self) -> State:

@@ -24,7 +24,7 @@ from trees import images_2017, noise, row, tree_folder, write_2017
 
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
-from affectnet.images.crop import cut
+from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.images.decode import MOST_BYTES, open_photograph
 from affectnet.params import parse, read_document
@@ -220,7 +220,7 @@ def test_any_bytes_have_a_status_and_what_is_ok_has_its_crop(workspace: Path, ta
             path.write_bytes(written)
             row = inspect_file(path, "image", md5=True)
             try:
-                crop = cut(written, box, None, policy, "x.jpg")
+                crop = crop_face(written, box, None, policy, "x.jpg")
                 if row.status == "ok":  # else crop is not asked, and may pass a whole file through undecoded
                     Image.open(io.BytesIO(crop.content)).load()
                     outcomes["sound after all: decoded and cropped"] += 1
