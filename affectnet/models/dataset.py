@@ -29,7 +29,7 @@ from affectnet.files.sha256 import file_sha256
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
-from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, open_shard, shard_paths
+from affectnet.tables.face_shards import CROP_AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
 
 LABELS = ("expression", "valence", "arousal")
 
