@@ -84,7 +84,11 @@ def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> No
 
 @pytest.mark.parametrize(
     ("argument", "reason"),
-    [(["-S", "train.epochs"], "wants NAME=VALUE"), (["--storage", "nonsense"], "cannot be opened"), (["--trials", "0"], r"search\.trials")],
+    [
+        (["-S", "train.epochs"], "expects NAME=VALUE"),
+        (["--storage", "nonsense"], "cannot be opened"),
+        (["--trials", "0"], r"search\.trials"),
+    ],
 )
 def test_a_mistake_is_one_line(repository: Clone, monkeypatch: pytest.MonkeyPatch, argument: list[str], reason: str) -> None:
     monkeypatch.setattr("sys.argv", ["search", *argument])

@@ -31,7 +31,7 @@ MODEL = "models/model.safetensors"
 
 @dataclass(frozen=True)
 class Difference:
-    """Second less first of one score, with its 95 % interval and the two-sided p-value of the paired bootstrap."""
+    """Second minus first of one score, with its 95 % interval and the two-sided p-value of the paired bootstrap."""
 
     name: str
     first: float
@@ -42,9 +42,9 @@ class Difference:
 
 
 def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Faces that only the first, and only the second got right, and the exact two-sided p-value (McNemar 1947).
+    """Faces that only the first, and only the second predicts right, and the exact two-sided p-value (McNemar 1947).
 
-    Under equal error rates the discordant faces fall to either side with probability 1/2: a binomial test. 1 without any.
+    Under equal error rates the discordant faces fall to either side with probability 1/2: a binomial test. p is 1 without any.
     """
     only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
     discordant = only_first + only_second
@@ -54,7 +54,7 @@ def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> 
 def paired_bootstrap(
     name: str, score: Callable[[NDArray[np.int64], int], Values], faces: int, draws: int, generator: np.random.Generator
 ) -> Difference:
-    """Resamples the faces, the same for both models (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
+    """The difference over resamples of the faces, the same for both models (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
 
     score: (…, n) rows and which model (0 or 1) → (…) scores. The p-value is twice the smaller share of resamples on one side
     of no difference, of draws + 1, at most 1.
@@ -68,8 +68,9 @@ def paired_bootstrap(
 
 
 def differences(first: Predictions, second: Predictions, draws: int, generator: np.random.Generator) -> list[Difference]:
-    """The differences in all that both models answer."""
-    found, pair = [], (first, second)
+    """The differences in the scores that both models have."""
+    found: list[Difference] = []
+    pair = (first, second)
     if first.metadata.labels and second.metadata.labels:
         classes = np.union1d(first.codes, second.codes)
         true = np.searchsorted(classes, first.codes[first.true])
@@ -78,9 +79,9 @@ def differences(first: Predictions, second: Predictions, draws: int, generator: 
             score = partial(_expression_score, name, cells, len(classes))
             found.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
     for column, dimension in enumerate(DIMENSIONS if first.metadata.affect and second.metadata.affect else ()):
-        known = np.isfinite(first.true_affect[:, column])
-        true = first.true_affect[known, column]
-        predicted = [one.affect[known, column] for one in pair]
+        annotated = np.isfinite(first.true_affect[:, column])
+        true = first.true_affect[annotated, column]
+        predicted = [one.affect[annotated, column] for one in pair]
         for name in ("ccc", "rmse"):
             found.append(
                 paired_bootstrap(f"{dimension}.{name}", partial(_affect_score, name, true, predicted), len(true), draws, generator)
@@ -103,13 +104,13 @@ def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArra
 
 @contextmanager
 def model_file(argument: str) -> Iterator[Path]:
-    """The path of a model file that the argument names. Errors: UserError when it names neither a file nor a revision with one."""
+    """The path of the model file that the argument names. Errors: UserError when it is neither a file nor a revision with one."""
     if Path(argument).is_file():
         yield Path(argument)
         return
     try:
         content = dvc.api.read(MODEL, rev=argument, mode="rb")
-    except Exception as error:  # DVC has no common class for what may go wrong here, from an unknown revision to a lost cache
+    except Exception as error:  # DVC has no common class of errors, from an unknown revision to a lost cache
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{argument}: neither a file nor a revision whose {MODEL} is in the cache: {reason}") from None
     with tempfile.TemporaryDirectory() as folder:
@@ -120,19 +121,19 @@ def model_file(argument: str) -> Iterator[Path]:
 
 def report(first: Predictions, second: Predictions, names: tuple[str, str], draws: int, seed: int) -> str:
     """The comparison as lines of text. Errors: UserError when the models have no task in common."""
-    found = differences(first, second, draws, np.random.default_rng(seed))
-    if not found:
-        raise UserError(f"{names[0]} and {names[1]}: one gives expressions alone, the other valence and arousal alone; nothing to compare")
+    scores_of_both = differences(first, second, draws, np.random.default_rng(seed))
+    if not scores_of_both:
+        raise UserError(f"{names[0]} and {names[1]}: one predicts only expressions, the other only valence and arousal; nothing to compare")
     lines = [f"{len(first):,} test faces; first: {names[0]}; second: {names[1]}", ""]
     lines.append(f"{'score':<22}{'first':>8}{'second':>8}{'second - first, 95 %':>28}{'p':>9}")
-    for d in found:
-        spread = f"{d.second - d.first:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-        lines.append(f"{d.name:<22}{d.first:>8.3f}{d.second:>8.3f}{spread:>28}{d.p:>9.4f}")
+    for d in scores_of_both:
+        difference = f"{d.second - d.first:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
+        lines.append(f"{d.name:<22}{d.first:>8.3f}{d.second:>8.3f}{difference:>28}{d.p:>9.4f}")
     if first.metadata.labels and second.metadata.labels:
         true = first.codes[first.true]
-        one, other, p = mcnemar(*(answer.codes[answer.predicted] == true for answer in (first, second)))
-        lines += ["", f"McNemar: only the first is right on {one:,} faces, only the second on {other:,}; exact p = {p:.4f}"]
-    lines.append(f"p by paired bootstrap, {draws:,} resamples; small: the difference is not chance in the faces (seeds are another matter)")
+        only_first, only_second, p = mcnemar(*(model.codes[model.predicted] == true for model in (first, second)))
+        lines += ["", f"McNemar: only the first is right on {only_first:,} faces, only the second on {only_second:,}; exact p = {p:.4f}"]
+    lines.append(f"p by paired bootstrap, {draws:,} resamples of the faces; it does not cover the spread between training seeds")
     return "\n".join(lines)
 
 
@@ -140,15 +141,15 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m affectnet.search.compare", description=__doc__)
     parser.add_argument("first", help="model file, Git revision or DVC experiment")
     parser.add_argument("second")
-    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is answered")
+    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted")
     parser.add_argument("--draws", type=int, default=10_000, help="resamples of the faces")
     parser.add_argument("--seed", type=int, default=23)
-    parser.add_argument("--averaging", choices=get_args(Averaging), default="none", help="views of each face, as evaluate.averaging")
-    given = parser.parse_args()
+    parser.add_argument("--averaging", choices=get_args(Averaging), default="none", help="views per face, as evaluate.averaging")
+    options = parser.parse_args()
     runtime = parse(read_document(), "runtime", Runtime)
-    with model_file(given.first) as one, model_file(given.second) as other:
-        pair = [predict_split(path, given.faces, runtime, given.averaging) for path in (one, other)]
-    print(report(pair[0], pair[1], (given.first, given.second), given.draws, given.seed))
+    with model_file(options.first) as first, model_file(options.second) as second:
+        pair = [predict_split(path, options.faces, runtime, options.averaging) for path in (first, second)]
+    print(report(pair[0], pair[1], (options.first, options.second), options.draws, options.seed))
 
 
 if __name__ == "__main__":

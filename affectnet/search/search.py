@@ -1,15 +1,14 @@
 """A search over params.yaml in which every trial is a DVC experiment: `python -m affectnet.search --trials 12 -S train.epochs=8`.
 
 Optuna proposes values of `search.space`; each trial is one `dvc exp run --temp`, so that the working tree stays as it is and
-`dvc exp show` lists the trial. Trials are judged by the score on our validation split, never by test. A trial ends with
-`evaluate`; the report and the ONNX file of the one that is taken are made by the next `dvc repro`.
+`dvc exp show` lists the trial. Trials are compared by the score on our validation split, never on test. A trial ends with
+`evaluate`; the next `dvc repro` makes the report and the ONNX file of the trial that was applied.
 
-A trial whose score falls behind is interrupted and recorded as what it is: the same experiment with `train.stop_after` at the
-epoch that it reached, which goes on from the interrupted training's state and ends at once. Nothing that a search records
-differs from what its params give when they are run again.
+A trial whose score falls behind is pruned: it is interrupted and recorded as the same experiment with `train.stop_after` at the
+epoch that it reached, which resumes the interrupted training and ends at once. So re-running the params of any recorded trial
+reproduces it.
 
-Ctrl-C interrupts the running trial, and so does the search's death; the next call takes up the study, and that trial, where they
-stopped.
+Ctrl-C, or the death of the search, interrupts the running trial; the next call resumes the study and that trial.
 """
 
 import argparse
@@ -32,6 +31,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affectnet.errors import UserError, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
+from affectnet.reporting.values import setting
 from affectnet.running.watchdog import is_alive
 from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
 from affectnet.search.trial import Experiment
@@ -43,7 +43,7 @@ Values = dict[str, Any]
 
 
 def propose(trial: Trial, space: Space, document: Mapping[str, Any], fixed: Mapping[str, Any]) -> Values:
-    """Values for the params that count in this trial; switches first, so that what they select is known."""
+    """Values of the params that are active in this trial; switches first, because they decide which entries are."""
     values: Values = {}
     for name in sorted(space, key=lambda name: ("." in name, list(space).index(name))):
         choices = space[name]
@@ -59,83 +59,85 @@ def propose(trial: Trial, space: Space, document: Mapping[str, Any], fixed: Mapp
 
 
 class Search:
-    """A study and what one trial of it does."""
+    """A study and how its trials run."""
 
     def __init__(self, params: SearchParams, changes: list[str]) -> None:
-        self.params, self.changes, self.document, self.interrupted = params, changes, read_document(), False
+        self.params = params
+        self.changes = changes
+        self.document = read_document()
+        self.interrupted = False
         self.fixed = dict(change.partition("=")[::2] for change in changes)
         check_repository()
         self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
-        # A seed alone would propose the first trials again when a study is taken up.
+        # The same seed would propose the first trials again when a study is resumed.
         self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials))
 
     def run(self) -> None:
-        """Trials until the study holds as many as wanted, whoever made them."""
+        """Runs trials until the study holds `params.trials`, those of earlier calls and other machines included."""
         with self._ctrl_c_between_writes():
-            self._take_up_the_dead()
+            self._requeue_dead_trials()
             failures = 0
             while self._done() < self.params.trials:
                 trial = self.study.ask()
                 try:
                     failures = 0 if self._trial(trial) else failures + 1
                 except KeyboardInterrupt:
-                    self._put_back(self.study.trials[trial.number])
+                    self._requeue(self.study.trials[trial.number])
                     raise
-                self._heed_ctrl_c()
+                self._raise_if_interrupted()
                 if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
-                    raise UserError(f"search: {failures} trials failed in a row, the last is said above; mend it and search again")
+                    raise UserError(f"search: {failures} trials failed in a row; the error of the last is above; fix it and search again")
 
     def summary(self) -> str:
         """The best trial and how to use it."""
         complete = [trial for trial in self.study.trials if trial.state == TrialState.COMPLETE]
         pruned = sum(trial.state == TrialState.PRUNED for trial in self.study.trials)
         if not complete:
-            return f"search: {self.params.study}: no trial has ended"
+            return f"search: {self.params.study}: no trial is complete"
         best = self.study.best_trial
         return (
-            f"search: {self.params.study}: {len(complete)} trials ended, {pruned} pruned; best is {self.name(best.number)} with "
-            f"{best.value:.3f} on our validation split: {_shown(best.user_attrs['values'])}\n"
-            f"dvc exp show lists them; dvc exp apply {self.name(best.number)} takes the best, dvc repro makes its report"
+            f"search: {self.params.study}: {len(complete)} trials complete, {pruned} pruned; best is {self.name(best.number)} with a "
+            f"validation score of {best.value:.3f}: {setting(best.user_attrs['values'])}\n"
+            f"list them with dvc exp show; apply the best with dvc exp apply {self.name(best.number)}, then dvc repro makes its report"
         )
 
     def name(self, number: int) -> str:
-        """Of a trial's experiment."""
+        """The name of a trial's experiment."""
         return f"{self.params.study}-{self.study.user_attrs[FIRST] + number:03d}"
 
     @contextmanager
     def _ctrl_c_between_writes(self) -> Iterator[None]:
-        """Ctrl-C is noted when it comes and heeded in the next pause: in the midst of a write it leaves Optuna's storage unusable.
+        """Delays Ctrl-C until the next pause: during a write it would leave Optuna's storage unusable. A second Ctrl-C interrupts at once.
 
-        A second one interrupts at once. A search in the background of a shell ignores SIGINT, and its trainings, which it
-        must interrupt, would inherit that; a handler ends it.
+        The handler is also set because a shell's background jobs ignore SIGINT, and the trainings would inherit that.
         """
 
-        def note(number: int, frame: FrameType | None) -> None:
+        def record(number: int, frame: FrameType | None) -> None:
             self.interrupted = True
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-        before = signal.signal(signal.SIGINT, note)
+        before = signal.signal(signal.SIGINT, record)
         try:
             yield
         finally:
             signal.signal(signal.SIGINT, before)
 
-    def _heed_ctrl_c(self) -> None:
+    def _raise_if_interrupted(self) -> None:
         if self.interrupted:
             raise KeyboardInterrupt
 
     def _pause(self) -> None:
-        self._heed_ctrl_c()
+        self._raise_if_interrupted()
         time.sleep(POLL_SECONDS)
 
     def _done(self) -> int:
         return sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in self.study.trials)
 
     def _trial(self, trial: Trial) -> bool:
-        """Runs it and says how it ended; False when it failed."""
+        """Runs the trial and prints how it ended; returns False when it failed."""
         try:
             values = propose(trial, self.params.space, self.document, self.fixed)
-        except ValueError as error:  # a study older than its record of settings may have trials of other choices
+        except ValueError as error:  # a study without recorded settings may have trials of other choices
             self.study.tell(trial, state=TrialState.FAIL)
             raise UserError(f"search.study: {self.params.study}: {one_line(str(error))}; give --study NAME for another") from None
         trial.set_user_attr("process", f"{socket.gethostname()}:{os.getpid()}")
@@ -147,14 +149,14 @@ class Search:
             score = _read_score(name)
         except subprocess.CalledProcessError as error:
             self.study.tell(trial, state=TrialState.FAIL)
-            print(f"{name}: failed: {error.output}: {_shown(values)}", flush=True)
+            print(f"{name}: failed: {error.output}: {setting(values)}", flush=True)
             return False
         if pruned_at:
             self.study.tell(trial, state=TrialState.PRUNED)
         else:
             self.study.tell(trial, score)
-        ended = f"pruned after epoch {pruned_at}, {score:.3f}" if pruned_at else f"{score:.3f}"
-        print(f"{name}: {ended}: {_shown(values)}", flush=True)
+        pruned = f"pruned after epoch {pruned_at}, " if pruned_at else ""
+        print(f"{name}: {pruned}validation score {score:.3f}: {setting(values)}", flush=True)
         return True
 
     def _watched(self, trial: Trial, values: Values, folder: Path) -> int:
@@ -169,12 +171,12 @@ class Search:
                     trial.report(score, epoch)
                 if epoch and trial.should_prune():
                     running.interrupt()
-                    epoch += len(running.scores())  # it may have ended one more in the meantime
+                    epoch += len(running.scores())  # one more may have ended in the meantime
                     break
             else:
                 running.wait(self._pause)
                 return 0
-            if running.process.returncode == 0:  # it ended by itself while it was being judged
+            if running.process.returncode == 0:  # it ended before the interrupt
                 return 0
             stopped = [*self.changes, f"train.stop_after={epoch}"]
             running = Experiment(name, values, stopped, folder / "progress2", folder / "log2")
@@ -184,48 +186,45 @@ class Search:
             raise
         return epoch
 
-    def _put_back(self, trial: FrozenTrial) -> None:
-        """The trial is asked for again next time; its training goes on where it stopped."""
+    def _requeue(self, trial: FrozenTrial) -> None:
+        """The next call proposes the trial again, and its training resumes."""
         self.study.tell(trial.number, state=TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
 
-    def _take_up_the_dead(self) -> None:
-        """Trials that ran on this machine in a process that is no more."""
-        here = socket.gethostname()
+    def _requeue_dead_trials(self) -> None:
+        """Requeues the trials that ran on this machine in a process that has ended."""
+        hostname = socket.gethostname()
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
             host, _, process = trial.user_attrs.get("process", ":").rpartition(":")
-            if host == here and not is_alive(int(process)):
-                self._put_back(trial)
+            if host == hostname and not is_alive(int(process)):
+                self._requeue(trial)
 
 
 def _read_score(name: str) -> float:
-    """On our validation split, of a recorded experiment. Errors: subprocess.CalledProcessError when DVC has none of this name."""
+    """The validation score of a recorded experiment. Errors: subprocess.CalledProcessError when DVC has none of this name."""
     try:
         content = dvc.api.read(METRICS, rev=name)
-    except Exception as error:  # DVC has no common class for what may go wrong here
+    except Exception as error:  # DVC has no common class of errors
         reason = one_line(str(error)) or type(error).__name__
         raise subprocess.CalledProcessError(1, "dvc exp run", output=f"not recorded: {reason}") from None
     return float(json.loads(content)["selection"]["score"])
 
 
-def _shown(values: Mapping[str, Any]) -> str:
-    return ", ".join(f"{name} {value:.4g}" if isinstance(value, float) else f"{name} {value}" for name, value in values.items())
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m affectnet.search", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("--trials", type=int, help="that the study is to hold, those of earlier calls included")
-    parser.add_argument("--study", help="name of the study, and first part of its experiments' names")
-    parser.add_argument("--storage", help="URL of Optuna's storage, shared by all machines that search")
+    parser.add_argument("--trials", type=int, help="trials in the study, those of earlier calls included")
+    parser.add_argument("--study", help="name of the study, and prefix of its experiments' names")
+    parser.add_argument("--storage", help="URL of Optuna's storage, shared by all searching machines")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="NAME=VALUE", help="for all trials, as for dvc exp run")
-    given = vars(parser.parse_args())
-    changes = given.pop("set_param")
-    if wrong := [change for change in changes if "=" not in change]:
-        raise UserError(f"-S {wrong[0]}: wants NAME=VALUE")
+    options = vars(parser.parse_args())
+    changes = options.pop("set_param")
+    wrong = [change for change in changes if "=" not in change]
+    if wrong:
+        raise UserError(f"-S {wrong[0]}: expects NAME=VALUE")
     document = read_document()
     section = document.get("search")
     if isinstance(section, dict):
-        section.update({name: value for name, value in given.items() if value is not None})
+        section.update({name: value for name, value in options.items() if value is not None})
     search = Search(parse(document, "search", SearchParams, PARAMS_FILE), changes)
     try:
         search.run()

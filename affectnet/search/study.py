@@ -1,4 +1,4 @@
-"""A search's study: the settings that all of its trials share, and the names of their experiments."""
+"""A search's study: the settings that all its trials share, and the numbers of their experiments."""
 
 import json
 import re
@@ -17,15 +17,15 @@ from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Section, switches
 from affectnet.reporting.values import leaves
 
-WITHOUT_PART = {"runtime", "search", "report", "export"}
-"""Sections of params.yaml that change nothing of what a trial scores."""
+WITHOUT_EFFECT = {"runtime", "search", "report", "export"}
+"""Sections of params.yaml that do not change a trial's score."""
 
 SETTINGS, FIRST = "settings", "first"
-"""Names of the study's attributes: what its trials share, and the number of its first experiment."""
+"""Attributes of the study: the settings that its trials share, and the number of its first experiment."""
 
 
 class Range(Section):
-    """From low to high, both included; whole numbers when both are."""
+    """From low to high, both included; integers when both are."""
 
     low: int | float
     high: int | float
@@ -36,7 +36,7 @@ Space = Mapping[str, list[Any] | Range]
 
 
 class SearchParams(Section):
-    """Section `search`: which trials are made, tracked by no stage."""
+    """Section `search`: the trials of a search; no stage tracks it."""
 
     study: str = Field(pattern=r"^[A-Za-z0-9_-]+$")
     storage: str | None
@@ -53,7 +53,7 @@ def switch_of(name: str, document: Mapping[str, Any]) -> str | None:
 
 
 def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) -> bool:
-    """Whether a param counts: one of a catalogue's entry does when its switch, as chosen or as it stands, selects that entry."""
+    """Whether a param has an effect: one of a catalogue's entry has when its switch, as chosen or as in params.yaml, selects that entry."""
     switch, entry = switch_of(name, document), name.partition(".")[2].partition(".")[0]
     if switch is None:
         return True
@@ -63,31 +63,31 @@ def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) ->
 
 
 def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, str], space: Space) -> dict[str, Any]:
-    """Dotted name → value of all that the trials share: the space, and each param that can count and is not searched.
+    """Dotted name → value of the settings that the trials share: the space, and each param that can have an effect and is not searched.
 
-    fixed: the values of `-S`, as text. As JSON has them, so that they equal what the study's storage gives back.
+    fixed: the values of `-S`, as text. Values are as JSON gives them, so that they equal those from the study's storage.
     """
     searched = {name: choices for name, choices in space.items() if name not in fixed}
     params = {**dict(leaves(document)), **{name: _parsed(text) for name, text in fixed.items()}}
 
-    def counts(name: str) -> bool:
+    def may_count(name: str) -> bool:
         switch = switch_of(name, document) or ""
         choices = searched.get(switch)
         selections: list[Mapping[str, Any]] = [{switch: choice} for choice in choices] if isinstance(choices, list) else [fixed]
-        return name.partition(".")[0] not in WITHOUT_PART and any(active(name, selection, document) for selection in selections)
+        return name.partition(".")[0] not in WITHOUT_EFFECT and any(active(name, selection, document) for selection in selections)
 
-    settings = {name: value for name, value in params.items() if name not in searched and counts(name)}
+    settings = {name: value for name, value in params.items() if name not in searched and may_count(name)}
     settings |= {
         f"search.space.{name}": choices.model_dump() if isinstance(choices, Range) else choices
         for name, choices in searched.items()
-        if counts(name)
+        if may_count(name)
     }
     plain: dict[str, Any] = json.loads(json.dumps(settings, default=str))
     return plain
 
 
 def _parsed(text: str) -> Any:
-    """The value of `-S NAME=text` as params.yaml would have it."""
+    """The value of `-S NAME=text` as YAML."""
     try:
         return YAML(typ="safe", pure=True).load(text)
     except YAMLError:
@@ -95,7 +95,7 @@ def _parsed(text: str) -> Any:
 
 
 def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
-    """The study of this name, made if need be. Errors: UserError when its storage cannot be opened, or its trials share other settings."""
+    """The study of this name, created if it is new. Errors: UserError when its storage cannot be opened, or its settings differ."""
     storage = params.storage or f"sqlite:///{cache_folder('search') / 'studies.db'}"
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     try:
@@ -106,21 +106,22 @@ def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
             direction="maximize",
             pruner=optuna.pruners.MedianPruner(n_startup_trials=4, n_warmup_steps=params.prune_after),
         )
-    except Exception as error:  # SQLAlchemy and each database's driver have errors of their own
+    except Exception as error:  # SQLAlchemy and the database drivers have different classes of errors
         raise UserError(f"search.storage: {storage}: cannot be opened: {type(error).__name__}: {error}") from None
-    if FIRST not in study.user_attrs:  # it is new, or older than this attribute
+    if FIRST not in study.user_attrs:  # a new study, or one from before this attribute
         study.set_user_attr(FIRST, 0 if study.trials else _first_free_number(params.study))
     if SETTINGS not in study.user_attrs or all(trial.state == TrialState.FAIL for trial in study.trials):
-        study.set_user_attr(SETTINGS, settings)  # what failed has no score, and its settings may be why
-    if differing := _differences(study.user_attrs[SETTINGS], settings):
-        raise UserError(f"search.study: {params.study} was made with other settings, {first_few(differing)}; give --study NAME for another")
+        study.set_user_attr(SETTINGS, settings)  # failed trials have no score, and their settings may be why
+    differing = _differences(study.user_attrs[SETTINGS], settings)
+    if differing:
+        raise UserError(f"search.study: {params.study} has other settings, {first_few(differing)}; give --study NAME for another")
     return study
 
 
 def _differences(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
     """The settings that differ, with both values.
 
-    A param on one side alone is of another catalogue entry, whose switch differs, or of another version of the code, and is passed over.
+    A param on only one side belongs to another catalogue entry, whose switch differs, or to another version of the code; it is ignored.
     """
     spaces = {name for name in {*before, *now} if name.startswith("search.space.")}
     return [
@@ -140,16 +141,16 @@ def _first_free_number(study: str) -> int:
 def check_repository() -> None:
     """Errors: UserError where DVC cannot record an experiment: outside a Git repository, and in a shallow clone."""
     if git("rev-parse", "--is-shallow-repository").strip() == "true":
-        raise UserError("search: this clone is shallow, and DVC records no experiment in it; run `git fetch --unshallow` first")
+        raise UserError("search: this clone is shallow, and DVC cannot record experiments in it; run `git fetch --unshallow` first")
 
 
 def git(*arguments: str) -> str:
-    """What Git prints. Errors: UserError when it is not installed, or with its first line when it fails."""
+    """Git's output. Errors: UserError when it is not installed, or with its first line when it fails."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
+        process = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
         raise UserError("search: git: not installed, or not on PATH; DVC records experiments in Git") from None
-    if done.returncode:
-        reason = next(iter(done.stderr.splitlines()), f"exit code {done.returncode}")
+    if process.returncode:
+        reason = next(iter(process.stderr.splitlines()), f"exit code {process.returncode}")
         raise UserError(f"search: git {arguments[0]}: {reason}; search in a clone of the repository")
-    return done.stdout
+    return process.stdout

@@ -16,10 +16,12 @@ LAST_STAGE = "evaluate"
 
 
 class Experiment:
-    """One `dvc exp run --temp` in a process group of its own, and what its training tells."""
+    """One `dvc exp run --temp` in a process group of its own, and the progress file of its training."""
 
     def __init__(self, name: str, values: Mapping[str, Any], changes: list[str], progress: Path, log: Path) -> None:
-        self.progress, self.log, self.known = progress, log, 0
+        self.progress = progress
+        self.log = log
+        self.epochs_read = 0
         settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
         command = [
             sys.executable,
@@ -39,22 +41,22 @@ class Experiment:
             self.process = subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
 
     def scores(self) -> list[float]:
-        """Of the epochs that ended since the last call."""
-        ended = read_progress(self.progress, self.known)
-        self.known += len(ended)
-        return [values["score"] for values in ended]
+        """The scores of the epochs that ended since the last call."""
+        epochs = read_progress(self.progress, self.epochs_read)
+        self.epochs_read += len(epochs)
+        return [values["score"] for values in epochs]
 
     def wait(self, pause: Callable[[], None]) -> None:
-        """Until it ends. Errors: subprocess.CalledProcessError, whose output is the last error line, when it fails."""
+        """Returns when it has ended. Errors: subprocess.CalledProcessError, whose output is the first error line, when it fails."""
         while (code := self.process.poll()) is None:
             pause()
         if code:
             lines = self.log.read_text(encoding="utf-8", errors="replace").splitlines()
-            told = [line for line in lines if line.lower().startswith("error:")] or lines or [f"exit code {code}"]
-            raise subprocess.CalledProcessError(code, "dvc exp run", output=one_line(told[0]))
+            errors = [line for line in lines if line.lower().startswith("error:")] or lines or [f"exit code {code}"]
+            raise subprocess.CalledProcessError(code, "dvc exp run", output=one_line(errors[0]))
 
     def interrupt(self) -> None:
-        """Ctrl-C for dvc and its trainer, which keeps its last epoch; then waits for both."""
+        """Sends Ctrl-C to dvc and its trainer, which keeps its last epoch, and waits for both."""
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGINT)
         self.process.wait()
