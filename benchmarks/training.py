@@ -142,7 +142,7 @@ def _ours(setting: Setting, _: Path) -> dict[str, Epoch]:
     faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
     trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
     steps, generator = trainer._start_epoch(1)
-    parts = list(trainer.feed.parts(steps[:1], generator))
+    parts = list(trainer.loader.load(steps[:1], generator))
 
     def ready() -> None:
         for _ in steps:

@@ -32,12 +32,12 @@ from affectnet.running.progress_file import append_progress
 from affectnet.running.run_stage import launch
 from affectnet.tables.face_shards import read_policy, shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
-from affectnet.training.collapse import collapsed, said_of_all, said_of_epoch
-from affectnet.training.distributed import Group, process_group, started
-from affectnet.training.launcher import start
+from affectnet.training.collapse import collapsed, epoch_warning, summary
+from affectnet.training.distributed import Group, is_launched, process_group
+from affectnet.training.launcher import launch_processes
 from affectnet.training.recipe import TrainerParams
-from affectnet.training.resume import TrainingState, finite, followed_state, resume_key, training_state
-from affectnet.training.trainer import Metrics, Trainer, learned
+from affectnet.training.resume import TrainingState, finite, read_only_state, resume_key, training_state
+from affectnet.training.trainer import Metrics, Trainer, learned_classes
 
 
 class TrainParams(TrainerParams):
@@ -65,10 +65,13 @@ _PROGRESS = TypeAdapter(Progress)
 
 
 def selection_score(metrics: Metrics) -> float:
-    """What the best epoch is chosen by: macro-F1, the mean CCC of valence and arousal, or the mean of both for both tasks."""
-    expression = [metrics["validation/macro_f1"]] if "validation/macro_f1" in metrics else []
-    affect = [(metrics["validation/valence_ccc"] + metrics["validation/arousal_ccc"]) / 2] if "validation/valence_ccc" in metrics else []
-    return float(np.mean(expression + affect))
+    """The score that selects the best epoch: macro-F1, the mean CCC of valence and arousal, or for both tasks the mean of both."""
+    of_tasks = []
+    if "validation/macro_f1" in metrics:
+        of_tasks.append(metrics["validation/macro_f1"])
+    if "validation/valence_ccc" in metrics:
+        of_tasks.append((metrics["validation/valence_ccc"] + metrics["validation/arousal_ccc"]) / 2)
+    return float(np.mean(of_tasks))
 
 
 def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: Callable[[Metrics], None]) -> Progress:
@@ -78,32 +81,34 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
         log(metrics)
     while reached.epoch < last and reached.epoch - reached.best_epoch < patience:
         metrics = {"train/loss": trainer.train_epoch(reached.epoch), "learning_rate": trainer.learning_rate(), **trainer.loss_weights()}
-        found, recall = trainer.validate()
-        _refuse_nan(found, reached.epoch + 1, metrics["learning_rate"])
-        metrics |= found
+        validation, recall = trainer.validate()
+        _refuse_nan(validation, reached.epoch + 1, metrics["learning_rate"])
+        metrics |= validation
         trainer.loss.after_epoch(recall)
         reached.epoch += 1
         reached.history.append(metrics)
-        if (score := selection_score(metrics)) > reached.best_score:
+        score = selection_score(metrics)
+        if score > reached.best_score:
             reached.best_epoch, reached.best_score = reached.epoch, score
-            reached.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.scored.state_dict().items()}
-        log(metrics)  # before the state, so that no state holds an epoch that was not told
+            reached.best_weights = {name: tensor.to("cpu", copy=True) for name, tensor in trainer.evaluated.state_dict().items()}
+        log(metrics)  # before the state, so that no state holds an epoch that was not logged
         state.save({**trainer.state(), "progress": vars(reached)})
-    trainer.scored.load_state_dict(reached.best_weights)
+    trainer.evaluated.load_state_dict(reached.best_weights)
     return reached
 
 
-def _refuse_nan(found: Metrics, epoch: int, rate: float) -> None:
-    if not math.isfinite(found["validation/loss"]):
+def _refuse_nan(metrics: Metrics, epoch: int, rate: float) -> None:
+    if not math.isfinite(metrics["validation/loss"]):
         raise UserError(
-            f"stages.train: the loss on validation is no number after epoch {epoch}, learning rate {rate:.3g}; lower optimizers.<name>.lr"
+            f"stages.train: the loss on validation is NaN or infinite after epoch {epoch}, learning rate {rate:.3g}; "
+            "lower optimizers.<name>.lr"
         )
 
 
 def _resumed(trainer: Trainer, state: TrainingState, last: int) -> Progress:
-    """The progress of the saved state, which the trainer takes up, and which is logged.
+    """The progress of the saved state, which is restored in the trainer and logged.
 
-    None, and the trainer as it was, when the state is invalid, or of an epoch beyond the last (`stop_after` is no part of its key).
+    A new Progress, and the trainer unchanged, when the state is invalid or of an epoch after the last (its key leaves out `stop_after`).
     """
     saved = state.load()
     if saved is None:
@@ -111,21 +116,21 @@ def _resumed(trainer: Trainer, state: TrainingState, last: int) -> Progress:
     untrained = copy.deepcopy(trainer.state())
     try:
         reached = _PROGRESS.validate_python(saved["progress"])
-        told = finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)
-        if not told or selection_score(reached.history[reached.best_epoch - 1]) != reached.best_score:
-            raise ValueError("not what a training leaves")
+        consistent = finite(saved) and 1 <= reached.best_epoch <= reached.epoch == len(reached.history)
+        if not consistent or selection_score(reached.history[reached.best_epoch - 1]) != reached.best_score:
+            raise ValueError("not a state that a training saves")
         if reached.epoch > last:
             raise ValueError(f"of epoch {reached.epoch}, this training ends after epoch {last}")
-        trainer.scored.load_state_dict(reached.best_weights)  # to see whether they fit
+        trainer.evaluated.load_state_dict(reached.best_weights)  # raises when they do not fit
         trainer.resume(saved)
-    except torch.OutOfMemoryError:  # on a smaller batch the state is as good as ever
+    except torch.OutOfMemoryError:  # the state is valid for a smaller batch
         raise
-    except Exception as error:  # as of an unreadable file: training from the start is right and merely slower
+    except Exception as error:  # training from the first epoch gives the same result
         reraise_machine_fault(error, state.path)
-        state.refuse(error)
+        state.log_refused(error)
         trainer.resume(untrained)
         return Progress()
-    state.taken_up(reached.epoch)
+    state.log_resumed(reached.epoch)
     return reached
 
 
@@ -138,12 +143,12 @@ def _state(group: Group, key: str) -> Iterator[TrainingState]:
             yield state
     else:
         group.barrier()
-        yield followed_state(key)
+        yield read_only_state(key)
 
 
 @contextmanager
 def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
-    """Writes an epoch's metrics into DVCLive's folder, and tells them; silent in all processes but the first."""
+    """Writes the metrics of an epoch to DVCLive's folder and the progress file; does nothing in all processes but the first."""
     if not group.first:
         yield lambda _: None
         return
@@ -154,7 +159,7 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
                 live.log_metric(name, value)
             live.next_step()
             if collapsed(values):
-                print(said_of_epoch(live.step), file=sys.stderr)
+                print(epoch_warning(live.step), file=sys.stderr)
             append_progress({**values, "score": selection_score(values)})
 
         yield log
@@ -165,11 +170,11 @@ def run(
 ) -> str:
     """Trains and writes the model file and DVCLive's folder; returns the summary line.
 
-    With more than one of `runtime.processes` it starts this file in as many, and waits for them.
+    With `runtime.processes` above 1 it runs itself in as many processes.
     """
     device = select_device(runtime.device)
-    if runtime.processes > 1 and not started():
-        return start("stages.train", runtime.processes, device)
+    if runtime.processes > 1 and not is_launched():
+        return launch_processes("stages.train", runtime.processes, device)
     with process_group(device) as group:
         try:
             return _train(group, params, runtime.workers, faces, plan, class_weights, weights, model, metrics)
@@ -182,58 +187,59 @@ def _train(
 ) -> str:
     device = group.device
     configure_torch(device)
-    classes = learned(CLASS_WEIGHTS.read(class_weights), params.task)
+    classes = learned_classes(CLASS_WEIGHTS.read(class_weights), params.task)
     planned = PLAN.read(plan)
     rows = np.repeat(planned["row"].to_numpy(), planned["repeats"].to_numpy()).astype(np.int64)
-    with group.first_alone():
+    with group.first_process_first():
         train, validation = (load_faces(faces, split, params.model.image_px, workers) for split in ("train", "validation"))
     shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
-    # Where a training ends early says nothing about its epochs, so that one stopped after 4 goes on from there.
-    spread = {"processes": group.count} if group.count > 1 else {}
+    # The key leaves out stop_after, so that a training that was stopped early continues from there.
+    processes = {"processes": group.count} if group.count > 1 else {}
     files = [*shards, plan, class_weights, weights]
-    resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **spread}
+    resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **processes}
     _log_emulation(resolved["precision"], device)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     if group.first and params.scaled_rate:
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation)
-        check_record(weights, trainer.started)
+        check_record(weights, trainer.started_from)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
-        grey = all(without_colour(of_one.images) for of_one in (train, validation))
+        grey = without_colour(train.images) and without_colour(validation.images)
         metadata = _metadata(params, trainer, faces, reached, grey)
         if group.first:
-            save_model(model, trainer.scored, metadata, params.stored_precision)
+            save_model(model, trainer.evaluated, metadata, params.stored_precision)
             environment = {**metadata.versions, **resolved, "threads": torch.get_num_threads()}
             write_json(metrics / "environment.json", environment)
             check_curves(metrics, reached.history)
     best = reached.history[reached.best_epoch - 1]
-    found = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
+    shown = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
-        f"train: {len(rows):,} faces an epoch, {reached.epoch} epochs on {device.type} from {trainer.started}; best is epoch "
-        f"{reached.best_epoch}, on {len(validation):,} validation faces {found}{params.scaled_rate}{said_of_all(reached.history)}"
+        f"train: {len(rows):,} faces per epoch, {reached.epoch} epochs on {device.type} from {trainer.started_from}; best is epoch "
+        f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}{summary(reached.history)}"
     )
 
 
 def _log_emulation(precision: str, device: torch.device) -> None:
     if precision == "bfloat16" and not has_bfloat16(device):
         print(
-            f"train.precision: bfloat16, for which this {device.type} has no instructions: emulated, it took 12 times as long as "
+            f"train.precision: bfloat16, for which this {device.type} has no instructions: it is emulated, and took 12 times as long as "
             "float32 on a processor with AVX2; choose auto or float32",
             file=sys.stderr,
         )
 
 
 def check_curves(folder: Path, history: list[Metrics]) -> None:
-    """Errors: UserError when DVCLive's folder, the one output that is written over hours, does not hold what was logged."""
+    """Errors: UserError when DVCLive's folder, the only output that is written over hours, does not hold what was logged."""
     for name in sorted(set().union(*history)):
         path = folder / "plots" / "metrics" / f"{name}.tsv"
         logged = [epoch[name] for epoch in history if name in epoch]
-        found = [line.split("\t")[-1] for line in path.read_text(encoding="utf-8").splitlines()[1:]] if path.exists() else []
-        if not np.array_equal(np.asarray(found, float), np.asarray(logged, float), equal_nan=True):
+        lines = path.read_text(encoding="utf-8").splitlines()[1:] if path.exists() else []
+        written = [line.split("\t")[-1] for line in lines]
+        if not np.array_equal(np.asarray(written, float), np.asarray(logged, float), equal_nan=True):
             raise UserError(
                 f"{path}: not what was logged; `dvc checkout -f`, or `dvc exp run` without --temp, replaced it while this ran; "
-                "run `dvc repro` again: it takes up the training where it ended"
+                "run `dvc repro` again: it resumes the training where it ended"
             )
 
 
@@ -252,7 +258,7 @@ def _metadata(params: TrainParams, trainer: Trainer, faces: Path, reached: Progr
         training={
             "params": params.model_dump(),
             "precision": trainer.precision,
-            "started_from": asdict(trainer.started),
+            "started_from": asdict(trainer.started_from),
             "epoch": reached.best_epoch,
             "epochs": reached.epoch,
             "score": reached.best_score,

@@ -28,7 +28,7 @@ from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.training.augmentation.augment import Augment, params_class
 from affectnet.training.augmentation.draws import Draws
 from affectnet.training.distributed import Group, Processes
-from affectnet.training.launcher import STARTER, start
+from affectnet.training.launcher import STARTER, launch_processes
 from affectnet.training.losses.dynamic_learned import class_gradients
 
 # torch's launcher leaves the files open that the processes wrote into.
@@ -50,7 +50,7 @@ def one_of(count: int, rank: int) -> Processes:
 
 @given(st.integers(1, 9), st.integers(0, 40))
 def test_shares_are_contiguous_cover_all_rows_and_differ_by_one_at_most(count: int, faces: int) -> None:
-    shares = [one_of(count, rank).share(faces) for rank in range(count)]
+    shares = [one_of(count, rank).own_rows(faces) for rank in range(count)]
     assert [row for share in shares for row in range(faces)[share]] == list(range(faces))
     lengths = [share.stop - share.start for share in shares]
     assert max(lengths) - min(lengths) <= 1 and max(lengths) == lengths[0]
@@ -65,7 +65,7 @@ def test_a_share_of_a_batch_is_augmented_as_in_the_whole_batch(faces: int, count
     def augmented(share: slice) -> torch.Tensor:
         return augment(images[share], Draws(torch.Generator().manual_seed(1), CPU, faces, share))
 
-    parts = [augmented(one_of(count, rank).share(faces)) for rank in range(count)]
+    parts = [augmented(one_of(count, rank).own_rows(faces)) for rank in range(count)]
     torch.testing.assert_close(torch.cat(parts), augmented(slice(0, faces)))
 
 
@@ -120,7 +120,7 @@ def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(STARTER, "")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
-    yield lambda: start("stages.train", 2, CPU)
+    yield lambda: launch_processes("stages.train", 2, CPU)
     for number, handler in handlers.items():
         signal.signal(number, handler)
 
@@ -183,6 +183,6 @@ def test_batch_statistics_in_the_loss_and_weights_that_learn_are_those_of_one_pr
 
 def test_the_users_mistake_comes_through_as_itself(prepared: Path, two: Callable[[], str], capfd: pytest.CaptureFixture[str]) -> None:
     choose(optimizer=entry("optimizer", "sgd", lr=1e12))
-    with pytest.raises(UserError, match="the loss is no number at epoch 1"):
+    with pytest.raises(UserError, match="the loss is NaN or infinite at epoch 1"):
         two()
     assert capfd.readouterr() == ("", "") and not MODEL.exists()

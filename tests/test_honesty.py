@@ -1,4 +1,4 @@
-"""Trainings that must come out as they do: chance from labels without sense, next to no loss on one batch, one line from no number."""
+"""Trainings that must come out as they do: chance from labels without sense, next to no loss on one batch, one line from a NaN."""
 
 import shutil
 from pathlib import Path
@@ -121,17 +121,17 @@ def prepared(workspace: Path) -> Path:
     return workspace
 
 
-def test_a_loss_that_is_no_number_ends_the_stage_with_one_line_and_exit_code_2(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_loss_that_is_nan_ends_the_stage_with_one_line_and_exit_code_2(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_params(optimizer="sgd", optimizers__sgd__lr=1e12)
     with pytest.raises(SystemExit) as ended:
         launch(train.run)
     shown = capsys.readouterr()
     (line,) = shown.err.splitlines()
     assert ended.value.code == 2 and shown.out == "" and not Path("models/model.safetensors").exists()
-    assert line.startswith("error: stages.train: the loss is no number at epoch 1, step ") and "learning rate" in line
+    assert line.startswith("error: stages.train: the loss is NaN or infinite at epoch 1, step ") and "learning rate" in line
 
 
-def test_a_loss_on_validation_that_is_no_number_chooses_no_epoch(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_loss_on_validation_that_is_nan_chooses_no_epoch(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The last step of an epoch may spoil the weights with no later loss to show it."""
     original = Trainer.train_epoch
 
@@ -142,7 +142,7 @@ def test_a_loss_on_validation_that_is_no_number_chooses_no_epoch(prepared: Path,
 
     monkeypatch.setattr(Trainer, "train_epoch", spoiled)
     with pytest.raises(
-        UserError, match=r"the loss on validation is no number after epoch 1, learning rate \S+; lower optimizers"
+        UserError, match=r"the loss on validation is NaN or infinite after epoch 1, learning rate \S+; lower optimizers"
     ) as caught:
         run_stage("train", model=TINY, epochs=2, batch=16)
     assert "\n" not in str(caught.value) and not Path("models/model.safetensors").exists()

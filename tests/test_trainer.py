@@ -137,7 +137,7 @@ def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torc
     """A step over 23 faces in so many parts: its loss, its gradients, and the loss's weights after it."""
     rows = torch.from_numpy(np.random.default_rng(3).permutation(sum(COUNTS))[:23])
     training._start_epoch(0)
-    parts = list(training.feed.parts(torch.tensor_split(rows, count), torch.Generator()))
+    parts = list(training.loader.load(torch.tensor_split(rows, count), torch.Generator()))
     loss = float(training.optimizer.step(lambda: training._gradients(parts)))  # type: ignore[arg-type, return-value]
     training.loss.after_step([part.targets for part in parts])
     learned = [*training.network.parameters(), *training.objective.parameters()]
@@ -163,7 +163,7 @@ def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_
         "accumulate": 3,
     }
     at_once, in_parts = trainer(**changes), trainer(**changes)
-    parts = list(at_once.feed.parts(torch.tensor_split(torch.arange(0, 60, 3), 3), torch.Generator()))
+    parts = list(at_once.loader.load(torch.tensor_split(torch.arange(0, 60, 3), 3), torch.Generator()))
     at_once._start_epoch(0)
     loss = at_once._loss(parts, [at_once._outputs(part) for part in parts])  # with the graphs of all parts in memory
     loss.backward()  # type: ignore[no-untyped-call]

@@ -1,24 +1,27 @@
-"""A network that has collapsed: whatever it is shown, it answers one expression."""
+"""Collapse of a network: it predicts the same expression for every face."""
 
 from collections.abc import Mapping, Sequence
 
 ANSWERED = "answered_expressions"
-"""Metric of an epoch: how many expressions the network answers on our validation split."""
+"""Metric of an epoch: how many expressions the network predicts on our validation split."""
 
-_WHAT, _AGAINST_IT = "the network answers one expression for all of validation", "lower optimizers.<name>.lr"
+_COLLAPSE = "the network predicts one expression for all of validation"
+_ADVICE = "lower optimizers.<name>.lr"
 
 
 def collapsed(metrics: Mapping[str, float]) -> bool:
-    """Whether one expression is all that the network answers; False where no expression is learned."""
+    """Whether the network predicts only one expression; False where no expression is learned."""
     return metrics.get(ANSWERED) == 1
 
 
-def said_of_epoch(epoch: int) -> str:
-    """The line for an epoch after which the network has collapsed."""
-    return f"train: epoch {epoch}: {_WHAT}; if it stays so, {_AGAINST_IT}"
+def epoch_warning(epoch: int) -> str:
+    """The line that is logged after an epoch of a collapsed network."""
+    return f"train: epoch {epoch}: {_COLLAPSE}; if it stays so, {_ADVICE}"
 
 
-def said_of_all(history: Sequence[Mapping[str, float]]) -> str:
-    """What the summary says of all epochs; empty when the network never collapsed."""
+def summary(history: Sequence[Mapping[str, float]]) -> str:
+    """The part of the stage's summary line about collapse; empty when the network never collapsed."""
     epochs = [epoch for epoch, metrics in enumerate(history, 1) if collapsed(metrics)]
-    return f"; {_WHAT} after {len(epochs)} of {len(history)} epochs, last after epoch {epochs[-1]}: {_AGAINST_IT}" if epochs else ""
+    if not epochs:
+        return ""
+    return f"; {_COLLAPSE} after {len(epochs)} of {len(history)} epochs, last after epoch {epochs[-1]}: {_ADVICE}"

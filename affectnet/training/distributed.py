@@ -1,8 +1,8 @@
-"""The processes that train one network together, one a GPU, and what passes between them.
+"""The processes that train one network together, one per GPU, and their communication.
 
-Each process has its share of every batch. The loss is that of the whole batch in each of them, so that a training gives in
-several processes what it gives in one, but for rounding, and for batch normalisation on the processor, whose statistics in
-training are those of a process's own faces.
+Each process has a part of every batch. The loss is that of the whole batch in each of them, so that a training has
+the same result in several processes as in one, except for rounding, and for batch normalisation on the processor, whose
+statistics in training are those of a process's own faces.
 """
 
 import gc
@@ -22,15 +22,15 @@ from torch.nn.parallel import DistributedDataParallel
 
 from affectnet.errors import UserError
 from affectnet.running.parallel import cores
-from affectnet.training.launcher import reported
+from affectnet.training.launcher import reporting_failures
 from affectnet.training.targets import Targets
 
 LONGEST_WAIT = timedelta(hours=12)
-"""For the others, while the first decodes the faces. That one of them has died is noticed by who started them."""
+"""Of the other processes, while the first decodes the faces. The launcher notices when one of them has died."""
 
 
 class Group:
-    """One process by itself: each method gives back what it gets."""
+    """A single process: each method returns its argument, or does nothing."""
 
     rank, count = 0, 1
 
@@ -45,20 +45,20 @@ class Group:
     def refuse_small_steps(self, rows: int, batch: int) -> None:
         """Batch normalisation needs two faces of each process. Errors: UserError when an epoch's steps have fewer."""
 
-    def share(self, faces: int) -> slice:
-        """Which of so many rows are this process's: contiguous, and none has more than one row more than another."""
+    def own_rows(self, faces: int) -> slice:
+        """The rows of so many that are this process's: contiguous, and no process has more than one row more than another."""
         return slice(0, faces)
 
     def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
-        """(faces, …) rows of all processes in order, of which `own` are this one's share."""
+        """(faces, …) rows of all processes in order, of which `own` are this one's."""
         return own
 
-    def whole(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
-        """Outputs and targets of all processes' faces; the gradient flows into this one's own outputs."""
+    def gather_outputs(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
+        """Outputs and targets of all processes' faces; the gradient flows into this process's own outputs."""
         return outputs, targets
 
-    def mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
-        """(k, d) means of the rows over the processes, each weighted by its mass (k,); 0 where there is no mass."""
+    def weighted_mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+        """(k, d) means of the rows over the processes, each weighted by its mass (k,); 0 where the mass is 0."""
         return rows
 
     def average_statistics(self, *networks: nn.Module) -> None:
@@ -69,19 +69,19 @@ class Group:
         return network
 
     def wrap(self, network: nn.Module) -> nn.Module:
-        """The network with gradients that are means over the processes. Wrap it anew when another part of it is to learn."""
+        """The network with gradients that are means over the processes. Wrap it again when other parameters are trainable."""
         return network
 
-    def passing(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
-        """Around a forward and backward pass: gradients are exchanged after the last of a step alone."""
+    def gradient_exchange(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
+        """Context of a forward and backward pass: gradients are exchanged only after the last pass of a step."""
         return nullcontext()
 
     def barrier(self) -> None:
-        """Waits until all processes are here."""
+        """Waits until all processes have called it."""
 
     @contextmanager
-    def first_alone(self) -> Iterator[None]:
-        """The block in the first process, and only then in the others: for what one writes and all read."""
+    def first_process_first(self) -> Iterator[None]:
+        """Runs the block in the first process, and then in the others: for files that one writes and all read."""
         if not self.first:
             self.barrier()
         yield
@@ -90,43 +90,45 @@ class Group:
 
 
 class Processes(Group):
-    """Several, after torch's process group has been made."""
+    """One of several processes, after torch's process group is initialised."""
 
     def __init__(self, device: torch.device) -> None:
         super().__init__(device)
         self.rank, self.count = distributed.get_rank(), distributed.get_world_size()
 
     def refuse_small_steps(self, rows: int, batch: int) -> None:
-        if (smallest := rows // math.ceil(rows / batch)) < 2 * self.count:
+        smallest = rows // math.ceil(rows / batch)
+        if smallest < 2 * self.count:
             raise UserError(
                 f"train.batch: a step of {smallest} faces leaves fewer than two to each of {self.count} processes; "
                 "choose a larger batch or fewer runtime.processes"
             )
 
-    def share(self, faces: int) -> slice:
-        return self._share(self.rank, faces)
+    def own_rows(self, faces: int) -> slice:
+        return self._rows_of(self.rank, faces)
 
     def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
-        shares = [self._share(rank, faces) for rank in range(self.count)]
-        longest = shares[0].stop
+        rows_of = [self._rows_of(rank, faces) for rank in range(self.count)]
+        longest = rows_of[0].stop
         if not faces or 0 in own.shape[1:]:
             return own.new_empty(faces, *own.shape[1:])
         padded = torch.zeros(longest, *own.shape[1:], dtype=own.dtype, device=self.device)
         padded[: len(own)] = own
-        every = [torch.empty_like(padded) for _ in shares]
-        distributed.all_gather(every, padded)
-        return torch.cat([rows[: at.stop - at.start] for rows, at in zip(every, shares, strict=True)]).to(own.device)
+        received = [torch.empty_like(padded) for _ in rows_of]
+        distributed.all_gather(received, padded)
+        return torch.cat([values[: rows.stop - rows.start] for values, rows in zip(received, rows_of, strict=True)]).to(own.device)
 
-    def whole(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
-        """The gradient is made `count` times as long, because `wrap` divides the sum over the processes by that."""
-        own, columns = self.share(faces), [outputs.shape[1], targets.expression.shape[1], targets.affect.shape[1]]
-        every = self.gather(torch.cat([outputs.detach(), targets.expression, targets.affect], 1), faces)
-        given, expression, affect = torch.split(every, columns, 1)
+    def gather_outputs(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
+        """The gradient is multiplied by `count`, because `wrap` divides the sum over the processes by it."""
+        own = self.own_rows(faces)
+        columns = [outputs.shape[1], targets.expression.shape[1], targets.affect.shape[1]]
+        gathered = self.gather(torch.cat([outputs.detach(), targets.expression, targets.affect], 1), faces)
+        detached, expression, affect = torch.split(gathered, columns, 1)
         if outputs.requires_grad:
             outputs.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
-        return torch.cat([given[: own.start], outputs, given[own.stop :]]), Targets(expression, affect)
+        return torch.cat([detached[: own.start], outputs, detached[own.stop :]]), Targets(expression, affect)
 
-    def mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
+    def weighted_mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         total = torch.cat([rows * mass[:, None], mass[:, None]], 1)
         distributed.all_reduce(total)
         return total[:, :-1] / total[:, -1:].clamp_min(1e-12)
@@ -150,29 +152,29 @@ class Processes(Group):
         wrapped.broadcast_buffers = False  # as an argument it is deprecated, and what follows it is newer than torch 2.11
         return wrapped
 
-    def passing(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
+    def gradient_exchange(self, wrapped: nn.Module, last: bool) -> AbstractContextManager[Any]:
         return nullcontext() if last else cast(DistributedDataParallel, wrapped).no_sync()
 
     def barrier(self) -> None:
         distributed.barrier()
 
-    def _share(self, rank: int, faces: int) -> slice:
-        each, more = divmod(faces, self.count)
-        return slice(rank * each + min(rank, more), (rank + 1) * each + min(rank + 1, more))
+    def _rows_of(self, rank: int, faces: int) -> slice:
+        each, remainder = divmod(faces, self.count)
+        return slice(rank * each + min(rank, remainder), (rank + 1) * each + min(rank + 1, remainder))
 
 
-def started() -> bool:
+def is_launched() -> bool:
     """Whether torch's launcher, ours or torchrun, started this process."""
     return distributed.is_torchelastic_launched()
 
 
 @contextmanager
 def process_group(device: torch.device) -> Iterator[Group]:
-    """The processes that were started with this one, on this kind of device; by itself unless torch's launcher started it."""
-    if not started():
+    """The processes that torch's launcher started with this one, on this kind of device; only this one without a launcher."""
+    if not is_launched():
         yield Group(device)
         return
-    with reported():
+    with reporting_failures():
         yield from _joined(device)
 
 
@@ -186,7 +188,7 @@ def _joined(device: torch.device) -> Iterator[Group]:
     group = Processes(device)
     yield group
     group.barrier()
-    gc.collect()  # gloo's threads let go of their last tensors while there is an interpreter, else they abort the process
+    gc.collect()  # collect before teardown: gloo's threads abort the process when they free tensors after the interpreter's exit
     distributed.destroy_process_group()
     if not group.first:
-        sys.stdout = io.StringIO()  # the summary line is the first one's to print
+        sys.stdout = io.StringIO()  # only the first process prints the summary line

@@ -29,10 +29,10 @@ REPORTS = "AFFECTNET_REPORTS"
 """Environment variable with the folder where a process that fails leaves its report."""
 
 
-def start(module: str, processes: int, device: torch.device) -> str:
-    """What the first of the processes prints on standard output; the progress bar of the first is seen, the others are silent.
+def launch_processes(module: str, processes: int, device: torch.device) -> str:
+    """The standard output of the first process. Its progress bar is shown; the other processes are silent.
 
-    Errors: UserError as a process told it, and when the system killed one; SystemExit after a bug, whose traceback is printed,
+    Errors: UserError as a process reports it, and when the system killed one; SystemExit after a bug, whose traceback is printed,
     and after a signal. However this process ends, no other is left.
     """
     if device.type == "cuda" and processes > torch.cuda.device_count():
@@ -43,7 +43,7 @@ def start(module: str, processes: int, device: torch.device) -> str:
         folder = Path(name)
         os.environ |= {STARTER: str(os.getpid()), REPORTS: name}
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
-        logging.disable(logging.CRITICAL)  # the launcher tells each failure at length, in this process
+        logging.disable(logging.CRITICAL)  # the launcher would log each failure at length in this process
         try:
             elastic_launch(_config(folder, processes), sys.executable)("-m", module)
         except ChildFailedError as failed:
@@ -81,7 +81,7 @@ def _failure(folder: Path, failures: Mapping[int, ProcessFailure]) -> BaseExcept
     for report in reports:
         if report["problems"]:
             return UserError(*report["problems"])
-    # SIGTERM is how the launcher ends the others, SIGABRT how torch ends a process whose neighbour is gone.
+    # SIGTERM is how the launcher ends the others, SIGABRT how torch ends a process that has lost another.
     for rank, failure in failures.items():
         if failure.exitcode < 0 and -failure.exitcode not in {signal.SIGTERM, signal.SIGABRT}:
             name = signal.Signals(-failure.exitcode).name
@@ -89,21 +89,21 @@ def _failure(folder: Path, failures: Mapping[int, ProcessFailure]) -> BaseExcept
                 f"runtime.processes: process {rank} was ended by {name}; SIGKILL is most often lack of memory: "
                 "use fewer processes or a smaller train.batch"
             )
-    told = [report["traceback"] for report in reports] or [_last_words(failure) for failure in failures.values()]
-    print(told[0], file=sys.stderr)
+    tracebacks = [report["traceback"] for report in reports] or [_last_words(failure) for failure in failures.values()]
+    print(tracebacks[0], file=sys.stderr)
     return SystemExit(BUG)
 
 
 def _last_words(failure: ProcessFailure) -> str:
-    """What a process wrote that failed before it could report; the first one's are on the terminal already."""
+    """The stderr of a process that failed before it could report; that of the first process is on the terminal already."""
     log = Path(failure.error_file).with_name("stderr.log")
     words = log.read_text(encoding="utf-8", errors="replace") if log.exists() else ""
     return f"{words}process {failure.local_rank} ended with exit code {failure.exitcode}"
 
 
 @contextmanager
-def reported() -> Iterator[None]:
-    """In a process that `start` started, the block ends with its starter, and its failure is told to that alone."""
+def reporting_failures() -> Iterator[None]:
+    """In a process of `launch_processes` the block ends when the launching process does, and its failure is reported only to that."""
     if STARTER not in os.environ:
         yield
         return
@@ -112,11 +112,12 @@ def reported() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if problems := user_problems(error):
+        problems = user_problems(error)
+        if problems:
             _leave(folder, USER_MISTAKE, problems=problems)
         _leave(folder, BUG, traceback=traceback.format_exc())
 
 
-def _leave(folder: Path, code: int, **found: Any) -> NoReturn:
-    write_json(folder / f"{os.environ['RANK']}.json", {"problems": [], "traceback": "", **found})
-    os._exit(code)  # threads that wait for a neighbour would keep or abort a process that ends by itself
+def _leave(folder: Path, code: int, **report: Any) -> NoReturn:
+    write_json(folder / f"{os.environ['RANK']}.json", {"problems": [], "traceback": "", **report})
+    os._exit(code)  # threads that wait for another process would block or abort a normal exit

@@ -1,4 +1,4 @@
-"""The optimisers and their schedules: what `optimizers.<name>` and `train.schedule` of params.yaml turn into."""
+"""The optimisers, `optimizers.<name>` of params.yaml, and the schedule of the learning rate, `train.schedule`."""
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,7 +38,7 @@ class SgdParams(OptimizerParams):
 
 
 class ScheduleParams(Section):
-    """How the learning rate moves over the epochs."""
+    """How the learning rate changes over the epochs."""
 
     shape: Literal["constant", "cosine", "step", "exponential"]
     warmup_epochs: float = Field(ge=0)
@@ -49,8 +49,8 @@ class ScheduleParams(Section):
 class Sam:
     """Sharpness-aware minimisation around another optimiser (Foret et al. 2021, eq. 2 and 3).
 
-    A step takes the gradient at θ + ρ · g / ‖g‖ in place of the one at θ, and updates θ with it: two passes a step. The
-    second pass draws the same dropout as the first, and leaves batch normalisation's running statistics alone, so that
+    A step takes the gradient at θ + ρ · g / ‖g‖ in place of the one at θ, and updates θ with it: two passes per step. The
+    second pass draws the same dropout as the first, and does not update the running statistics of batch normalisation, so that
     ρ = 0 is the optimiser itself.
     """
 
@@ -85,7 +85,7 @@ class Sam:
 
     @torch.no_grad()
     def _climb(self) -> list[tuple[torch.Tensor, torch.Tensor]]:
-        """Moves each parameter with a gradient to the worst point of the ball; returns them with where they were."""
+        """Moves each parameter with a gradient to the worst point of the ball; returns each with its former value."""
         parameters = [p for group in self.param_groups for p in group["params"] if p.grad is not None]
         if not parameters:
             return []
@@ -158,17 +158,18 @@ def _start_momentum(optimizer: torch.optim.SGD) -> None:
 
 
 def refuse_other_optimizers(optimizer: Optimizer, state: Mapping[str, Any]) -> None:
-    """Errors: ValueError when a state has other settings, or holds for a parameter what has not its shape: torch takes both."""
-    own, saved = (
+    """Errors: ValueError when a state has other settings, or tensors of another shape: torch loads both without an error."""
+    current, saved = (
         [{name: value for name, value in group.items() if name != "lr"} for group in groups]
         for groups in (optimizer.state_dict()["param_groups"], state["param_groups"])
     )
-    if own != saved:
+    if current != saved:
         raise ValueError("the optimiser has other settings")
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-    for number, held in state["state"].items():
-        if not {value.shape for value in held.values() if isinstance(value, torch.Tensor)} <= {torch.Size(), parameters[number].shape}:
-            raise ValueError(f"what the optimiser holds of parameter {number} has another shape")
+    for number, values in state["state"].items():
+        shapes = {value.shape for value in values.values() if isinstance(value, torch.Tensor)}
+        if not shapes <= {torch.Size(), parameters[number].shape}:
+            raise ValueError(f"the optimiser's state of parameter {number} has another shape")
 
 
 def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
@@ -178,7 +179,7 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 
 def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> float:
-    """Factor on the learning rate after `epoch` (fractional) of `epochs`: linear warm-up, then the shape, from 1 towards 0."""
+    """The factor on the learning rate after `epoch` (fractional) of `epochs`: linear warm-up, then the shape, from 1 towards 0."""
     if epoch < params.warmup_epochs:
         return max(epoch / params.warmup_epochs, 1e-3)
     if params.shape == "cosine":

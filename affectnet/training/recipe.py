@@ -1,4 +1,4 @@
-"""The recipe of a training: its params, and what follows from several of them together."""
+"""The recipe of a training: its params, and the checks and values that depend on several of them."""
 
 from typing import Annotated, Any, Literal
 
@@ -15,7 +15,7 @@ from affectnet.training.tasks import TaskParams
 
 
 class TrainerParams(Section):
-    """What decides an epoch: of section `train`, and the selected model, optimiser, loss and task."""
+    """The params that an epoch depends on: of section `train`, and the selected entries of the catalogues."""
 
     task: TaskParams
     model: SerializeAsAny[ModelParams]
@@ -46,19 +46,21 @@ class TrainerParams(Section):
     @field_validator("epochs", mode="before")
     @classmethod
     def _epochs_of_the_model(cls, epochs: Any, others: ValidationInfo) -> Any:
-        """`epochs: null` means as many as the model's entry says; one that is invalid has an error of its own."""
+        """`epochs: null` means those of the model's entry; an invalid entry has an error of its own."""
         model = others.data.get("model")
-        return epochs if epochs is not None else model.epochs if model else 1
+        if epochs is not None:
+            return epochs
+        return model.epochs if model else 1
 
     @property
     def scaled_optimizer(self) -> OptimizerParams:
-        """The optimiser's entry with the factors that the model's entry has on it."""
+        """The optimiser's entry, multiplied by the factors of the model's entry."""
         lr, layer_decay = self.optimizer.lr * self.model.lr_factor, self.optimizer.layer_decay * self.model.layer_decay
         return self.optimizer.model_copy(update={"lr": lr, "layer_decay": layer_decay})
 
     @property
     def scaled_rate(self) -> str:
-        """What `train` says of the learning rate where the model's entry lowers it; else empty."""
+        """The part of the summary line about the learning rate where the model's entry lowers it; else empty."""
         if self.model.lr_factor == 1:
             return ""
         product = f"optimizers.<name>.lr {self.optimizer.lr:g} × models.<name>.lr_factor {self.model.lr_factor:g}"

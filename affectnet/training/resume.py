@@ -1,7 +1,6 @@
 """Training state that survives a kill: kept outside the stage's outputs, under a key of all that decides the result.
 
-The state of a training that has ended stays, too, until another one ends: what follows it may still fail, as DVC, which has yet
-to take up the outputs.
+The state of a training that has ended stays until another training ends, because DVC may still fail before it has stored the outputs.
 """
 
 import fcntl
@@ -24,7 +23,7 @@ from affectnet.files.cache_dir import cache_folder
 from affectnet.files.sha256 import file_sha256
 
 ENDED = "ended"
-"""Name of the empty file beside the state of a training that has ended."""
+"""Name of the empty file next to the state of a training that has ended."""
 
 
 def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
@@ -37,13 +36,13 @@ def resume_key(params: Mapping[str, Any], files: Sequence[Path]) -> str:
 
 def _loaded_code() -> list[Path]:
     """The source files of this project's modules that are loaded, the started one included."""
-    ours = (module for name, module in sys.modules.items() if name.split(".")[0] in {"affectnet", "stages", "__main__"})
-    files = {module.__file__ for module in ours if getattr(module, "__file__", None)}
+    modules = (module for name, module in sys.modules.items() if name.split(".")[0] in {"affectnet", "stages", "__main__"})
+    files = {getattr(module, "__file__", None) for module in modules}
     return sorted(Path(file) for file in files if file)
 
 
 def finite(state: Any) -> bool:
-    """Whether every number in it, however deep, is finite."""
+    """Whether every number in a nested state is finite."""
     if isinstance(state, Mapping):
         return all(map(finite, state.values()))
     if isinstance(state, list | tuple):
@@ -60,30 +59,31 @@ class TrainingState:
         self.path = folder / "last.pt"
 
     def load(self) -> dict[str, Any] | None:
-        """The state after the last finished epoch; None when there is none (or an unreadable one, which is said)."""
+        """The state after the last finished epoch; None when it is missing, or unreadable, which is logged."""
         if not self.path.exists():
             return None
         try:
-            with zipfile.ZipFile(self.path) as archive:  # torch.load leaves the checksums alone: a flipped bit would train on
-                if damaged := archive.testzip():
+            with zipfile.ZipFile(self.path) as archive:  # torch.load ignores the checksums, and so a flipped bit
+                damaged = archive.testzip()
+                if damaged:
                     raise zipfile.BadZipFile(damaged)
             state: dict[str, Any] = torch.load(self.path, map_location="cpu", weights_only=True)
             if not isinstance(state, dict):
                 raise TypeError(f"holds a {type(state).__name__}")
-        except Exception as error:  # whatever is wrong with it, training from the start is right and merely slower
-            reraise_machine_fault(error, self.path)  # the next run may well read it
-            self.refuse(error)
+        except Exception as error:  # whatever is wrong with it, training from the first epoch gives the same result
+            reraise_machine_fault(error, self.path)  # the next run may be able to read it
+            self.log_refused(error)
             return None
         return state
 
-    def refuse(self, error: Exception) -> None:
+    def log_refused(self, error: Exception) -> None:
         """Logs that the state is not used, and why."""
         reason = one_line(": ".join(filter(None, [type(error).__name__, str(error)])))
         print(f"resume: {self.path} is not used ({reason}); starting from the first epoch", file=sys.stderr)
 
-    def taken_up(self, epoch: int) -> None:
-        """Logs that the training goes on from the state."""
-        print(f"resume: going on after epoch {epoch} of {self.path}", file=sys.stderr)
+    def log_resumed(self, epoch: int) -> None:
+        """Logs that the training resumes from the state."""
+        print(f"resume: continuing after epoch {epoch} of {self.path}", file=sys.stderr)
 
     def save(self, state: Mapping[str, Any]) -> None:
         """Replaces the state atomically."""
@@ -91,28 +91,28 @@ class TrainingState:
             try:
                 torch.save(dict(state), file)
             except RuntimeError as error:
-                if isinstance(error.__context__, OSError):  # of a full disk, which torch's writer covers with an error of its counting
+                if isinstance(error.__context__, OSError):  # a full disk, which torch's writer hides behind an error about its byte count
                     raise error.__context__ from None
                 raise
 
 
-class FollowedState(TrainingState):
-    """The same file in a process beside the one that holds its lock: read, and never written."""
+class ReadOnlyState(TrainingState):
+    """The same file in a process that does not hold its lock: read, never written."""
 
     def save(self, state: Mapping[str, Any]) -> None:
-        """The state is the same in all processes."""
+        """Does nothing: the process that holds the lock writes the state."""
 
 
-def followed_state(key: str) -> TrainingState:
+def read_only_state(key: str) -> TrainingState:
     """The state under the key, which another process of the same training has locked."""
-    return FollowedState(_folder(key))
+    return ReadOnlyState(_folder(key))
 
 
 @contextmanager
 def training_state(key: str) -> Iterator[TrainingState]:
-    """The state under the key, locked for this process. When the block ends well, the states of others that have ended are removed.
+    """The state under the key, locked for this process. After the block, the states of other trainings that have ended are removed.
 
-    Errors: UserError when another process trains with the same key (killing dvc leaves its trainer alive).
+    Errors: UserError when another process trains with the same key.
     """
     folder = _folder(key)
     with _locked(folder) as locked:
@@ -127,7 +127,7 @@ def training_state(key: str) -> Iterator[TrainingState]:
 
 
 def _remove(folder: Path) -> None:
-    """Removes an ended training's state, unless a process takes it up."""
+    """Removes the state of an ended training, unless a process resumes it."""
     with _locked(folder) as locked:
         if locked and (folder / ENDED).exists():
             shutil.rmtree(folder, ignore_errors=True)
@@ -135,7 +135,7 @@ def _remove(folder: Path) -> None:
 
 @contextmanager
 def _locked(folder: Path) -> Iterator[bool]:
-    """Whether this process has the folder's lock within the block; another may have it."""
+    """Whether this process holds the folder's lock within the block."""
     with (folder.parent / f"{folder.name}.lock").open("a") as lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""What a training minimises: the losses of the expressions and of valence and arousal, for the task of params.yaml."""
+"""The objective of a training: the losses of the expressions and of valence and arousal, for the task of params.yaml."""
 
 from collections.abc import Callable
 from typing import Annotated, Literal
@@ -15,29 +15,29 @@ AffectLoss = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 class Task(Section):
-    """What the network is to give."""
+    """The outputs of the network."""
 
     outputs: str
 
     @property
     def expressions(self) -> bool:
-        """Whether it gives logits of the expressions."""
+        """Whether it has logits of the expressions."""
         return self.outputs != "affect"
 
     @property
     def affect(self) -> bool:
-        """Whether it gives valence and arousal."""
+        """Whether it has valence and arousal."""
         return self.outputs != "expression"
 
 
 class ExpressionTask(Task):
-    """Expressions alone."""
+    """Only expressions."""
 
     outputs: Literal["expression"]
 
 
 class AffectTask(Task):
-    """Valence and arousal alone."""
+    """Only valence and arousal."""
 
     outputs: Literal["affect"]
     affect_loss: Literal["mse", "ccc", "sum"]
@@ -57,28 +57,28 @@ TaskParams = Annotated[ExpressionTask | AffectTask | BothTask, Field(discriminat
 
 
 def mean_squared_error(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """Mean over the annotated faces, then over valence and arousal; (n, 2) each, NaN in `true` where absent."""
-    known = true.isfinite()
-    error = torch.where(known, predicted - true.nan_to_num(), 0.0) ** 2
-    return (error.sum(0) / known.sum(0).clamp_min(1)).mean()
+    """Mean over the annotated faces, then over valence and arousal; (n, 2) each, NaN in `true` where missing."""
+    annotated = true.isfinite()
+    error = torch.where(annotated, predicted - true.nan_to_num(), 0.0) ** 2
+    return (error.sum(0) / annotated.sum(0).clamp_min(1)).mean()
 
 
 def one_minus_ccc(predicted: torch.Tensor, true: torch.Tensor) -> torch.Tensor:
-    """1 − CCC over the batch's annotated faces, each dimension alone, then the mean; population moments (Lin 1989).
+    """1 − CCC over the batch's annotated faces, per dimension, then the mean; population moments (Lin 1989).
 
-    At least two annotated faces are needed for a slope; with fewer it is 1, without gradient but that of the mean.
+    With fewer than two annotated faces it is 1, and only the mean has a gradient.
     """
-    known = true.isfinite()
-    count = known.sum(0).clamp_min(1)
+    annotated = true.isfinite()
+    count = annotated.sum(0).clamp_min(1)
 
     def mean(values: torch.Tensor) -> torch.Tensor:
-        return torch.where(known, values, 0.0).sum(0) / count
+        return torch.where(annotated, values, 0.0).sum(0) / count
 
     t = true.nan_to_num()
     mean_t, mean_p = mean(t), mean(predicted)
     cov = mean((t - mean_t) * (predicted - mean_p))
-    spread = mean((t - mean_t) ** 2) + mean((predicted - mean_p) ** 2) + (mean_t - mean_p) ** 2
-    return (1 - 2 * cov / spread.clamp_min(1e-8)).mean()
+    denominator = mean((t - mean_t) ** 2) + mean((predicted - mean_p) ** 2) + (mean_t - mean_p) ** 2
+    return (1 - 2 * cov / denominator.clamp_min(1e-8)).mean()
 
 
 AFFECT_LOSSES: dict[str, AffectLoss] = {

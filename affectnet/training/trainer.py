@@ -1,4 +1,4 @@
-"""Training, an epoch at a time: one readable loop, whose switches are all resolved before it starts."""
+"""Training, one epoch at a time: a plain loop, whose switches are all resolved before it starts."""
 
 from collections.abc import Sequence
 from functools import partial
@@ -29,7 +29,7 @@ from affectnet.running.progress import progress
 from affectnet.training.augmentation.augment import Augment
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.distributed import Group
-from affectnet.training.loader import Feed, Part
+from affectnet.training.loader import Loader, MicroBatch
 from affectnet.training.losses.expression_loss import Classes, EpochStart, ExpressionLoss, LossParams, TrainingView, build_loss
 from affectnet.training.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.training.passes import backward
@@ -42,45 +42,52 @@ from affectnet.training.tasks import TaskParams, build_objective
 Metrics = dict[str, float]
 
 
-def learned(class_weights: pa.Table, task: TaskParams) -> Classes:
-    """The expressions that the plan shows at least once; none for valence and arousal alone.
+def learned_classes(class_weights: pa.Table, task: TaskParams) -> Classes:
+    """The expressions that the plan shows at least once; none for valence and arousal only.
 
     Errors: UserError when there are fewer than two.
     """
     planned = class_weights["planned"].to_numpy()
-    shown = np.flatnonzero(planned > 0) if task.expressions else np.empty(0, np.int64)
-    if task.expressions and len(shown) < 2:
-        raise UserError(f"data/class_weights.parquet: the plan shows {len(shown)} expression, training needs two or more")
-    weights = class_weights["weight"].to_numpy()[shown].astype(np.float32)
-    return Classes(torch.from_numpy(shown), torch.from_numpy(weights), torch.from_numpy(planned[shown].astype(np.int64)))
+    codes = np.flatnonzero(planned > 0) if task.expressions else np.empty(0, np.int64)
+    if task.expressions and len(codes) < 2:
+        raise UserError(f"data/class_weights.parquet: the plan shows {len(codes)} expression, training needs two or more")
+    weights = class_weights["weight"].to_numpy()[codes].astype(np.float32)
+    return Classes(torch.from_numpy(codes), torch.from_numpy(weights), torch.from_numpy(planned[codes].astype(np.int64)))
 
 
 def targets_of(faces: FaceDataset, classes: Classes) -> Targets:
-    """What each face should give; a face whose expression is not learned does not count for the expressions."""
+    """The targets of each face; a face whose expression is not learned does not count for the expressions."""
     one_hot = functional.one_hot(faces.expression, len(EXPRESSIONS)).float()[:, classes.codes]
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
 
 
 class Trainer:
-    """One training: the network, its optimiser, and an epoch of each kind. Every switch is resolved here, once."""
+    """One training: the network, its optimiser, and one epoch at a time. Every switch is resolved here, once.
+
+    rows: of the plan, repeats included. `evaluated` is the network whose outputs are scored and whose weights are kept: the moving
+    average where there is one.
+    """
 
     def __init__(
         self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: FaceDataset, validation: FaceDataset
     ) -> None:
-        self.params, self.group, self.device, self.classes, self.rows = params, group, group.device, classes, rows
-        self.labels, self.validation = faces.expression.numpy()[rows], validation
+        self.params, self.classes, self.rows = params, classes, rows
+        self.group, self.device = group, group.device
+        self.labels = faces.expression.numpy()[rows]
+        self.validation = validation
         self.precision = select_precision(params.precision, group.device)
-        targets, self.validation_targets = targets_of(faces, classes), targets_of(validation, classes)
+        targets = targets_of(faces, classes)
+        self.validation_targets = targets_of(validation, classes)
         if params.task.affect:
             refuse_without_affect(train=targets, validation=self.validation_targets)
         group.refuse_small_steps(len(rows), params.batch)
         torch.manual_seed(seed_of(params.seed, "weights"))
         network = build(params.model, len(classes) + len(DIMENSIONS) * params.task.affect)
-        self.started = load_start_weights(network, params.model)
+        self.started_from = load_start_weights(network, params.model)
         backbone = backbone_of(params.model.architecture)
         self.head = backbone.head(network)
         self.mean, self.std = backbone.pixel_statistics(network)
-        self.feed = Feed(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
+        self.loader = Loader(faces.images, targets, Augment(params.augmentation, self.mean, self.std), group)
         self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         unused = LossParams(function="plain")  # of a task without expressions
@@ -89,88 +96,98 @@ class Trainer:
         self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters(), backbone.layers(self.network))
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
         self.averaged = self._averaged() if params.ema else None
-        self.scored: nn.Module = self.network if self.averaged is None else self.averaged.module
+        self.evaluated: nn.Module = self.network if self.averaged is None else self.averaged.module
         self.loss.attach(self._view())
         self.sampler = SAMPLERS[params.sampler]()
 
     def train_epoch(self, epoch: int) -> float:
         """Mean loss of the epoch. All randomness comes from (seed, epoch), so that a resumed training draws the same."""
         steps, generator = self._start_epoch(epoch)
-        divided = [torch.tensor_split(rows, self._parts(len(rows))) for rows in steps]
-        parts = self.feed.parts([part for step in divided for part in step], generator)
+        divided = [torch.tensor_split(rows, self._micro_batches(len(rows))) for rows in steps]
+        loaded = self.loader.load([rows for step in divided for rows in step], generator)
         losses = torch.empty(len(steps), device=self.device)
         for step, of_step in enumerate(progress(divided, f"epoch {epoch + 1}", unit="step")):
             set_learning_rate(self.optimizer, self._learning_rate(epoch + step / len(steps)))
-            own = list(islice(parts, len(of_step)))
-            losses[step] = self.optimizer.step(partial(self._gradients, own))  # type: ignore[arg-type]
+            micro_batches = list(islice(loaded, len(of_step)))
+            losses[step] = self.optimizer.step(partial(self._gradients, micro_batches))  # type: ignore[arg-type]
             if self.averaged is not None:
                 self.averaged.update_parameters(self.network)
-            self.loss.after_step([part.targets for part in own])
+            self.loss.after_step([one.targets for one in micro_batches])
         if all(self.trainable):
-            self.feed.settle()
-        self.group.average_statistics(self.network, self.scored)
+            self.loader.move_to_device()
+        self.group.average_statistics(self.network, self.evaluated)
         self._refuse_nan(losses, epoch)
-        sizes = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
-        return float((losses * sizes).sum() / sizes.sum())
+        faces = torch.tensor([len(rows) for rows in steps], dtype=torch.float32, device=self.device)
+        return float((losses * faces).sum() / faces.sum())
 
-    def _parts(self, faces: int) -> int:
-        """In how many parts a step passes: batch normalisation needs two faces of each process in each."""
+    def _micro_batches(self, faces: int) -> int:
+        """Number of micro-batches of a step: batch normalisation needs two faces of each process in each of them."""
         return max(1, min(self.params.accumulate, faces // (2 * self.group.count)))
 
-    def _gradients(self, parts: list[Part]) -> torch.Tensor:
+    def _gradients(self, micro_batches: list[MicroBatch]) -> torch.Tensor:
         """Leaves the gradient of the step's loss in the parameters, and returns that loss."""
         self.optimizer.zero_grad()
-        loss = backward(parts, self._outputs, partial(self._loss, parts), self.network, partial(self.group.passing, self.wrapped))
+        exchange = partial(self.group.gradient_exchange, self.wrapped)
+        loss = backward(micro_batches, self._outputs, partial(self._loss, micro_batches), self.network, exchange)
         self.clip(self.network.parameters())
         return loss
 
-    def _outputs(self, part: Part) -> torch.Tensor:
+    def _outputs(self, micro_batch: MicroBatch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            outputs: torch.Tensor = self.wrapped(part.images)
+            outputs: torch.Tensor = self.wrapped(micro_batch.images)
         return outputs.float()
 
-    def _loss(self, parts: list[Part], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Of all faces of the step, of all processes."""
-        whole = [self.group.whole(rows, part.targets, part.faces) for rows, part in zip(outputs, parts, strict=True)]
-        loss: torch.Tensor = self.objective(torch.cat([rows for rows, _ in whole]), joined([targets for _, targets in whole]))
+    def _loss(self, micro_batches: list[MicroBatch], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
+        """The loss over all faces of the step, of all processes."""
+        gathered = [self.group.gather_outputs(of_one, one.targets, one.faces) for of_one, one in zip(outputs, micro_batches, strict=True)]
+        loss: torch.Tensor = self.objective(
+            torch.cat([all_outputs for all_outputs, _ in gathered]), joined([targets for _, targets in gathered])
+        )
         return loss
 
     def validate(self) -> tuple[Metrics, torch.Tensor]:
-        """Loss and scores on our validation split, over the expressions learned or present, and the (k,) recalls.
-
-        `ANSWERED` stands beside them where expressions are learned.
-        """
-        found = self.predict()
-        joined = torch.cat([found.logits, found.affect], 1).to(self.device)
+        """Loss and scores on our validation split, over the expressions that are learned or present, and the (k,) recalls."""
+        outputs = self.predict()
+        columns = torch.cat([outputs.logits, outputs.affect], 1).to(self.device)
         with torch.no_grad():
-            metrics = {"validation/loss": float(self.objective(joined, self.validation_targets.to(self.device)))}
+            metrics = {"validation/loss": float(self.objective(columns, self.validation_targets.to(self.device)))}
         recall = torch.empty(0)
         if len(self.classes):
-            codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
-            seen = np.union1d(codes, true)
-            predicted = codes[found.logits.argmax(1).numpy()]
-            reached = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
-            metrics |= {"validation/accuracy": float(reached.accuracy), "validation/macro_f1": float(reached.macro_f1)}
-            metrics[ANSWERED] = float(len(np.unique(predicted)))
-            recall = torch.from_numpy(reached.recall[np.searchsorted(seen, codes)]).float()
-        for column, name in enumerate(DIMENSIONS if found.affect.shape[1] else ()):
-            given, answered = self.validation_targets.affect[:, column], found.affect[:, column]
-            known = given.isfinite()
-            metrics[f"validation/{name}_ccc"] = float(affect_scores(given[known].numpy(), answered[known].numpy()).ccc)
+            of_expressions, recall = self._expression_metrics(outputs.logits)
+            metrics |= of_expressions
+        for column, name in enumerate(DIMENSIONS if outputs.affect.shape[1] else ()):
+            true, predicted = self.validation_targets.affect[:, column], outputs.affect[:, column]
+            annotated = true.isfinite()
+            metrics[f"validation/{name}_ccc"] = float(affect_scores(true[annotated].numpy(), predicted[annotated].numpy()).ccc)
         return metrics, recall
 
+    def _expression_metrics(self, logits: torch.Tensor) -> tuple[Metrics, torch.Tensor]:
+        codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
+        predicted = codes[logits.argmax(1).numpy()]
+        seen = np.union1d(codes, true)
+        confusion = confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen))
+        scored = scores(confusion)
+        metrics = {
+            "validation/accuracy": float(scored.accuracy),
+            "validation/macro_f1": float(scored.macro_f1),
+            ANSWERED: float(len(np.unique(predicted))),
+        }
+        return metrics, torch.from_numpy(scored.recall[np.searchsorted(seen, codes)]).float()
+
     def predict(self) -> Outputs:
-        """The outputs for our validation split, of which each process predicts its share."""
+        """The outputs for our validation split, of which each process predicts its rows."""
         faces = len(self.validation)
-        own = predict(self.scored, self.validation.images[self.group.share(faces)], self.device, len(self.classes), self.mean, self.std)
+        images = self.validation.images[self.group.own_rows(faces)]
+        own = predict(self.evaluated, images, self.device, len(self.classes), self.mean, self.std)
         return Outputs(self.group.gather(own.logits, faces), self.group.gather(own.affect, faces))
 
     def temperature(self) -> float:
         """Fitted on our validation split; 1 without expressions."""
-        known = self.validation_targets.expression.sum(1) > 0
-        if not len(self.classes) or not known.any():
+        labelled = self.validation_targets.expression.sum(1) > 0
+        if not len(self.classes) or not labelled.any():
             return 1.0
-        return fit_temperature(self.predict().logits[known].numpy(), self.validation_targets.expression[known].argmax(1).numpy())
+        codes = self.validation_targets.expression[labelled].argmax(1)
+        return fit_temperature(self.predict().logits[labelled].numpy(), codes.numpy())
 
     def loss_weights(self) -> Metrics:
         """The weights of the expressions and of the tasks in force, by name."""
@@ -179,13 +196,16 @@ class Trainer:
         return {**by_class, **{f"task_weight/{name}": value for name, value in self.objective.task_weights().items()}}
 
     def state(self) -> dict[str, Any]:
-        """All that an epoch changes."""
-        averaged = {"averaged": self.averaged.state_dict()} if self.averaged is not None else {}
-        parts = {"network": self.network, "optimizer": self.optimizer, "objective": self.objective}
-        return {**{name: part.state_dict() for name, part in parts.items()}, **averaged}
+        """The state of all that an epoch changes."""
+        state = {
+            "network": self.network.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "objective": self.objective.state_dict(),
+        }
+        return state if self.averaged is None else {**state, "averaged": self.averaged.state_dict()}
 
     def resume(self, state: dict[str, Any]) -> None:
-        """Takes up a `state`. Errors: whatever torch raises at another network's, and ValueError at another optimiser's."""
+        """Restores a `state`. Errors: those of torch for another network's state, and ValueError for another optimiser's."""
         self.network.load_state_dict(state["network"])
         refuse_other_optimizers(self.optimizer, state["optimizer"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -194,7 +214,7 @@ class Trainer:
             self.averaged.load_state_dict(state["averaged"])
 
     def _start_epoch(self, epoch: int) -> tuple[list[torch.Tensor], torch.Generator]:
-        """The rows of each step, and what the draws of the epoch come from."""
+        """The rows of each step, and the generator of the augmentation."""
         params = self.params
         torch.manual_seed(seed_of(params.seed, "dropout", epoch) + self.group.rank)
         self._freeze(epoch < params.model.freeze_epochs)
@@ -206,7 +226,7 @@ class Trainer:
         return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))
 
     def _averaged(self) -> AveragedModel:
-        """The exponential moving average of weights and batch statistics, which is scored in the network's place."""
+        """The exponential moving average of weights and batch statistics, which is evaluated in place of the network."""
         decay = get_ema_multi_avg_fn(self.params.ema)  # type: ignore[no-untyped-call]
         return AveragedModel(self.network, multi_avg_fn=decay, use_buffers=True)
 
@@ -217,7 +237,7 @@ class Trainer:
         return TrainingView(self.network, images, self.validation_targets.expression, self.group, self.params.accumulate)
 
     def _freeze(self, frozen: bool) -> None:
-        """Head only, the trunk's batch statistics included, or all layers."""
+        """Lets only the head learn, with the trunk's batch statistics fixed, or all layers."""
         self.network.train(not frozen)
         self.network.get_submodule(self.head).train()
         for parameter in trunk_parameters(self.network, self.head):
@@ -227,17 +247,18 @@ class Trainer:
             self.wrapped, self.trainable = self.group.wrap(self.network), trainable
 
     def learning_rate(self) -> float:
-        """Of the last step, of the top layers."""
+        """The rate of the last step, of the top layers."""
         return float(self.optimizer.param_groups[0]["lr"])
 
     def _learning_rate(self, epoch: float) -> float:
         return self.params.scaled_optimizer.lr * learning_rate_factor(self.params.schedule, epoch, self.params.epochs)
 
     def _refuse_nan(self, losses: torch.Tensor, epoch: int) -> None:
-        broken = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
-        if broken:
-            rate = self._learning_rate(epoch + broken[0] / len(losses))
+        not_finite = torch.nonzero(~torch.isfinite(losses)).flatten().tolist()
+        if not_finite:
+            first = not_finite[0]
+            rate = self._learning_rate(epoch + first / len(losses))
             raise UserError(
-                f"stages.train: the loss is no number at epoch {epoch + 1}, step {broken[0] + 1}, learning rate {rate:.3g}; "
+                f"stages.train: the loss is NaN or infinite at epoch {epoch + 1}, step {first + 1}, learning rate {rate:.3g}; "
                 "lower optimizers.<name>.lr"
             )

@@ -30,7 +30,7 @@ from affectnet.tables.sampling_plan import CLASS_WEIGHTS
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.resume import TrainingState
 from affectnet.training.tasks import ExpressionTask
-from affectnet.training.trainer import Trainer, learned, targets_of
+from affectnet.training.trainer import Trainer, learned_classes, targets_of
 from stages.train import TrainParams, check_curves
 
 MODEL = Path("models/model.safetensors")
@@ -144,7 +144,7 @@ def test_training_ends_when_patience_does(prepared: Path, monkeypatch: pytest.Mo
 
 def test_the_plan_and_not_the_split_is_what_an_epoch_shows(prepared: Path) -> None:
     run_stage("rebalance", method="downsample", limit=3)
-    assert "train: 24 faces an epoch" in fit(epochs=1)
+    assert "train: 24 faces per epoch" in fit(epochs=1)
 
 
 def test_frozen_epochs_change_the_head_alone(prepared: Path) -> None:
@@ -206,7 +206,7 @@ def test_a_network_that_answers_one_expression_is_said_at_each_epoch_and_at_the_
     steep = entry("optimizer", "adam", lr=10.0)
     line = fit(optimizer=steep, model={**TINY, "architecture": "vgg16"}, schedule=CONSTANT)
     assert curves()[ANSWERED] == [1, 1, 1]
-    collapse = "the network answers one expression for all of validation"
+    collapse = "the network predicts one expression for all of validation"
     lines = [f"train: epoch {epoch}: {collapse}; if it stays so, lower optimizers.<name>.lr" for epoch in (1, 2, 3)]
     assert capsys.readouterr().err.splitlines() == lines
     assert line.endswith(f"; {collapse} after 3 of 3 epochs, last after epoch 3: lower optimizers.<name>.lr")
@@ -225,8 +225,8 @@ def test_a_network_that_answers_several_expressions_has_not_collapsed(prepared: 
     assert len(capsys.readouterr().err.splitlines()) == answered.count(1.0)
 
 
-def test_a_loss_that_is_no_number_is_one_line_that_names_the_place(prepared: Path) -> None:
-    with pytest.raises(UserError, match=r"the loss is no number at epoch 1, step \d+, learning rate .*; lower optimizers") as caught:
+def test_a_loss_that_is_nan_is_one_line_that_names_the_place(prepared: Path) -> None:
+    with pytest.raises(UserError, match=r"the loss is NaN or infinite at epoch 1, step \d+, learning rate .*; lower optimizers") as caught:
         fit(optimizer=entry("optimizer", "sgd", lr=1e12))
     assert not MODEL.exists() and "\n" not in str(caught.value)
 
@@ -317,7 +317,7 @@ def test_a_training_whose_outputs_are_lost_after_its_end_ends_at_once_with_the_s
     shutil.rmtree(MODEL.parent)
     shutil.rmtree("metrics/train")
     assert fit() == line and results() == whole and epochs == [0, 1, 2]
-    assert capsys.readouterr().err.startswith("resume: going on after epoch 3 of ")
+    assert capsys.readouterr().err.startswith("resume: continuing after epoch 3 of ")
 
 
 def test_a_training_that_launch_refuses_ends_at_once_when_it_runs_again(
@@ -379,13 +379,13 @@ def weights(planned: list[int]) -> pa.Table:
 
 
 def test_only_planned_expressions_are_learned_and_others_do_not_count_in_the_loss() -> None:
-    classes = learned(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
+    classes = learned_classes(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
     assert (classes.codes.tolist(), classes.weights.tolist(), classes.plan_counts.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
     nothing = torch.full((4,), float("nan"))
     found = targets_of(FaceDataset(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
     assert found.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
     with pytest.raises(UserError, match="the plan shows 1 expression"):
-        learned(weights([5, 0, 0, 0, 0, 0, 0, 0]), ExpressionTask(outputs="expression"))
+        learned_classes(weights([5, 0, 0, 0, 0, 0, 0, 0]), ExpressionTask(outputs="expression"))
 
 
 def test_unknown_keys_of_the_selected_entry_are_refused() -> None:
@@ -492,7 +492,7 @@ def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prep
     assert all(values == whole[name][:2] for name, values in curves().items())
     assert "of epoch 3, this training ends after epoch 2); starting from the first epoch" in capsys.readouterr().err
     assert "3 epochs on cpu" in fit(epochs=3) and curves() == whole
-    assert capsys.readouterr().err.startswith("resume: going on after epoch 2 of ")
+    assert capsys.readouterr().err.startswith("resume: continuing after epoch 2 of ")
 
 
 def test_each_epochs_metrics_are_told_to_who_watches(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

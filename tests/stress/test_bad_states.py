@@ -129,7 +129,7 @@ def resumed(training: Training, content: bytes, monkeypatch: pytest.MonkeyPatch,
     assert MODEL.read_bytes() == training.model
     (line,) = [line for line in capsys.readouterr().err.splitlines() if line]
     assert line.startswith("resume: ")
-    if line.startswith(f"resume: going on after epoch {EPOCHS - 1} of "):
+    if line.startswith(f"resume: continuing after epoch {EPOCHS - 1} of "):
         return "resumed; same bytes"
     assert line.endswith("starting from the first epoch")
     return "from the first epoch, said; same bytes"

@@ -78,7 +78,7 @@ class LastLayer:
     def gradients(self, expression: torch.Tensor, passes: int) -> torch.Tensor:
         """(k, d) gradient of each class over the faces of the last passes in all processes, so that each process has the same."""
         features, logits = (torch.cat(recorded) for recorded in zip(*list(self.passes)[-passes:], strict=True))
-        return self.training.group.mean(class_gradients(features, logits, expression), expression.sum(0))
+        return self.training.group.weighted_mean(class_gradients(features, logits, expression), expression.sum(0))
 
     def validation_gradients(self, generator: torch.Generator) -> torch.Tensor:
         """The same over drawn faces of the validation split, as many of each expression that it has."""
