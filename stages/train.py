@@ -26,7 +26,7 @@ from affectnet.models.checkpoint import ModelMetadata, save_model
 from affectnet.models.dataset import load_faces, shards_sha256
 from affectnet.models.device import configure_torch, has_bfloat16, select_device, select_precision
 from affectnet.models.start_weights import check_record
-from affectnet.models.transforms import without_colour
+from affectnet.models.transforms import all_grey
 from affectnet.params import Runtime
 from affectnet.running.progress_file import append_progress
 from affectnet.running.run_stage import launch
@@ -205,7 +205,7 @@ def _train(
         trainer = Trainer(params, group, classes, rows, train, validation)
         check_record(weights, trainer.started_from)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
-        grey = without_colour(train.images) and without_colour(validation.images)
+        grey = all_grey(train.images) and all_grey(validation.images)
         metadata = _metadata(params, trainer, faces, reached, grey)
         if group.first:
             save_model(model, trainer.evaluated, metadata, params.stored_precision)

@@ -30,7 +30,7 @@ from portraits import MODEL, drawn, write_model
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.data_uri import data_uri
-from affectnet.models.transforms import without_colour
+from affectnet.models.transforms import all_grey
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.web import page, request_filter, server
 
@@ -425,7 +425,7 @@ def test_a_grey_photograph_larger_than_the_page_is_answered_at_its_own_size(work
 def test_the_face_is_shown_as_the_network_saw_it(workspace: Path, grey: bool) -> None:
     html = with_faces(grey=grey)
     (data,) = re.findall(r'class="crop"><img alt="" src="data:image/png;base64,([^"]+)"', html)
-    assert without_colour(torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")))[None]) == grey
+    assert all_grey(torch.from_numpy(np.array(Image.open(io.BytesIO(base64.b64decode(data))).convert("RGB")))[None]) == grey
     assert ("32 × 32 px, RGB, converted to grey" in html) == grey
 
 

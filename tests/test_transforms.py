@@ -1,7 +1,7 @@
 import torch
 from drawn import grey
 
-from affectnet.models.transforms import MEAN, STD, Grey, normalised, without_colour
+from affectnet.models.transforms import MEAN, STD, Grey, all_grey, normalised
 
 
 def faces(count: int = 6) -> torch.Tensor:
@@ -25,6 +25,6 @@ def test_grey_is_pillows_to_a_rounding_and_leaves_grey_as_it_is() -> None:
 
 def test_one_pixel_of_one_image_is_colour() -> None:
     images = faces()[..., :1].repeat(300, 1, 1, 3)
-    assert without_colour(images) and without_colour(images[:0])
+    assert all_grey(images) and all_grey(images[:0])
     images[-1, 5, 6, 2] ^= 1
-    assert not without_colour(images)
+    assert not all_grey(images)
