@@ -99,7 +99,7 @@ def test_start_weights_of_a_file_fill_its_trunk(example: dict[str, Any], tmp_pat
     assert started.weights.source == "file"
     for name, tensor in network.state_dict().items():
         assert torch.equal(tensor, before[name] if name.startswith(head) else source.state_dict()[name])
-    with pytest.raises(UserError, match=rf"^nonsense: {example['architecture']} has no such weights; .* takes none, "):
+    with pytest.raises(UserError, match=rf"^nonsense: {example['architecture']} has no such weights; .* takes none"):
         load_start_weights(network, ModelParams.model_validate({**example, "weights": "nonsense"}))
 
 
