@@ -1,4 +1,4 @@
-"""Scores the model on the test split, once, from the model file alone: its crops, preprocessing and label order."""
+"""Scores the model on the test split. Preprocessing and label order come only from the model file."""
 
 from pathlib import Path
 
@@ -34,17 +34,18 @@ def run(
     loss_weights: Path,
     test_predictions: Path,
 ) -> str:
-    """Writes the scores with intervals and floors, what the plots show, and the predictions per face; returns the summary line."""
-    found = predict_split(model, faces, runtime, params.averaging)
-    report = full_report(params, found)
+    """Writes the scores with intervals and floors, the tables of the plots, and the predictions per face; returns the summary line."""
+    predictions = predict_split(model, faces, runtime, params.averaging)
+    report = full_report(params, predictions)
     write_json(metrics, report)
-    sure, right = found.probabilities.max(1, initial=0.0), found.predicted == found.true
-    plot_tables.write_confusion(confusion, confusion_matrix(found.true, found.predicted, len(found.names)), found.names)
-    plot_tables.write_reliability(calibration, reliability(sure, right, params.bins))
-    plot_tables.write_precision_recall(precision_recall, found.true, found.probabilities, found.names)
-    write_text(circumplex, circumplex_svg(found.true_affect, found.affect))
+    true, predicted, names = predictions.true, predictions.predicted, predictions.names
+    confidence = predictions.probabilities.max(1, initial=0.0)
+    plot_tables.write_confusion(confusion, confusion_matrix(true, predicted, len(names)), names)
+    plot_tables.write_reliability(calibration, reliability(confidence, predicted == true, params.bins))
+    plot_tables.write_precision_recall(precision_recall, true, predictions.probabilities, names)
+    write_text(circumplex, circumplex_svg(predictions.true_affect, predictions.affect))
     plot_tables.write_learning(learning, loss_weights, plot_tables.read_learning(train))
-    write_predictions(test_predictions, found)
+    write_predictions(test_predictions, predictions)
     return summary(report)
 
 

@@ -1,4 +1,4 @@
-"""Writes the model as an ONNX file, which needs neither this project nor torch, and holds its answers against the model's own."""
+"""Writes the model as an ONNX file, which needs neither this project nor torch, and compares its outputs with the model's."""
 
 from collections.abc import Iterator
 from itertools import groupby
@@ -26,7 +26,8 @@ from affectnet.tables.contract import readable_parquet
 from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths
 
 BATCH = 64
-Answers = NDArray[np.float64]
+Arrays = dict[str, NDArray[np.float64]]
+"""Probabilities (n, k), and valence and arousal (n, 2), by the names of the file's outputs."""
 
 
 class ExportParams(Section):
@@ -39,35 +40,35 @@ class ExportParams(Section):
 
 
 def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onnx: Path, metrics: Path) -> str:
-    """Writes the file and how far its answers differ; returns the summary line.
+    """Writes the file and how far its outputs differ; returns the summary line.
 
-    Both answer for our validation split, since int8 or not is a choice, and test chooses nothing: torch as evaluate asks it, the file with
-    the crops as they are stored. Errors: UserError, and no file, when they differ by more than `tolerance`, or with int8 when a score is
-    lower by more than `most_lost`.
+    Both predict our validation split, because int8 or not is a choice and test is used for none: torch as in evaluate, the file with the
+    stored crops. Errors: UserError, and no file, when they differ by more than `tolerance`, or when int8 lowers a score by more than
+    `most_lost`.
     """
     network, metadata = load_model(model)
     content = export_network(network, metadata, _calibration(params, runtime, faces, metadata))
     validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
     outputs = predict(network, validation.images, torch.device("cpu"), len(metadata.labels), metadata.mean, metadata.std)
-    own = _own(outputs.require_finite(model), metadata)
-    exported = _exported(content, faces)
-    if not all(np.isfinite(answers).all() for answers in exported.values()):
-        raise UserError(f"{model}: the answers of its ONNX file are no finite numbers for some validation faces; train another")
-    comparison = {"precision": params.precision, "bytes": len(content), **_compared(own, exported, validation, metadata)}
+    expected = _torch_arrays(outputs.require_finite(model), metadata)
+    exported = _onnx_arrays(content, faces)
+    if not all(np.isfinite(array).all() for array in exported.values()):
+        raise UserError(f"{model}: outputs of its ONNX file are NaN or inf for some validation faces; train another model")
+    comparison = {"precision": params.precision, "bytes": len(content), **_compared(expected, exported, validation, metadata)}
     write_json(metrics, comparison)
-    _judge(params, comparison, metrics)
+    _check(params, comparison, metrics)
     with replacing(onnx) as temporary:
         temporary.write_bytes(content)
     largest = comparison["difference"]["largest"]
-    same = f", {comparison['equal_answers']:.1%} name the same expression" if metadata.labels else ""
+    equal = f", {comparison['equal_answers']:.1%} name the same expression" if metadata.labels else ""
     return (
         f"export: {len(content) / 1e6:.1f} MB, {params.precision}; "
-        f"on {len(validation):,} validation faces its answers differ from torch's by at most {largest:.2g}{same}"
+        f"on {len(validation):,} validation faces its outputs differ from torch's by at most {largest:.2g}{equal}"
     )
 
 
 def _calibration(params: ExportParams, runtime: Runtime, faces: Path, metadata: ModelMetadata) -> list[Pixels]:
-    """Batches of training faces, spread evenly over the split, as the network sees them; none for float32."""
+    """Batches of training faces, spread evenly over the split, as the network sees them; empty for float32."""
     if params.precision == "float32":
         return []
     images = load_faces(faces, "train", metadata.image_px, runtime.workers).images
@@ -78,18 +79,19 @@ def _calibration(params: ExportParams, runtime: Runtime, faces: Path, metadata: 
     return batches
 
 
-def _own(outputs: Outputs, metadata: ModelMetadata) -> dict[str, Answers]:
-    """The model's own answers, by the names of the file's outputs."""
-    found = {"probabilities": probabilities(outputs.logits.numpy(), metadata.temperature)} if metadata.labels else {}
-    return found | ({"valence_arousal": outputs.affect.double().numpy()} if metadata.affect else {})
+def _torch_arrays(outputs: Outputs, metadata: ModelMetadata) -> Arrays:
+    """The model's outputs."""
+    arrays = {"probabilities": probabilities(outputs.logits.numpy(), metadata.temperature)} if metadata.labels else {}
+    return arrays | ({"valence_arousal": outputs.affect.double().numpy()} if metadata.affect else {})
 
 
-def _exported(content: bytes, faces: Path) -> dict[str, Answers]:
-    """The file's answers about the validation faces, whose crops it resizes itself; neighbours of one shape are asked about together."""
-    ask, parts = session(content), []
-    for _, alike in groupby(_crops(faces), key=lambda crop: crop.shape):
-        waiting = list(alike)
-        parts += [ask(np.stack(waiting[first : first + BATCH])) for first in range(0, len(waiting), BATCH)]
+def _onnx_arrays(content: bytes, faces: Path) -> Arrays:
+    """The file's outputs for the validation faces, whose stored crops it resizes; consecutive crops of one shape form batches."""
+    run_file = session(content)
+    parts: list[dict[str, NDArray[np.float32]]] = []
+    for _, group in groupby(_crops(faces), key=lambda crop: crop.shape):
+        crops = list(group)
+        parts += [run_file(np.stack(crops[first : first + BATCH])) for first in range(0, len(crops), BATCH)]
     return {name: np.concatenate([part[name] for part in parts]).astype(np.float64) for name in parts[0]}
 
 
@@ -102,51 +104,56 @@ def _crops(faces: Path) -> Iterator[NDArray[np.uint8]]:
                     yield np.asarray(open_crop(image.as_py()).convert("RGB"))
 
 
-def _compared(own: dict[str, Answers], exported: dict[str, Answers], validation: FaceDataset, metadata: ModelMetadata) -> dict[str, Any]:
-    """metrics/export.json: differences, and the scores of both."""
-    differences = np.concatenate([np.abs(own[name] - exported[name]).ravel() for name in own])
+def _compared(expected: Arrays, exported: Arrays, validation: FaceDataset, metadata: ModelMetadata) -> dict[str, Any]:
+    """metrics/export.json: the differences, and the scores of both."""
+    differences = np.concatenate([np.abs(expected[name] - exported[name]).ravel() for name in expected])
     comparison: dict[str, Any] = {
         "faces": len(validation),
         "difference": {"largest": _short(differences.max()), "median": _short(np.median(differences))},
-        "scores": {name: _scores(answers, validation, metadata) for name, answers in (("torch", own), ("onnx", exported))},
+        "scores": {name: _scores(arrays, validation, metadata) for name, arrays in (("torch", expected), ("onnx", exported))},
     }
     if metadata.labels:
-        same = own["probabilities"].argmax(1) == exported["probabilities"].argmax(1)
+        same = expected["probabilities"].argmax(1) == exported["probabilities"].argmax(1)
         comparison["equal_answers"] = float(same.mean())
     return comparison
 
 
-def _scores(answers: dict[str, Answers], validation: FaceDataset, metadata: ModelMetadata) -> dict[str, float]:
-    """Accuracy, and the CCC of valence and of arousal over the annotated faces: those that the model has."""
+def _scores(arrays: Arrays, validation: FaceDataset, metadata: ModelMetadata) -> dict[str, float]:
+    """Accuracy, and the CCC of valence and arousal over the annotated faces, as far as the model has them."""
     scores = {}
     if metadata.labels:
         codes = np.array([CODES[label] for label in metadata.labels])
-        scores["accuracy"] = float((codes[answers["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
+        scores["accuracy"] = float((codes[arrays["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
     for column, (name, true) in enumerate(
         zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if metadata.affect else ()
     ):
-        known = true.isfinite().numpy()
-        if known.sum() > 1:
-            scores[f"{name}_ccc"] = float(affect_scores(true.numpy()[known], answers["valence_arousal"][known, column]).ccc)
+        annotated = true.isfinite().numpy()
+        if annotated.sum() > 1:
+            predicted = arrays["valence_arousal"][annotated, column]
+            scores[f"{name}_ccc"] = float(affect_scores(true.numpy()[annotated], predicted).ccc)
     return scores
 
 
 def _short(value: Any) -> float:
-    """Two digits: the rest of a rounding error says nothing."""
+    """Two digits; the rest of a rounding error means nothing."""
     return float(f"{value:.1e}")
 
 
-def _judge(params: ExportParams, comparison: dict[str, Any], metrics: Path) -> None:
+def _check(params: ExportParams, comparison: dict[str, Any], metrics: Path) -> None:
+    """Errors: UserError when the file is too far from the model."""
+    scores = comparison["scores"]
     if params.precision == "float32":
-        if (largest := comparison["difference"]["largest"]) > params.tolerance:
+        largest = comparison["difference"]["largest"]
+        if largest > params.tolerance:
             raise UserError(
-                f"{metrics}: the ONNX file's answers differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
+                f"{metrics}: the ONNX file's outputs differ by {largest:g}, more than export.tolerance {params.tolerance:g} allows"
             )
         return
-    for name, whole in comparison["scores"]["torch"].items():
-        if whole - (left := comparison["scores"]["onnx"][name]) > params.most_lost:
+    for name, before in scores["torch"].items():
+        after = scores["onnx"][name]
+        if before - after > params.most_lost:
             raise UserError(
-                f"{metrics}: {name} is {left:.3f} in int8 and {whole:.3f} before, more lost than export.most_lost {params.most_lost:g} "
+                f"{metrics}: {name} is {after:.3f} in int8 and {before:.3f} before, more lost than export.most_lost {params.most_lost:g} "
                 "allows; raise export.calibration_faces, or choose export.precision float32"
             )
 

@@ -16,8 +16,8 @@ MOST_RESAMPLED = 4_000_000
 def resampled(confusion: Counts, draws: int, generator: np.random.Generator) -> Counts:
     """(draws, k, k) confusion matrices of resamples of the n faces with replacement.
 
-    A resample is a multinomial draw over the matrix's cells, so no per-face table is needed (exact for whatever depends on
-    the cells' counts alone).
+    A resample is a multinomial draw over the matrix's cells, so no per-face table is needed (exact for what depends only on
+    the cells' counts).
     """
     n = int(confusion.sum())
     return generator.multinomial(n, confusion.ravel() / n, size=draws).reshape(draws, *confusion.shape)

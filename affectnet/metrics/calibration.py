@@ -1,4 +1,4 @@
-"""Calibration: whether a probability of 0.8 is right in 8 of 10 faces, and the temperature that makes it so."""
+"""Calibration: reliability diagram, expected calibration error, and temperature scaling."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,11 @@ Values = NDArray[np.float64]
 
 
 def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.integer]) -> float:
-    """The T > 0 that minimises the negative log likelihood of softmax(z / T) on faces that the network did not learn from.
+    """The T in 0.05 … 20 that minimises the negative log likelihood of softmax(z / T) on faces the network was not trained on.
 
-    logits: (n, k); true: (n,) columns. One number, so no answer changes (Guo et al. 2017, section 4.2). Searched in
-    0.05 … 20.
+    logits: (n, k); true: (n,) columns. One number for all classes, so no prediction changes (Guo et al. 2017, section 4.2).
     """
-    from scipy.optimize import minimize_scalar  # noqa: PLC0415 (who only answers does not wait for it)
+    from scipy.optimize import minimize_scalar  # noqa: PLC0415 (prediction does not wait for it)
 
     z = np.asarray(logits, np.float64)
 
@@ -28,18 +27,18 @@ def fit_temperature(logits: NDArray[np.floating], true: NDArray[np.integer]) -> 
 def probabilities(logits: NDArray[np.floating], temperature: float) -> Values:
     """softmax(z / T) of (n, k) logits, in float64; (n, 0) of a model without expressions."""
     z = np.asarray(logits, np.float64)
-    found: Values = softmax(z / temperature, axis=1) if z.size else z
-    return found
+    scaled: Values = softmax(z / temperature, axis=1) if z.size else z
+    return scaled
 
 
 def negative_log_likelihood(logits: Values, true: NDArray[np.integer]) -> float:
-    """Mean −log softmax(z) of the true class, nats a face."""
+    """Mean −log softmax(z) of the true class, nats per face."""
     return float(-log_softmax(np.asarray(logits, np.float64), axis=1)[np.arange(len(true)), true].mean())
 
 
 @dataclass(frozen=True)
 class Reliability:
-    """One entry a bin of equal width: mean confidence, share of right answers (NaN where empty), number of faces."""
+    """One entry per bin of equal width: mean confidence, share of right predictions (NaN where empty), number of faces."""
 
     confidence: Values
     accuracy: Values
@@ -53,7 +52,7 @@ class Reliability:
 
 
 def reliability(confidence: Values, right: NDArray[np.bool_], bins: int) -> Reliability:
-    """Bins (0, 1/b], (1/b, 2/b] … of the (n,) confidences of the answers given, and whether these are right."""
+    """Bins (0, 1/b], (1/b, 2/b] … of the (n,) confidences of the predictions, and whether these are right."""
     at = np.clip(np.ceil(confidence * bins).astype(int) - 1, 0, bins - 1)
     count = np.bincount(at, minlength=bins)
     empty = np.where(count, 1.0, np.nan)

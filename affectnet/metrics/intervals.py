@@ -1,6 +1,6 @@
 """Every registered score of a model on a test split, with its interval and floor, as trees of plain numbers.
 
-A score's 95 % interval is the percentile bootstrap over the test faces, its floor what the best constant answer reaches.
+A score's 95 % interval is the percentile bootstrap over the test faces, its floor the score of the best constant answer.
 """
 
 from collections.abc import Callable, Mapping

@@ -30,7 +30,7 @@ LAST = 100
 class Metric:
     """A score: its key in metrics/evaluate.json, its label for people, how it is computed, and its floor.
 
-    floor: what the best constant answer reaches. For kinds confusion and per_class it is given the (k,) test faces per class, and None
+    floor: the score of the best constant answer. For kinds confusion and per_class it is given the (k,) test faces per class, and None
     means the largest score of the k constant answers; for ranking it is given the (k,) share of each class; for affect the (n,) annotated
     values. rank: position in tables, the lowest first.
     """

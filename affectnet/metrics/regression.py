@@ -1,4 +1,4 @@
-"""Scores of valence or arousal: RMSE, CORR, SAGR and CCC, one dimension at a time, never pooled."""
+"""Scores of valence or arousal: RMSE, CORR, SAGR and CCC, each dimension separately, never pooled."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 Values = NDArray[np.float64]
 DIMENSIONS = ("valence", "arousal")
-"""In the order of the columns everywhere."""
+"""The order of the columns everywhere."""
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ def affect_scores(true: Values, predicted: Values) -> AffectScores:
     """Scores of (n,) values, or of many resamples, (…, n), over the last axis.
 
     RMSE = √mean (p − t)². CORR is Pearson's r. SAGR is the share of faces whose signs agree, with sign(0) = 0, so that 0
-    agrees with 0 alone. CCC = 2 cov / (σ_t² + σ_p² + (μ_t − μ_p)²), population moments (Lin 1989). CORR and CCC of a
+    agrees only with 0. CCC = 2 cov / (σ_t² + σ_p² + (μ_t − μ_p)²), population moments (Lin 1989). CORR and CCC of a
     constant are 0. Formulas as in the AffectNet paper (Mollahosseini et al. 2017).
     """
     t, p = np.asarray(true, np.float64), np.asarray(predicted, np.float64)

@@ -17,8 +17,8 @@ PREDICTIONS = Contract(
     "one test face, in the order of the shards data/faces/test-*.parquet; the first four columns are null for a model without expressions",
     (
         Column("expression", pa.int8(), "annotated expression, its code", low=0, high=7, nullable=True),
-        Column("predicted", pa.int8(), "the model's answer, its code", low=0, high=7, nullable=True),
-        Column("confidence", pa.float32(), "calibrated probability of the answer", low=0, high=1, nullable=True),
+        Column("predicted", pa.int8(), "the model's prediction, its code", low=0, high=7, nullable=True),
+        Column("confidence", pa.float32(), "calibrated probability of the prediction", low=0, high=1, nullable=True),
         Column(
             "probabilities",
             pa.list_(pa.float32(), len(EXPRESSIONS)),
@@ -27,8 +27,8 @@ PREDICTIONS = Contract(
         ),
         Column("valence", pa.float32(), "as annotated; null when not annotated", low=-1, high=1, nullable=True),
         Column("arousal", pa.float32(), "as annotated; null when not annotated", low=-1, high=1, nullable=True),
-        Column("predicted_valence", pa.float32(), "the model's answer; null for a model without", low=-1, high=1, nullable=True),
-        Column("predicted_arousal", pa.float32(), "the model's answer; null for a model without", low=-1, high=1, nullable=True),
+        Column("predicted_valence", pa.float32(), "the model's prediction; null for a model without", low=-1, high=1, nullable=True),
+        Column("predicted_arousal", pa.float32(), "the model's prediction; null for a model without", low=-1, high=1, nullable=True),
     ),
 )
 
@@ -45,11 +45,12 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
             "confidence": pa.array(probabilities.max(1)),
             "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(EXPRESSIONS)),
         }
-    columns |= {name: _known(predictions.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
-    given = zip((f"predicted_{name}" for name in DIMENSIONS), predictions.affect.T, strict=False)  # none for a model without
-    columns |= {name: _known(values) for name, values in given}
+    columns |= {name: _float32(predictions.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
+    if predictions.metadata.affect:
+        columns |= {f"predicted_{name}": _float32(predictions.affect[:, column]) for column, name in enumerate(DIMENSIONS)}
     PREDICTIONS.write(path, pa.table(columns))
 
 
-def _known(values: NDArray[np.float64]) -> pa.Array:
+def _float32(values: NDArray[np.float64]) -> pa.Array:
+    """Null where NaN."""
     return pa.array(values.astype(np.float32), from_pandas=True)

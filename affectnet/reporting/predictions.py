@@ -22,8 +22,7 @@ class Predictions:
     """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
 
     logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
-    affect (n, 2), or (n, 0) when the model gives none. A model of valence and arousal alone has no codes, and judges none of
-    the faces: true (0,), logits (0, 0).
+    affect (n, 2), or (n, 0) for a model without. A model of only valence and arousal has no codes, true (0,) and logits (0, 0).
     """
 
     metadata: ModelMetadata
@@ -42,11 +41,11 @@ class Predictions:
         Errors: UserError when an output is NaN or infinite.
         """
         outputs.require_finite(model)
-        known = np.array([CODES[label] for label in metadata.labels], np.int64)
+        model_codes = np.array([CODES[label] for label in metadata.labels], np.int64)
         logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
-        logits[:, known] = outputs.logits.numpy()
-        faces = slice(None) if len(known) else slice(0)
-        codes = np.union1d(known, expression[faces])
+        logits[:, model_codes] = outputs.logits.numpy()
+        faces = slice(None) if len(model_codes) else slice(0)
+        codes = np.union1d(model_codes, expression[faces])
         true = np.searchsorted(codes, expression[faces])
         return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
 
@@ -65,20 +64,20 @@ class Predictions:
     @property
     def predicted(self) -> NDArray[np.int64]:
         """(n,) positions of the largest logits."""
-        found: NDArray[np.int64] = self.logits.argmax(1) if self.logits.size else np.empty(0, np.int64)
-        return found
+        return self.logits.argmax(1) if self.logits.size else np.empty(0, np.int64)
 
     def without(self, name: str) -> "Predictions":
-        """The faces of the other expressions, answered as if the model had never heard of this one."""
+        """The faces of the other expressions, predicted as if the model did not know this one."""
         dropped = self.names.index(name)
-        faces, columns = self.true != dropped, np.arange(len(self.codes)) != dropped
+        faces = self.true != dropped
+        columns = np.arange(len(self.codes)) != dropped
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
         return Predictions(self.metadata, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
 
 
 def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
-    """Runs the model file over the test split. averaging: the views of each face over which the outputs are averaged.
+    """The model file's predictions on the test split. averaging: views per face over which outputs are averaged.
 
     The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
     Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
@@ -100,11 +99,14 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
 
 
 def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
-    """Fitted on the faces whose expression the model knows; the model file's own where there is none."""
+    """Fitted on the faces whose expression the model knows; the model file's own if there are none."""
     codes = [CODES[label] for label in metadata.labels]
-    known = np.isin(validation.expression.numpy(), codes)
-    columns = np.array([codes.index(code) for code in validation.expression.numpy()[known]], np.int64)
-    return calibration.fit_temperature(outputs.logits.numpy()[known], columns) if known.any() else metadata.temperature
+    expression = validation.expression.numpy()
+    known = np.isin(expression, codes)
+    if not known.any():
+        return metadata.temperature
+    columns = np.array([codes.index(code) for code in expression[known]], np.int64)
+    return calibration.fit_temperature(outputs.logits.numpy()[known], columns)
 
 
 def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
@@ -112,5 +114,5 @@ def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
     if policy != metadata.crop:
         differing = sorted(key for key in {*policy, *metadata.crop} if policy.get(key) != metadata.crop.get(key))
         raise UserError(
-            f"{faces}: cut with another policy than the training crops of {model} ({', '.join(differing)} differ); run `dvc repro`"
+            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
         )

@@ -1,4 +1,4 @@
-"""Pictures as SVG: the confusion matrix, the circumplex, curves."""
+"""Charts as SVG: confusion matrix, circumplex, curves."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -11,12 +11,12 @@ from affectnet.metrics.classification import Counts
 CELL, LEFT, TOP = 56, 110, 84
 PANEL, CELLS = 320, 20
 PLOT_LEFT, PLOT_TOP, PLOT_BOTTOM = 44, 26, 40
-LINES = ("#084594", "#999", "#c7702e")
+COLOURS = ("#084594", "#999", "#c7702e")
 
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: its name for the legend and its points, those without a number left out; `dots` of this radius instead of a line."""
+    """One curve: its name for the legend, and its points; `dots`: their radii, in place of a line."""
 
     name: str
     points: Sequence[tuple[float, float]]
@@ -24,7 +24,7 @@ class Line:
 
 
 def confusion_svg(counts: Counts, names: list[str]) -> str:
-    """The matrix as SVG: each row is one actual expression, shaded by its share, with the number of faces."""
+    """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces."""
     side = CELL * len(names)
     extent = f"0 0 {LEFT + side + 40} {TOP + side + 12}"
     parts = [
@@ -48,15 +48,15 @@ def confusion_svg(counts: Counts, names: list[str]) -> str:
 
 
 def circumplex_svg(true: NDArray[np.float64], predicted: NDArray[np.float64]) -> str:
-    """Valence across, arousal up (Russell 1980): where the annotated test faces lie, and where the model puts them.
+    """The annotated and the predicted test faces, valence across and arousal up (Russell 1980), as SVG.
 
-    true, predicted: (n, 2) in −1 … 1, NaN where not annotated; predicted (n, 0) for a model without them. Cells of 0.1 hold
-    counts alone; the darkest cell is each panel's fullest.
+    true, predicted: (n, 2) in −1 … 1, NaN where not annotated; predicted (n, 0) for a model without them. Cells of 0.1 show
+    only counts; the darkest cell of a panel is its fullest.
     """
-    known = np.isfinite(true).all(1)
-    panels = [("annotated", true[known])]
+    annotated = np.isfinite(true).all(1)
+    panels = [("annotated", true[annotated])]
     if predicted.shape[1]:
-        panels.append(("predicted", predicted[known]))
+        panels.append(("predicted", predicted[annotated]))
     width = 40 + len(panels) * (PANEL + 60)
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {PANEL + 110}" font-family="sans-serif" font-size="13">',
@@ -70,7 +70,9 @@ def circumplex_svg(true: NDArray[np.float64], predicted: NDArray[np.float64]) ->
 def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.float64]) -> list[str]:
     edges = np.linspace(-1, 1, CELLS + 1)
     counts = np.histogram2d(points[:, 0], points[:, 1], bins=(edges, edges))[0]
-    side, most, middle = PANEL / CELLS, max(counts.max(initial=0), 1), PANEL / 2
+    most = max(counts.max(initial=0), 1)
+    side = PANEL / CELLS
+    middle = PANEL / 2
     parts = [f'<text x="{left + middle}" y="{top - 14}" text-anchor="middle">{title}</text>']
     for column, row in zip(*np.nonzero(counts), strict=True):
         x, y = left + column * side, top + PANEL - (row + 1) * side
@@ -96,9 +98,10 @@ def lines_svg(
     x_label: str,
     plot: tuple[int, int] = (340, 220),
 ) -> str:
-    """Curves over one another as SVG, at most three. across, up: what the axes span; plot: the frame's width and height, px."""
+    """At most three curves in one frame as SVG. across, up: ranges of the axes; plot: the frame's width and height, px."""
     width, height = plot
-    left, top = PLOT_LEFT, PLOT_TOP + (18 if len(lines) > 1 else 0)
+    left = PLOT_LEFT
+    top = PLOT_TOP + (18 if len(lines) > 1 else 0)  # room for the legend
 
     def at(x: float, y: float) -> tuple[float, float]:
         return (
@@ -114,14 +117,15 @@ def lines_svg(
         *_ticks(left, top, plot, across, up),
         f'<text x="{left + width / 2:g}" y="{top + height + 36}" text-anchor="middle" fill="#555">{x_label}</text>',
     ]
-    for number, (line, colour) in enumerate(zip(lines, LINES, strict=False)):
-        places = [at(x, y) for x, y in line.points]
-        if line.dots:
+    for number, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
+        positions = [at(x, y) for x, y in line.points]
+        radii = [4.0] if len(positions) == 1 and not line.dots else line.dots  # a line of one point would be invisible
+        if radii:
             parts += [
-                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{colour}"/>' for (x, y), r in zip(places, line.dots, strict=True)
+                f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{r:.1f}" fill="{colour}"/>' for (x, y), r in zip(positions, radii, strict=True)
             ]
-        elif places:
-            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in places)
+        elif positions:
+            path = "M" + "L".join(f"{x:.1f} {y:.1f}" for x, y in positions)
             parts.append(f'<path d="{path}" fill="none" stroke="{colour}" stroke-width="2" stroke-linejoin="round"/>')
         if len(lines) > 1:
             x = left + number * width / len(lines)
@@ -130,17 +134,17 @@ def lines_svg(
 
 
 def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, float], up: tuple[float, float]) -> list[str]:
-    """Frame, and each axis's ends and middle."""
+    """The frame, and the ends and middle of each axis; one tick where an axis has no extent."""
     width, height = plot
     parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#ddd"/>']
     for share in (0.0, 0.5, 1.0):
         x, y = left + share * width, top + (1 - share) * height
-        right, high = (axis[0] + share * (axis[1] - axis[0]) for axis in (across, up))
-        parts += [
-            f'<path d="M{left} {y:g}h{width}" stroke="#eee"/>',
-            f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end" fill="#555">{high:.3g}</text>',
-            f'<text x="{x:g}" y="{top + height + 18}" text-anchor="middle" fill="#555">{right:.3g}</text>',
-        ]
+        x_value, y_value = (axis[0] + share * (axis[1] - axis[0]) for axis in (across, up))
+        parts.append(f'<path d="M{left} {y:g}h{width}" stroke="#eee"/>')
+        if share == 0 or up[1] > up[0]:
+            parts.append(f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end" fill="#555">{y_value:.3g}</text>')
+        if share == 0 or across[1] > across[0]:
+            parts.append(f'<text x="{x:g}" y="{top + height + 18}" text-anchor="middle" fill="#555">{x_value:.3g}</text>')
     return parts
 
 

@@ -161,5 +161,5 @@ def test_an_expression_that_the_model_does_not_know_counts_against_it(prepared: 
 
 def test_other_crops_than_the_models_own_are_refused(prepared: Path) -> None:
     write_model(crop={**read_policy(Path("data/faces"), "test"), "margin": 0.3})
-    with pytest.raises(UserError, match=r"another policy than the training crops of .* \(margin differ"):
+    with pytest.raises(UserError, match=r"another policy than the training faces of .* \(margin differ"):
         run_stage("evaluate")

@@ -115,7 +115,7 @@ def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytes
         return lambda crops: {name: np.full_like(value, np.nan) for name, value in ask(crops).items()}
 
     monkeypatch.setattr("stages.export.session", broken)
-    with pytest.raises(UserError, match=r"models/model.safetensors: the answers of its ONNX file are no finite numbers"):
+    with pytest.raises(UserError, match=r"models/model.safetensors: outputs of its ONNX file are NaN or inf"):
         run_stage("export")
 
 
@@ -124,7 +124,7 @@ def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: p
         "stages.export.export_network",
         lambda network, metadata, pixels: export_network(network, ModelMetadata(**{**vars(metadata), "temperature": 0.02})),
     )
-    with pytest.raises(UserError, match=r"the ONNX file's answers differ by 0\.\d+, more than export.tolerance 0.01 allows"):
+    with pytest.raises(UserError, match=r"the ONNX file's outputs differ by 0\.\d+, more than export.tolerance 0.01 allows"):
         run_stage("export")
     assert not ONNX.exists() and metrics("export")["difference"]["largest"] > 0.01
 
