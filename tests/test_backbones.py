@@ -39,18 +39,18 @@ def test_a_quarter_of_the_channels_keeps_the_topology() -> None:
 
 @pytest.mark.parametrize("name", [name for name in CATALOGUE if not name.startswith("vgg16")])
 def test_every_model_of_the_catalogue_gives_as_many_outputs_as_asked(name: str) -> None:
-    given = params(**{**CATALOGUE[name], "weights": "none", "image_px": 224 if "vit" in name else 64})
+    entry = params(**{**CATALOGUE[name], "weights": "none", "image_px": 224 if "vit" in name else 64})
     with torch.device("meta") if name == "vgg11" else nullcontext():
-        network = build(given, 10).eval()
+        network = build(entry, 10).eval()
     if name != "vgg11":
-        assert network(torch.zeros(1, 3, given.image_px, given.image_px)).shape == (1, 10)
-    backbone = backbone_of(given.architecture)
+        assert network(torch.zeros(1, 3, entry.image_px, entry.image_px)).shape == (1, 10)
+    backbone = backbone_of(entry.architecture)
     head = network.get_submodule(backbone.head(network))
     frozen = sum(parameter.numel() for parameter in trunk_parameters(network, backbone.head(network)))
     assert 0 < frozen < count(network)
     assert backbone.head(network) in last_linear(network)[0] and last_linear(network)[1].out_features == 10
     dropped = {module.p for module in head.modules() if isinstance(module, torch.nn.Dropout)}
-    assert dropped == {given.dropout} or name.startswith("timm")
+    assert dropped == {entry.dropout} or name.startswith("timm")
     by_layer = backbone.layers(network)
     assert sum(len(layer) for layer in by_layer) == len(list(network.parameters())) and len(by_layer) > 4
     assert all(any(parameter.dim() > 1 for parameter in layer) for layer in by_layer)

@@ -38,8 +38,8 @@ def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(t
     assert {name for name, tensor in stored.items() if tensor.dtype == torch.float16} == set(parameters)
     loaded, _ = load_model(tmp_path / "half.safetensors")
     for name, tensor in network.state_dict().items():
-        wanted = tensor.half().float() if name in parameters else tensor
-        assert loaded.state_dict()[name].dtype == tensor.dtype and torch.equal(loaded.state_dict()[name], wanted)
+        expected = tensor.half().float() if name in parameters else tensor
+        assert loaded.state_dict()[name].dtype == tensor.dtype and torch.equal(loaded.state_dict()[name], expected)
 
 
 def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_path: Path) -> None:

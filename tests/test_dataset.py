@@ -69,8 +69,8 @@ def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys
     spoil(folder / name)
     capsys.readouterr()
     assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
-    (told,) = capsys.readouterr().err.splitlines()
-    assert told.startswith(f"decode: {folder / 'pixels.uint8'}: ") and told.endswith("; decoding again")
+    (message,) = capsys.readouterr().err.splitlines()
+    assert message.startswith(f"decode: {folder / 'pixels.uint8'}: ") and message.endswith("; decoding again")
     assert np.array_equal(load_faces(FACES, "train", 32, 1).images, first)
     assert capsys.readouterr().err == ""
 

@@ -38,16 +38,16 @@ def answered(images: torch.Tensor, averaging: Averaging, batch: int = 256) -> tu
 def test_a_mirrored_face_gets_the_same_answer_when_it_is_averaged_with_its_mirror_image() -> None:
     images = faces(5, 48)
     for averaging in ("flip", "ten_crop"):
-        given, mirrored = (answered(one, averaging)[0] for one in (images, images.flip(2)))
-        np.testing.assert_allclose(given, mirrored, atol=1e-5)
-        np.testing.assert_allclose(given[:, 0], given[:, 2], atol=1e-5)
+        outputs, mirrored = (answered(one, averaging)[0] for one in (images, images.flip(2)))
+        np.testing.assert_allclose(outputs, mirrored, atol=1e-5)
+        np.testing.assert_allclose(outputs[:, 0], outputs[:, 2], atol=1e-5)
     assert np.abs(answered(images, "none")[0] - answered(images.flip(2), "none")[0]).max() > 0.01
 
 
 @pytest.mark.parametrize("side", [48, 64, 224])
 def test_ten_crops_are_corners_and_centre_and_their_mirror_images_by_pillow(side: int) -> None:
     images = faces(2, side)
-    found, seen = answered(images, "ten_crop")
+    outputs, seen = answered(images, "ten_crop")
     part, middle = round(CROP_SHARE * side), (side - round(CROP_SHARE * side)) // 2
     assert (side, part) in {(48, 42), (64, 56), (224, 196)} and len(seen) == 10
     corners = [(0, 0), (0, side - part), (side - part, 0), (side - part, side - part), (middle, middle)]
@@ -57,9 +57,9 @@ def test_ten_crops_are_corners_and_centre_and_their_mirror_images_by_pillow(side
             pixels = [Image.fromarray(one[top : top + part, left : left + part].numpy()) for one in images]
             view = np.stack([np.asarray(one.resize((side, side), Image.Resampling.BICUBIC)) for one in pixels])
             expected.append(normalised(torch.from_numpy(view[:, :, ::-1].copy() if mirrored else view), HALF, PLAIN))
-    for wanted in expected:  # in which order they are seen does not matter
-        assert min(float((wanted - one).abs().max()) for one in seen) < 0.06
-    np.testing.assert_allclose(found, torch.stack([Columns()(wanted) for wanted in expected]).mean(0), atol=2e-3)
+    for crops in expected:  # in which order they are seen does not matter
+        assert min(float((crops - one).abs().max()) for one in seen) < 0.06
+    np.testing.assert_allclose(outputs, torch.stack([Columns()(crops) for crops in expected]).mean(0), atol=2e-3)
 
 
 def test_the_batch_changes_nothing() -> None:

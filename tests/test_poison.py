@@ -25,26 +25,26 @@ RUNNERS = {"eval", "exec", "compile", "__import__"}
 
 def doors(source: str) -> list[str]:
     """The calls and imports by which a file's content could become code, each as it stands in the source."""
-    found = []
+    calls = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
-            found += [ast.unparse(node)] * any(name.split(".")[0] in UNPICKLERS for name in names)
+            calls += [ast.unparse(node)] * any(name.split(".")[0] in UNPICKLERS for name in names)
         elif isinstance(node, ast.Call):
-            called, given = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
+            called, keywords = ast.unparse(node.func), {word.arg: ast.unparse(word.value) for word in node.keywords}
             wrong = called in RUNNERS or called in {"os.system", "os.popen", "torch.jit.load", "torch.hub.load", "importlib.import_module"}
-            wrong |= called in {"torch.load", "load"} and given.get("weights_only") != "True"
-            wrong |= "allow_pickle" in given and given["allow_pickle"] != "False"
-            wrong |= given.get("shell", "False") != "False"
-            wrong |= called == "YAML" and given.get("typ") not in {"'safe'", "'rt'"}
-            found += [ast.unparse(node)] * wrong
-    return found
+            wrong |= called in {"torch.load", "load"} and keywords.get("weights_only") != "True"
+            wrong |= "allow_pickle" in keywords and keywords["allow_pickle"] != "False"
+            wrong |= keywords.get("shell", "False") != "False"
+            wrong |= called == "YAML" and keywords.get("typ") not in {"'safe'", "'rt'"}
+            calls += [ast.unparse(node)] * wrong
+    return calls
 
 
 def test_nothing_can_turn_a_files_content_into_code() -> None:
     files = [*ROOT.glob("affectnet/**/*.py"), *ROOT.glob("stages/*.py")]
     assert len(files) > 60
-    assert {path.name: found for path in files if (found := doors(path.read_text(encoding="utf-8")))} == {}
+    assert {path.name: calls for path in files if (calls := doors(path.read_text(encoding="utf-8")))} == {}
 
 
 @pytest.mark.parametrize(

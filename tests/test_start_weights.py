@@ -29,9 +29,9 @@ def test_local_weights_fill_the_trunk_and_leave_the_head(tmp_path: Path, suffix:
     head = network.get_submodule(backbone_of("vgg16_bn").head(network))[-1].weight.clone()  # type: ignore[index]
     started = load_start_weights(network, params(weights=str(path)))
     assert started.weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest() and started.unwrapped == ()
-    given, found = source.state_dict(), network.state_dict()
-    assert all(torch.equal(given[name], found[name]) for name in given if name.startswith("features"))
-    assert torch.equal(head, found["classifier.1.weight"])
+    source_state, loaded_state = source.state_dict(), network.state_dict()
+    assert all(torch.equal(source_state[name], loaded_state[name]) for name in source_state if name.startswith("features"))
+    assert torch.equal(head, loaded_state["classifier.1.weight"])
 
 
 class Poison:
@@ -66,11 +66,11 @@ def test_weights_that_cannot_be_downloaded_are_one_line_and_no_random_start(tmp_
 
 
 def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    given = params(architecture="timm/efficientnet_b0", weights="pretrained")
-    source = build(given, 1000)
+    entry = params(architecture="timm/efficientnet_b0", weights="pretrained")
+    source = build(entry, 1000)
     monkeypatch.setattr("timm.create_model", lambda *_, **__: source)
-    network = build(given, 1000)
-    started = load_start_weights(network, given)
+    network = build(entry, 1000)
+    started = load_start_weights(network, entry)
     assert started.weights.version and len(started.weights.sha256 or "") == 64
     assert torch.equal(network.state_dict()["conv_stem.weight"], source.state_dict()["conv_stem.weight"])
 
@@ -79,7 +79,7 @@ def test_timms_own_weights_come_by_name_and_their_absence_is_one_line(tmp_path: 
 
     monkeypatch.setattr("timm.create_model", refuse)
     with pytest.raises(UserError, match=r"timm/efficientnet_b0 pretrained: could not be downloaded \(no route\)"):
-        load_start_weights(network, given)
+        load_start_weights(network, entry)
 
 
 def test_torchvisions_weights_are_held_against_their_published_hash_each_time(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

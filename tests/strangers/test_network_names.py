@@ -32,7 +32,7 @@ REFUSED_EVERYWHERE = {
     "googlenet": "auxiliary heads",
     "inception_v3": "auxiliary heads",
     "squeezenet1_0": "is not linear",
-    "timm/hf-hub:somebody/resnet18": "described on a hub alone",
+    "timm/hf-hub:somebody/resnet18": "described only on a hub",
     "timm/resnet18.nonsense": "nonsense",
 }
 REFUSED_AT = {

@@ -24,10 +24,10 @@ def prefixed(prefix: str, state: State) -> State:
 STORED: dict[str, tuple[Callable[[State], Any], str]] = {
     "plain": (lambda state: state, ""),
     "DataParallel": (lambda state: prefixed("module.", state), "module."),
-    "beside the epoch": (lambda state: {"epoch": 3, "state_dict": state, "acc": 0.6}, "state_dict"),
-    "beside the iteration": (lambda state: {"model_state_dict": state, "iter": 10}, "model_state_dict"),
+    "next to the epoch": (lambda state: {"epoch": 3, "state_dict": state, "acc": 0.6}, "state_dict"),
+    "next to the iteration": (lambda state: {"model_state_dict": state, "iter": 10}, "model_state_dict"),
     "below model": (lambda state: {"model": state, "optimizer": {"lr": 0.1}}, "model"),
-    "DataParallel beside a tensor": (
+    "DataParallel next to a tensor": (
         lambda state: {"state_dict": prefixed("module.", state), "best_acc": torch.tensor(0.6)},
         "state_dict module.",
     ),

@@ -181,7 +181,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "tensor too many": tensors(lambda weights: weights.update({"evil": torch.zeros(2)})),
     "tensor renamed": tensors(lambda weights: weights.update({"classifier.1.bias ": weights.pop(LAST)})),
     "no tensor": tensors(lambda weights: weights.clear()),
-    "tensor of no number": replaced(LAST, lambda tensor: tensor[:0]),
+    "empty tensor": replaced(LAST, lambda tensor: tensor[:0]),
     "tensor turned": replaced(FIRST, lambda tensor: tensor.transpose(0, 1).contiguous()),
     "tensor flat": replaced(FIRST, lambda tensor: tensor.flatten()),
     "tensor of one number": replaced(LAST, lambda tensor: tensor.sum()),
