@@ -29,6 +29,7 @@ from affectnet.running.run_stage import _guarded
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS
 from affectnet.training.collapse import ANSWERED
 from affectnet.training.resume import TrainingState
+from affectnet.training.samplers import SAMPLERS
 from affectnet.training.tasks import ExpressionTask
 from affectnet.training.trainer import Trainer, learned_classes, targets_of
 from stages.train import TrainParams, check_curves
@@ -393,11 +394,14 @@ def test_unknown_keys_of_the_selected_entry_are_refused() -> None:
         TrainParams.model_validate({"model": {**TINY, "depth": 3}})
 
 
+ALIKE_OR_BELOW = {"logit_adjusted", "balanced_softmax", "weighted"}
+"""The default loss, the one that equals it at τ = 1, and the one that is tried with label smoothing."""
+
 SWITCHES: dict[str, dict[str, Any]] = {
-    **{f"loss {name}": {"loss": entry("loss", name)} for name in ("plain", "focal", "ldam", "dynamic", "dynamic_learned")},
-    **{f"optimizer {name}": {"optimizer": entry("optimizer", name)} for name in ("adamw", "sgd", "sam")},
+    **{f"loss {name}": {"loss": entry("loss", name)} for name in DOCUMENT["losses"] if name not in ALIKE_OR_BELOW},
+    **{f"optimizer {name}": {"optimizer": entry("optimizer", name)} for name in DOCUMENT["optimizers"] if name != "adam"},
     **{f"task {name}": {"task": entry("task", name)} for name in ("affect", "both")},
-    **{f"sampler {name}": {"sampler": name} for name in ("balanced", "square_root", "progressive")},
+    **{f"sampler {name}": {"sampler": name} for name in SAMPLERS if name != "plan"},
     "uncertainty": {"task": entry("task", "both", weighting="uncertainty")},
     "layer decay": {"optimizer": entry("optimizer", "adam", layer_decay=0.8)},
     "moving average": {"ema": 0.5},
