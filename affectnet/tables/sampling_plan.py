@@ -1,6 +1,10 @@
 """The sampling plan and the class weights: what `rebalance` decides for `train`, without copying an image."""
 
+from pathlib import Path
+
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from affectnet.tables.contract import Column, Contract
 
@@ -24,3 +28,9 @@ CLASS_WEIGHTS = Contract(
         Column("weight", pa.float64(), "weight of the expression in the loss, from `planned`; 0 for an expression without faces", low=0),
     ),
 )
+
+
+def planned_rows(plan: Path) -> NDArray[np.int64]:
+    """(n,) rows of the training split that an epoch shows, each as often as the plan says."""
+    table = PLAN.read(plan)
+    return np.repeat(table["row"].to_numpy(), table["repeats"].to_numpy()).astype(np.int64)
