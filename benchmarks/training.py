@@ -42,7 +42,6 @@ from stages.train import TrainParams
 
 FACES = Path("data/faces")
 CLASSES = 8
-LOADERS = 2
 OURS, READY, FOLDER, LIGHTNING = "ours", "tensors that lie ready", "ImageFolder", "ImageFolder, Lightning"
 Epoch = Callable[[], object]
 
@@ -58,6 +57,8 @@ class Setting:
     epochs: int
     product: int
     """Side of the matrices whose product is the step's ceiling."""
+    loaders: int = 2
+    """Processes of ImageFolder."""
 
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
@@ -73,19 +74,19 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     rates = {name: setting.faces / statistics.median(taken[name]) for name in (OURS, READY, FOLDER, LIGHTNING) if name in taken}
     model, gpu = setting.params.model, setting.device.type == "cuda"
     what = f"epoch, {model.architecture}, {model.image_px} px, {setting.device.type}, {setting.params.precision}"
-    flops, peak = (statistics.median(taken[name]) / 1e12 for name in ("flops a face", "peak"))
+    of_face, ceiling = (statistics.median(taken[name]) / 1e12 for name in ("flops a face", "peak"))
     yield Row(what, "faces/s", {name: rates[name] for name in (OURS, READY)}, 0.95)
     yield Row(what, "faces/s", {name: rates.get(name, ABSENT) for name in (OURS, FOLDER, LIGHTNING)}, 3.0 if gpu else 2.2)
-    yield Row(f"step, {setting.device.type}", "TFLOP/s", {"ours": rates[READY] * flops, "matrix product": peak}, 0.5 if gpu else None)
+    yield Row(f"step, {setting.device.type}", "TFLOP/s", {"ours": rates[READY] * of_face, "matrix product": ceiling}, 0.5 if gpu else None)
 
 
 def run_case(case: str, folder: Path, scale: Scale) -> None:
     """Epochs of one case in a process of its own, the first not counted; what each took to `<case>.json`."""
     setting = _setting(scale)
     epochs = CASES[case](setting, folder)
-    taken = every({name: _synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.epochs)
+    taken = every({name: synchronised(epoch, setting.device) for name, epoch in epochs.items()}, setting.epochs)
     if case == "ours":
-        taken |= {"flops a face": [_flops(setting)], "peak": [_peak(setting)]}
+        taken |= {"flops a face": [flops(setting)], "peak": [peak(setting)]}
     (folder / f"{case}.json").write_text(json.dumps(taken))
 
 
@@ -127,7 +128,9 @@ def write_folders(folder: Path, count: int) -> Path:
     return folder
 
 
-def _synchronised(epoch: Epoch, device: torch.device) -> Epoch:
+def synchronised(epoch: Epoch, device: torch.device) -> Epoch:
+    """The epoch, ended when the device has done all of it."""
+
     def run() -> None:
         epoch()
         if device.type == "cuda":
@@ -137,9 +140,12 @@ def _synchronised(epoch: Epoch, device: torch.device) -> Epoch:
 
 
 def _ours(setting: Setting, _: Path) -> dict[str, Epoch]:
-    """As the stage trains; and as many steps as an epoch has, on one batch that was prepared before."""
     configure_torch(setting.device)
-    faces = _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
+    return ours(setting, _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces))
+
+
+def ours(setting: Setting, faces: FaceDataset) -> dict[str, Epoch]:
+    """An epoch as the stage trains; and as many steps as it has, on one batch that was prepared before."""
     trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
     steps, generator = trainer._start_epoch(1)
     parts = list(trainer.loader.load(steps[:1], generator))
@@ -170,7 +176,7 @@ def _transform(image_px: int) -> v2.Compose:
 def _loader(setting: Setting, images: Path) -> DataLoader[tuple[torch.Tensor, torch.Tensor]]:
     data = ImageFolder(str(images), _transform(setting.params.model.image_px), loader=lambda path: Image.open(path).convert("RGB"))
     pin = setting.device.type == "cuda"
-    return DataLoader(data, setting.params.batch, shuffle=True, num_workers=LOADERS, persistent_workers=True, pin_memory=pin)
+    return DataLoader(data, setting.params.batch, shuffle=True, num_workers=setting.loaders, persistent_workers=True, pin_memory=pin)
 
 
 def _network(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
@@ -178,7 +184,8 @@ def _network(setting: Setting) -> tuple[nn.Module, torch.optim.Optimizer]:
     return network, torch.optim.Adam(network.parameters(), lr=setting.params.optimizer.lr)
 
 
-def _image_folder(setting: Setting, folder: Path) -> dict[str, Epoch]:
+def image_folder(setting: Setting, folder: Path) -> dict[str, Epoch]:
+    """An epoch over the JPEG files in `<folder>/images`."""
     loader, (network, optimizer) = _loader(setting, folder / "images"), _network(setting)
     network.to(setting.device).train()
     half = setting.params.precision == "bfloat16"
@@ -197,7 +204,7 @@ def _image_folder(setting: Setting, folder: Path) -> dict[str, Epoch]:
 
 def _lightning(setting: Setting, folder: Path) -> dict[str, Epoch]:
     """One epoch by one call of fit; what it does before the first step is not timed."""
-    import lightning  # noqa: PLC0415 (of benchmarks alone, and not installed with the rest)
+    import lightning  # noqa: PLC0415 (only benchmarks have it, and the rest runs without)
 
     class Module(lightning.LightningModule):  # type: ignore[misc]
         """The same network in Lightning."""
@@ -233,7 +240,7 @@ def _lightning(setting: Setting, folder: Path) -> dict[str, Epoch]:
     return {LIGHTNING: epoch}
 
 
-def _flops(setting: Setting) -> float:
+def flops(setting: Setting) -> float:
     """Floating-point operations of a step by its faces, forward and backward, as torch counts them."""
     network, px = build(setting.params.model, CLASSES).to(setting.device), setting.params.model.image_px
     with FlopCounterMode(display=False) as counter:
@@ -241,7 +248,7 @@ def _flops(setting: Setting) -> float:
     return float(counter.get_total_flops()) / 2
 
 
-def _peak(setting: Setting) -> float:
+def peak(setting: Setting) -> float:
     """Floating-point operations a second of the best of large matrix products, in the precision of the training."""
     gpu, side = setting.device.type == "cuda", setting.product
     kind = torch.bfloat16 if setting.params.precision == "bfloat16" else torch.float32
@@ -256,7 +263,7 @@ def _peak(setting: Setting) -> float:
     return best
 
 
-CASES: dict[str, Callable[[Setting, Path], dict[str, Epoch]]] = {"ours": _ours, "image_folder": _image_folder, "lightning": _lightning}
+CASES: dict[str, Callable[[Setting, Path], dict[str, Epoch]]] = {"ours": _ours, "image_folder": image_folder, "lightning": _lightning}
 
 if __name__ == "__main__":
     run_case(sys.argv[1], Path(sys.argv[2]), cast(Scale, sys.argv[3]))

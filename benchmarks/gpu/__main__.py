@@ -1,0 +1,135 @@
+"""Everything that a machine with a GPU is to show: `python -m benchmarks.gpu --minutes 10 --out DIR`. See docs/benchmarks.md.
+
+It needs Python 3.11 or newer, torch 2.11 or newer and the packages that the pipeline's stages import; no network, no DVC, no data
+set. Each part writes `<DIR>/<part>.json` when it is done, and a part whose file is there is not run again: a run that was cut short
+continues. With --trainings FILE the rest of the minutes trains what the file lists; see benchmarks/gpu/trainings.py.
+"""
+
+import argparse
+import json
+import platform
+import subprocess
+import sys
+import time
+import traceback
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from affectnet.errors import exit_code
+from affectnet.files.atomic import write_json
+from affectnet.models.device import select_device
+from affectnet.running.parallel import cores
+from benchmarks.__main__ import processor
+from benchmarks.gpu import correctness, speed, trainings
+from benchmarks.timing import ROOT
+
+Result = dict[str, Any]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--minutes", type=float, required=True, help="after which it ends, whatever is left to do")
+    parser.add_argument("--out", type=Path, required=True, help="folder of the results, which may hold those of an earlier run")
+    parser.add_argument("--device", default="auto", help="auto | cpu | cuda; the processor only shows that the program runs")
+    parser.add_argument("--smallest", action="store_true", help="sizes for a test of this program")
+    parser.add_argument("--trainings", type=Path, help="YAML list of trainings for the rest of the minutes")
+    parser.add_argument("--jobs", type=int, default=4, help="trainings side by side")
+    parser.add_argument("--only", nargs="*", help="these parts; without a name none, for the trainings only")
+    parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    until = time.monotonic() + 60 * arguments.minutes
+    arguments.out.mkdir(parents=True, exist_ok=True)
+    device = select_device(arguments.device, "--device")
+    parts = _parts(smallest=arguments.smallest)
+    names = list(parts) if arguments.only is None else arguments.only
+    if arguments.here:
+        _run(device, {name: parts[name] for name in names}, arguments.out)
+        return
+    write_json(arguments.out / "machine.json", machine(device))
+    print(json.dumps(machine(device)), flush=True)
+    _run_in_processes(names, arguments, until)
+    if arguments.trainings:
+        trainings.run_list(arguments.trainings, arguments.out, device, arguments.jobs, until)
+    print(summary(arguments.out), flush=True)
+
+
+def _parts(*, smallest: bool) -> dict[str, Callable[[torch.device], Result]]:
+    return {**correctness.parts(smallest=smallest), **speed.parts(smallest=smallest)}
+
+
+def machine(device: torch.device) -> Result:
+    """What this ran on."""
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
+    gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
+    return {
+        "commit": commit.stdout.strip(),
+        "GPU": gpu.name if gpu else None,
+        "GPU's memory, GB": round(gpu.total_memory / 1e9, 1) if gpu else None,
+        "processor": processor(),
+        "cores": cores(),
+        "python": platform.python_version(),
+        "torch": torch.__version__,
+        "cuda": torch.version.cuda,
+    }
+
+
+def _run_in_processes(names: Sequence[str], arguments: argparse.Namespace, until: float) -> None:
+    """Runs the parts that have no result in one process; when it dies or hangs, the parts after the one it died in get another."""
+    left = [name for name in names if not _result(arguments.out, name).exists()]
+    while left and time.monotonic() < until:
+        options = ["--device", arguments.device, *(["--smallest"] if arguments.smallest else [])]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.gpu",
+            "--here",
+            "--minutes",
+            "0",
+            "--out",
+            str(arguments.out),
+            *options,
+            "--only",
+            *left,
+        ]
+        try:
+            code = subprocess.run(command, cwd=ROOT, timeout=until - time.monotonic(), check=False).returncode
+        except subprocess.TimeoutExpired:
+            print("time is over", file=sys.stderr)
+            return
+        done = [name for name in left if _result(arguments.out, name).exists()]
+        left = left[len(done) :]
+        if code and left:
+            write_json(_result(arguments.out, left[0]), {"failed": f"the process ended with exit code {code}"})
+            left = left[1:]
+
+
+def _run(device: torch.device, parts: dict[str, Callable[[torch.device], Result]], out: Path) -> None:
+    for name, part in parts.items():
+        began = time.perf_counter()
+        try:
+            result = part(device)
+        except Exception as error:  # whatever it is, the other parts run
+            traceback.print_exc()
+            result = {"failed": f"{type(error).__name__}: {error}"}
+        write_json(_result(out, name), {**result, "seconds": round(time.perf_counter() - began, 2)})
+        print(f"{name}: {json.dumps(result)}", flush=True)
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+
+
+def _result(out: Path, name: str) -> Path:
+    return out / f"{name}.json"
+
+
+def summary(out: Path) -> str:
+    """One line: how many parts are done, and which did not hold or failed."""
+    results = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("*.json"))}
+    bad = [name for name, result in results.items() if "failed" in result or not result.get("holds", True)]
+    return f"{len(results)} results in {out}; {'all hold' if not bad else 'not: ' + ', '.join(bad)}"
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))

@@ -1,0 +1,199 @@
+"""Trainings on one GPU, several side by side, from a list; each resumes, and ends in time with its best epoch scored.
+
+The list is a YAML document, one mapping a training:
+
+    trainings:
+      - name: half_width                      # of its files
+        data: /data/fer2013                   # what the stages made: data/faces, data/plan.parquet, data/class_weights.parquet
+        set: {model: vgg16_48, train.epochs: 240, optimizers.sgd.lr: 0.1}   # on params.yaml, as `dvc exp run -S`
+        keep: true                            # writes the model file, float16
+        logits: false                         # writes the outputs for all three splits, float16
+
+Several small networks share a GPU well: a step of one leaves most of it idle. `<out>/<name>.training.json` has the curve after each
+epoch and the scores at the end.
+"""
+
+import argparse
+import io
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from affectnet.errors import UserError, exit_code
+from affectnet.files.atomic import replacing, write_json
+from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.models.checkpoint import save_model
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import configure_torch, select_device
+from affectnet.models.forward import VIEWS, predict
+from affectnet.models.transforms import all_grey
+from affectnet.params import parse, read_document
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
+from affectnet.training.distributed import Group
+from affectnet.training.fit import Progress, fit, model_metadata
+from affectnet.training.resume import TrainingState
+from affectnet.training.trainer import Metrics, Trainer, learned_classes
+from benchmarks.timing import ROOT
+from stages.train import TrainParams
+
+SAVE_EVERY = 20.0
+"""Seconds between two saved states: a state of VGG16 is 240 MB, and an epoch on FER2013 takes two seconds."""
+
+SCORING = 20.0
+"""Seconds before the end after which no epoch is begun."""
+
+
+class TimeOverError(Exception):
+    """No further epoch fits into the minutes."""
+
+
+class TimedState(TrainingState):
+    """A state that is written at most every SAVE_EVERY seconds; latest: the last one, written or not."""
+
+    def __init__(self, folder: Path, until: float) -> None:
+        super().__init__(folder)
+        self.until, self.written = until, time.monotonic()
+        self.latest: Mapping[str, Any] = {}
+
+    def save(self, state: Mapping[str, Any]) -> None:
+        """Errors: TimeOverError when no further epoch fits."""
+        self.latest = state
+        if time.monotonic() - self.written > SAVE_EVERY:
+            super().save(state)
+            self.written = time.monotonic()
+        if time.monotonic() > self.until - SCORING:
+            raise TimeOverError
+
+
+def run_list(file: Path, out: Path, device: torch.device, jobs: int, until: float) -> None:
+    """Runs the trainings of the list in its order, `jobs` at a time, until the monotonic clock shows `until`."""
+    waiting = [name for name in _listed(file) if not _ended(out, name)]
+    running: dict[str, subprocess.Popen[bytes]] = {}
+    while (waiting or running) and time.monotonic() < until:
+        while waiting and len(running) < jobs and time.monotonic() < until - 2 * SCORING:
+            name = waiting.pop(0)
+            command = [sys.executable, "-m", "benchmarks.gpu.trainings", str(file), name, str(out), device.type]
+            running[name] = subprocess.Popen([*command, "--seconds", f"{until - time.monotonic():.0f}"], cwd=ROOT)
+        running = {name: process for name, process in running.items() if process.poll() is None}
+        if time.monotonic() > until - 2 * SCORING:
+            waiting = []
+        time.sleep(0.2)
+    for process in running.values():
+        process.kill()
+
+
+def _listed(file: Path) -> dict[str, Mapping[str, Any]]:
+    return {one["name"]: one for one in read_document(file)["trainings"]}
+
+
+def _ended(out: Path, name: str) -> bool:
+    path = _result(out, name)
+    return path.exists() and "test" in json.loads(path.read_text())
+
+
+def _result(out: Path, name: str) -> Path:
+    return out / f"{name}.training.json"
+
+
+def train(one: Mapping[str, Any], out: Path, device: torch.device, until: float) -> str:
+    """Trains one entry of the list; returns its summary line."""
+    params = _params(one.get("set", {}))
+    data = Path(one["data"])
+    configure_torch(device)
+    began = time.monotonic()
+    splits = {split: load_faces(data / "data" / "faces", split, params.model.image_px, 0) for split in ("train", "validation", "test")}
+    classes = learned_classes(CLASS_WEIGHTS.read(data / "data" / "class_weights.parquet"), params.task)
+    trainer = Trainer(params, Group(device), classes, planned_rows(data / "data" / "plan.parquet"), splits["train"], splits["validation"])
+    folder = out.resolve().parent / f"{out.name}.states" / one["name"]
+    folder.mkdir(parents=True, exist_ok=True)
+    state = TimedState(folder, until)
+    result: dict[str, Any] = {"name": one["name"], "set": dict(one.get("set", {})), "seconds to load": time.monotonic() - began}
+    curve: list[Metrics] = []
+
+    def log(metrics: Metrics) -> None:
+        curve.append({name: round(value, 6) for name, value in metrics.items() if not name.startswith("loss_weight/")})
+        write_json(_result(out, one["name"]), {**result, "seconds": time.monotonic() - began, "curve": curve})
+
+    reached = _fitted(trainer, params, state, log)
+    result |= {"epochs": reached.epoch, "best epoch": reached.best_epoch, "score": reached.best_score, "seconds": time.monotonic() - began}
+    result["test"] = {averaging: _scores(trainer, splits["test"], averaging) for averaging in VIEWS}
+    result["validation"] = {averaging: _scores(trainer, splits["validation"], averaging) for averaging in VIEWS}
+    if one.get("keep"):
+        grey = all_grey(splits["train"].images) and all_grey(splits["validation"].images)
+        metadata = model_metadata(trainer, params, reached, data / "data" / "faces", grey)
+        save_model(out / f"{one['name']}.safetensors", trainer.evaluated, metadata, "float16")
+    if one.get("logits"):
+        _write_logits(out / f"{one['name']}.npz", trainer, splits)
+    write_json(_result(out, one["name"]), {**result, "curve": curve})
+    shown = {name: round(values["accuracy"], 4) for name, values in result["test"].items()}
+    took = f"{reached.epoch} epochs in {result['seconds']:.0f} s"
+    return f"{one['name']}: {took}, best {reached.best_epoch}, {reached.best_score:.4f}, test {shown}"
+
+
+def _params(changes: Mapping[str, Any]) -> TrainParams:
+    document = read_document()
+    for dotted, value in changes.items():
+        *sections, key = dotted.split(".")
+        section = document
+        for name in sections:
+            section = section[name]
+        section[key] = value
+    return parse(document, "train", TrainParams)
+
+
+def _fitted(trainer: Trainer, params: TrainParams, state: TimedState, log: Any) -> Progress:
+    """The progress at the end, or when time is over; the trainer has the best epoch's weights."""
+    try:
+        return fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
+    except TimeOverError:
+        reached = Progress(**state.latest["progress"])
+        trainer.evaluated.load_state_dict(reached.best_weights)
+        return reached
+
+
+def _scores(trainer: Trainer, faces: FaceDataset, averaging: Any) -> dict[str, float]:
+    """Over the expressions that are learned or present."""
+    codes = trainer.classes.codes.numpy()
+    predicted = codes[_logits(trainer, faces, averaging).argmax(1).numpy()]
+    true = faces.expression.numpy()
+    seen = np.union1d(codes, true)
+    scored = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
+    return {"accuracy": float(scored.accuracy), "macro_f1": float(scored.macro_f1)}
+
+
+def _logits(trainer: Trainer, faces: FaceDataset, averaging: Any) -> torch.Tensor:
+    classes = len(trainer.classes)
+    return predict(trainer.evaluated, faces.images, trainer.device, classes, trainer.mean, trainer.std, averaging, 1024).logits
+
+
+def _write_logits(path: Path, trainer: Trainer, splits: Mapping[str, FaceDataset]) -> None:
+    content = io.BytesIO()
+    np.savez(content, **{split: _logits(trainer, faces, "flip").half().numpy() for split, faces in splits.items()})  # type: ignore[arg-type]
+    with replacing(path) as temporary:
+        temporary.write_bytes(content.getvalue())
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.trainings", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("list", type=Path)
+    parser.add_argument("name")
+    parser.add_argument("out", type=Path)
+    parser.add_argument("device")
+    parser.add_argument("--seconds", type=float, required=True, help="after which it ends")
+    arguments = parser.parse_args()
+    listed = _listed(arguments.list)
+    if arguments.name not in listed:
+        raise UserError(f"{arguments.list}: lists no training {arguments.name}; it has {', '.join(listed)}")
+    until = time.monotonic() + arguments.seconds
+    print(train(listed[arguments.name], arguments.out, select_device(arguments.device, "device"), until), flush=True)
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))
