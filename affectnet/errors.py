@@ -1,4 +1,4 @@
-"""The one kind of error that is the user's to mend, and the one place that turns errors into exit codes."""
+"""UserError, the error that the user can fix, and the one place that turns errors into exit codes."""
 
 import errno
 import os
@@ -13,22 +13,22 @@ MACHINE_FAULTS = {
     errno.ENOSPC: "free some of the disk",
     errno.EDQUOT: "free some of your quota",
     errno.EROFS: "make it writable",
-    errno.EACCES: "mend its permissions",
-    errno.EPERM: "mend its permissions",
+    errno.EACCES: "fix its permissions",
+    errno.EPERM: "fix its permissions",
     errno.EMFILE: "raise `ulimit -n`, or lower runtime.workers",
     errno.ENFILE: "end other programs",
     errno.ENOMEM: "lower runtime.workers or train.batch",
-    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV), "check the disk, or take the file away if it alone cannot be read"),
+    **dict.fromkeys((errno.EIO, errno.ENXIO, errno.ENODEV), "check the disk, or remove the file if it is the only one that cannot be read"),
     **dict.fromkeys((errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN, errno.EREMOTEIO), "mount its disk again"),
 }
-"""What the user's machine refuses, and what the user can do."""
+"""Errors of the user's machine, and what the user can do about each."""
 
-OF_THE_FILE = {errno.EACCES, errno.EPERM}
-"""Those of them that tell about the file that is read, and not about the machine."""
+FILE_FAULTS = {errno.EACCES, errno.EPERM}
+"""Those that concern only the file that is read, not the machine."""
 
 
 class UserError(Exception):
-    """A mistake in params, data or command line: each problem is one line `place: what, with the values; what to do`."""
+    """A mistake in params, data or the command line: each problem is one line `place: what, with the values; what to do`."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -53,7 +53,7 @@ def first_line(error: Exception) -> str:
 
 
 def user_problems(error: Exception) -> tuple[str, ...]:
-    """What the user can mend, one line each: a mistake, a full disk and the like; nothing for a bug of ours."""
+    """One line for each problem that the user can fix: a mistake, a full disk and the like; nothing for a bug."""
     if isinstance(error, UserError):
         return error.problems
     if isinstance(error, MemoryError):
@@ -65,11 +65,11 @@ def user_problems(error: Exception) -> tuple[str, ...]:
 
 
 def reraise_machine_fault(error: Exception, place: object) -> None:
-    """For whoever takes an error while reading for a fault of the data: returns only when it may be one.
+    """Raises the error again, with the place as its file name, when the machine caused it: memory, disk, network, too many open files.
 
-    Errors: the error again, with the place as its file name, when it is the machine's: memory, disk, network, too many open files.
+    Returns when the data may have caused it. Readers call it before they report a file as broken.
     """
-    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS.keys() - OF_THE_FILE:
+    if isinstance(error, OSError) and error.errno in MACHINE_FAULTS.keys() - FILE_FAULTS:
         error.filename = error.filename or str(place)
         raise error
     if isinstance(error, MemoryError):
@@ -86,7 +86,7 @@ _BRIEF.maxlevel, _BRIEF.maxstring, _BRIEF.maxother = 3, 200, 200
 
 
 def exit_code(command: Callable[[], object]) -> int:
-    """Runs the command; returns 0, 2 after what the user can mend (one line each), 130 after Ctrl-C, 1 after a bug (traceback)."""
+    """Runs the command; returns 0, 2 after problems that the user can fix (one line each), 130 after Ctrl-C, 1 after a bug (traceback)."""
     try:
         command()
     except KeyboardInterrupt:

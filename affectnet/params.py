@@ -15,7 +15,7 @@ LARGEST_DOCUMENT = 1 << 20
 """Bytes of a document at most."""
 
 MOST_ALIASES = 32
-"""In a document: with more, aliases of aliases can stand for more values than memory holds."""
+"""Aliases in a document at most: with more, aliases of aliases can expand to more values than fit into memory."""
 
 AnySection = TypeVar("AnySection", bound="Section")
 
@@ -35,7 +35,7 @@ class Section(BaseModel):
 
 
 class Runtime(Section):
-    """How a stage runs, never what comes out: tracked by no stage, so that another machine invalidates nothing."""
+    """How a stage runs, never what it computes: no stage tracks it, so that another machine invalidates nothing."""
 
     device: Literal["auto", "cpu", "cuda"]
     workers: int = Field(ge=0, le=1024)
@@ -47,13 +47,13 @@ class Runtime(Section):
 def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """The YAML document as plain Python values, read as DVC reads it (YAML 1.2: `1e-3` is a number).
 
-    Errors: UserError when the file is missing, is no UTF-8, no YAML or no mapping, or larger than any of its kind.
+    Errors: UserError when the file is missing, too large, not UTF-8, not YAML, or not a mapping.
     """
     try:
         if path.stat().st_size > LARGEST_DOCUMENT:
             raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST_DOCUMENT:,}; is this the right file?")
         text = path.read_text(encoding="utf-8")
-        yaml = YAML(typ="safe", pure=True)  # what is nested deep would end libyaml, and with it the process
+        yaml = YAML(typ="safe", pure=True)  # deep nesting crashes libyaml, and with it the process
         if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
             raise UserError(f"{path}: more than {MOST_ALIASES} aliases (*name); write the values out")
         document = yaml.load(text)
@@ -61,10 +61,10 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
         raise UserError(f"{path}: not there; run from the folder that holds it") from None
     except UserError:
         raise
-    except Exception as error:  # the constructors of YAML's types raise many kinds: each means that a value is none of its type
-        raise UserError(f"{path}: no readable YAML: {' '.join(str(error).split())}") from None
+    except Exception as error:  # YAML's constructors raise many kinds of error for a value that is not of its type
+        raise UserError(f"{path}: unreadable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise UserError(f"{path}: holds no mapping; see the shipped file")
+        raise UserError(f"{path}: not a mapping; see the shipped file")
     return document
 
 
@@ -91,10 +91,11 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     Returns the values, the dotted name of each field's home (`optimizer` → `optimizers.adam`), and problems found.
     """
     problems: list[str] = []
-    if not isinstance(own := document.get(section), dict):
+    content = document.get(section)
+    if not isinstance(content, dict):
         problems.append(f"{section}: the section is missing")
-        own = {}
-    values: dict[str, Any] = {str(name): value for name, value in own.items()}  # YAML has keys that are no words, too
+        content = {}
+    values: dict[str, Any] = {str(name): value for name, value in content.items()}  # YAML also has keys that are not text
     homes = {name: f"{section}.{name}" for name in {*values, *model.model_fields}}
     for name in model.model_fields:
         switch = name.removesuffix("_name")
@@ -103,8 +104,8 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
         catalogue = document.get(catalogue_name(name))
         if name in document and not isinstance(document[name], dict):
             chosen, homes[name] = document[name], name
-        elif name in own and isinstance(catalogue, dict):
-            chosen = own[name]
+        elif name in content and isinstance(catalogue, dict):
+            chosen = content[name]
         else:
             continue
         if not isinstance(catalogue, dict):
@@ -133,7 +134,7 @@ def parse(document: Mapping[str, Any], section: str, model: type[AnySection], pl
 
 
 def _line(section: str, homes: Mapping[str, str], model: type[Section], detail: Any) -> str:
-    if not detail["loc"]:  # of the section as a whole: a key that is no text
+    if not detail["loc"]:  # the section as a whole: a key that is not text
         return f"{section}: {detail['msg'][0].lower()}{detail['msg'][1:]}, got {brief(detail['input'])}"
     first, *rest = detail["loc"]
     field = model.model_fields.get(first)

@@ -109,7 +109,7 @@ def _listed(source: Source) -> Listed:
     absolute = pc.or_(pc.starts_with(images, "/"), pc.match_substring(images, "\0"))
     climbing = images.filter(pc.or_(absolute, pc.match_substring_regex(images, r"(^|/)\.\.(/|$)")))
     if len(climbing):
-        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(sorted(climbing.to_pylist()))}; mend the list")
+        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(sorted(climbing.to_pylist()))}; fix the list")
     return Listed(images, rows)
 
 

@@ -111,7 +111,7 @@ def test_an_empty_split_and_an_incomplete_series_are_one_line(workspace: Path) -
     run_data_stages(tree_2017(workspace / "root"))
     shard = shard_paths(FACES, "train")[0]
     shard.rename(shard.with_name("train-00000-of-00002.parquet"))
-    with pytest.raises(UserError, match="not a whole series"):
+    with pytest.raises(UserError, match="not a complete series"):
         load_faces(FACES, "train", 32, 1)
     with pytest.raises(UserError, match="no shard of the split nothing"):
         load_faces(FACES, "nothing", 32, 1)

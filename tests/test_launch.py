@@ -31,10 +31,10 @@ def test_two_paths_of_one_name_are_refused() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("stages: [", "no readable YAML"),
-        ("- a list\n", "holds no mapping"),
+        ("stages: [", "unreadable YAML"),
+        ("- a list\n", "not a mapping"),
         ("stages:\n", "stages.rebalance is missing"),
-        ("stages: {rebalance: 3}\n", "stages.rebalance is missing, or no mapping"),
+        ("stages: {rebalance: 3}\n", "stages.rebalance is missing or not a mapping"),
         ("stages: {rebalance: {deps: [data/annotations.parquet]}}\n", "stages.rebalance: no path is called 'plan'"),
     ],
 )

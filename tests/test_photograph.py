@@ -76,7 +76,7 @@ def test_floating_point_pixels_have_no_range_and_are_refused() -> None:
     "content", [b"", b"<html>", b"\xff\xd8\xff", b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 40 40\n%%EndComments\n"]
 )
 def test_bytes_that_are_no_image_are_one_line(content: bytes) -> None:
-    with pytest.raises(UserError, match=r"here\.jpg: no readable image"):
+    with pytest.raises(UserError, match=r"here\.jpg: unreadable image"):
         open_photograph(content, "here.jpg")
 
 
@@ -126,7 +126,7 @@ def test_a_jpeg_with_stray_bytes_that_pillow_reads_is_read() -> None:
 
 def test_a_picture_cut_short_is_one_line() -> None:
     photograph = open_photograph(jpeg(smooth(80, 80))[:-100], "here.jpg")
-    with pytest.raises(UserError, match=r"here\.jpg: no readable image: .*truncated"):
+    with pytest.raises(UserError, match=r"here\.jpg: unreadable image: .*truncated"):
         photograph.pixels()
 
 

@@ -114,7 +114,7 @@ def test_a_model_of_affect_alone_names_no_expression(root: Path) -> None:
     ("picture", "message"),
     [
         ("absent.jpg", "absent.jpg: No such file or directory"),
-        (b"no image", "photograph: no readable image"),
+        (b"no image", "photograph: unreadable image"),
         (np.zeros((4, 4, 4), np.uint8), r"array of uint8, shape \(4, 4, 4\)"),
         (np.zeros((4, 4)), "array of float64"),
         (np.zeros((0, 4), np.uint8), r"shape \(0, 4\)"),

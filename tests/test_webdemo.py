@@ -211,13 +211,13 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
     give(opened, tmp_path / "whole.jpg")
     expect(opened.locator(f"{FOUND} .shot")).to_be_visible()
     said = (  # no line is that of the file before
-        ("text.jpg", "no readable image: in none of the formats"),
+        ("text.jpg", "unreadable image: in none of the formats"),
         ("large.png", "9,000 × 9,000 px, more than 64 million px; make it smaller"),
-        ("cut.jpg", "no readable image: "),
+        ("cut.jpg", "unreadable image: "),
         ("nobody.png", "no face found"),
-        ("drawing.svg", "no readable image: in none of the formats"),
+        ("drawing.svg", "unreadable image: in none of the formats"),
         ("bomb.png", "more than 64 million px; make it smaller"),
-        ("empty.png", "no readable image: in none of the formats"),
+        ("empty.png", "unreadable image: in none of the formats"),
     )
     for name, line in said:
         give(opened, tmp_path / name)
@@ -310,7 +310,7 @@ def test_no_file_of_the_server_can_be_had(served: Served, tmp_path: Path) -> Non
     for path in (*paths[:-1], "http://127.0.0.1:1/x.png", "relative.png", "", "\0"):
         described = {"path": str(path), "url": None, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
         assert "not there any more" in served.predict(described), path
-        assert "no readable image" in served.predict({"path": str(folder / "own.txt"), "other": described, "meta": described["meta"]})
+        assert "unreadable image" in served.predict({"path": str(folder / "own.txt"), "other": described, "meta": described["meta"]})
         (folder / "own.txt").write_text("secret")
     assert sorted(served.kept()) == [folder / "link.txt", folder / "own.txt"]  # nothing was copied there
     assert secret.read_text() == "secret" and (folder / "link.txt").is_symlink()
@@ -334,7 +334,7 @@ def test_only_its_own_page_is_answered(served: Served) -> None:
     status, body = served.upload("../../a b.png", b"content", Origin=own, Sec_Fetch_Site="same-origin")
     (path,) = (Path(name) for name in json.loads(body))
     assert status == 200 and path.read_bytes() == b"content" and served.temporary in path.parents
-    assert "no readable image" in served.predict({"path": str(path)})
+    assert "unreadable image" in served.predict({"path": str(path)})
     assert served.kept() == [] and not path.parent.exists()
     closed = ("info", "openapi.json", "call/answered", "run/answered", "api/answered", "startup-events", "vibe-code", "runs", "app_id")
     for name in (*(f"/gradio_api/{name}" for name in closed), "/docs", "/openapi.json", "/monitoring", "/login", "/gradio_api/mcp/"):

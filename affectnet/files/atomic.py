@@ -14,10 +14,10 @@ from typing import Any
 
 @contextmanager
 def replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
-    """Yields a temporary path beside `path`; renames it to `path` when the block ends well, removes it otherwise.
+    """Yields a temporary path next to `path`; renames it to `path` when the block ends without an error, else removes it.
 
-    What killed processes have left there is removed first, wherever they ran. lasting: the content is on the disk before its
-    name is, so that a power cut leaves the old content or the new; without, the rename alone is atomic.
+    Temporary files of killed processes are removed first, wherever these ran. lasting: the content is written to the disk before
+    its name, so that a power cut leaves the old content or the new; without it only the rename is atomic.
     """
     with _unfinished(path) as temporary:
         yield temporary
@@ -30,7 +30,7 @@ def replacing(path: Path, lasting: bool = True) -> Iterator[Path]:
 
 @contextmanager
 def replacing_folder(path: Path) -> Iterator[Path]:
-    """As `replacing` for a folder: yields a new one beside `path`, which takes the place of the old one at the end."""
+    """As `replacing`, for a folder: yields a new one next to `path`, which replaces the old one at the end."""
     with _unfinished(path) as temporary:
         temporary.mkdir()
         yield temporary
@@ -40,9 +40,9 @@ def replacing_folder(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def _unfinished(path: Path) -> Iterator[Path]:
-    """A name of this process alone beside `path`, removed when the block ends.
+    """A name next to `path` that only this process uses, removed when the block ends.
 
-    A lock beside it says that its process lives, also to other containers and hosts, whose process numbers say nothing here.
+    A lock file shows that its process is alive, also to other containers and hosts, where process numbers mean nothing.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for lock in path.parent.glob(f".{glob.escape(path.name)}.*.lock"):
@@ -51,7 +51,7 @@ def _unfinished(path: Path) -> Iterator[Path]:
     lock = temporary.with_suffix(".lock")
     with lock.open("x") as held:
         try:
-            with suppress(OSError):  # a file system without locks: others cannot lock it either, and leave the file alone
+            with suppress(OSError):  # a file system without locks: no other process can lock the file and remove it either
                 fcntl.flock(held, fcntl.LOCK_EX)
             yield temporary
         finally:

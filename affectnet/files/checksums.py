@@ -1,4 +1,4 @@
-"""A list of checksums as sha256sum or md5sum writes it, and which files differ from it."""
+"""Lists of checksums as sha256sum and md5sum write them, and the files that differ from them."""
 
 import re
 from pathlib import Path, PurePosixPath
@@ -18,24 +18,25 @@ ESCAPE, ESCAPED = re.compile(r"\\([nr\\])"), {"n": "\n", "r": "\r", "\\": "\\"}
 
 def read_checksums(path: Path) -> pa.Table:
     """CHECKSUMS from a list as sha256sum or md5sum writes it; of a path's lines the last counts. Errors: UserError on any other line."""
-    found, wrong = {}, []
+    digests: dict[str, bytes] = {}
+    invalid = []
     try:
         if not path.is_file():
-            raise UserError(f"{path}: no readable checksum list: no file")
+            raise UserError(f"{path}: unreadable checksum list: not a file")
         with path.open(encoding="utf-8", newline="\n") as lines:
             for number, line in enumerate(lines, 1):
                 text = line.removesuffix("\n").removesuffix("\r")
                 if match := CHECKSUM.fullmatch(text):
                     name = ESCAPE.sub(lambda escape: ESCAPED[escape[1]], match[3]) if match[1] else match[3]
-                    found[PurePosixPath(name).as_posix()] = bytes.fromhex(match[2])
+                    digests[PurePosixPath(name).as_posix()] = bytes.fromhex(match[2])
                 elif text and not text.startswith("#"):
-                    wrong.append(f"line {number}")
+                    invalid.append(f"line {number}")
     except (OSError, UnicodeDecodeError) as error:
         reraise_machine_fault(error, path)
-        raise UserError(f"{path}: no readable checksum list: {error}") from None
-    if wrong:
-        raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(wrong)}")
-    return pa.table([pa.array(found.keys(), pa.string()), pa.array(found.values(), pa.binary())], schema=CHECKSUMS)
+        raise UserError(f"{path}: unreadable checksum list: {error}") from None
+    if invalid:
+        raise UserError(f"{path}: not in the format of sha256sum or md5sum, {first_few(invalid)}")
+    return pa.table([pa.array(digests.keys(), pa.string()), pa.array(digests.values(), pa.binary())], schema=CHECKSUMS)
 
 
 def sha256_or_none(path: Path) -> bytes | None:
@@ -48,22 +49,22 @@ def sha256_or_none(path: Path) -> bytes | None:
 
 
 def _as_on_windows(listed: pa.ChunkedArray, paths: pa.ChunkedArray) -> pa.ChunkedArray:
-    """For each listed path the row of the one path that equals it but for case and the kind of slash; null where there is none or more."""
+    """For each listed path the row of the only path that differs just in case or slashes; null where there is none, or more than one."""
     names = pc.utf8_lower(pc.replace_substring_regex(pc.replace_substring(listed, "\\", "/"), r"^(\./)+", ""))
     folded = pc.utf8_lower(paths)
     several = [entry["values"] for entry in pc.value_counts(folded).to_pylist() if entry["counts"] > 1]
-    alone = pc.invert(pc.is_in(names, pa.array(several, pa.string())))
-    return pc.if_else(alone, pc.index_in(names, folded), pa.scalar(None, pa.int32()))
+    unique = pc.invert(pc.is_in(names, pa.array(several, pa.string())))
+    return pc.if_else(unique, pc.index_in(names, folded), pa.scalar(None, pa.int32()))
 
 
-def mismatched(checksums: pa.Table, found: pa.Table) -> list[str]:
-    """Files of the checksum list that are not there or have another digest.
+def mismatched(checksums: pa.Table, files: pa.Table) -> list[str]:
+    """Files of the checksum list that are missing or have another digest.
 
-    A path that names no file stands for the one file that equals it but for case and for `\\` in place of `/`, as lists made on Windows
-    have it.
+    A listed path without a file stands for the only file whose path differs just in case, or in `/` for `\\`, as in lists made on
+    Windows.
     """
-    at = pc.index_in(checksums["path"], found["path"])
+    at = pc.index_in(checksums["path"], files["path"])
     if at.null_count:
-        at = pc.coalesce(at, _as_on_windows(checksums["path"], found["path"]))
-    sha256, md5 = (pc.equal(checksums["digest"], found[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
+        at = pc.coalesce(at, _as_on_windows(checksums["path"], files["path"]))
+    sha256, md5 = (pc.equal(checksums["digest"], files[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
     return sorted(checksums["path"].filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())

@@ -1,4 +1,4 @@
-"""The walk over a download: every file below its root for one stat, and which links it follows."""
+"""The walk over a download: every file below its root, for one stat per file, and the links that it follows."""
 
 import os
 import re
@@ -9,19 +9,18 @@ from stat import S_ISREG
 from affectnet.errors import UserError, first_few, reraise_machine_fault
 
 File = tuple[str, bytes | None, int, int]
-"""Path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes; time of change in ns."""
+"""Path below the root; its real name where that is not UTF-8, so that the path is escaped; bytes; time of change in ns."""
 
 
 HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
-"""In a path below the root: what systems and tools leave in a folder, as `._x.jpg`, `.ipynb_checkpoints/` and `__MACOSX/`."""
+"""Matches a path below the root that systems and tools leave in a folder, as `._x.jpg`, `.ipynb_checkpoints/` and `__MACOSX/`."""
 
 
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """Each folder below the root with the names of its folders and files, sorted, as os.walk gives them: through links, too.
 
-    Hidden files and folders are left out: they are no part of a data set. A caller takes the names
-    out of the first list whose folders it does not want. Whether links may lead out of the root, `verify` decides, before
-    anything there is read.
+    Hidden files and folders are left out: they are not part of a data set. To skip a folder, the caller removes its name from the
+    first list. `verify` decides whether links may lead out of the root, before anything there is read.
     """
     links = FollowedLinks(root)
     for folder, below, files in os.walk(root, followlinks=True):
@@ -38,7 +37,7 @@ def _visible(names: list[str]) -> list[str]:
 class FollowedLinks:
     """Which links to folders are followed: those to a folder outside the root that does not hold the root, each such folder once.
 
-    So every walk ends, whatever links to what. A link to a folder within the root is none: its files are there by their own paths.
+    So every walk ends, even with links in a circle. A link to a folder within the root is not followed: its files have paths of their own.
     """
 
     def __init__(self, root: Path) -> None:
@@ -57,14 +56,14 @@ class FollowedLinks:
 
 
 def readable(name: str) -> str:
-    """The name of a file as text: bytes that are no UTF-8 become escapes."""
+    """The name of a file as text: bytes that are not UTF-8 become escapes."""
     return name.encode("utf-8", "backslashreplace").decode()
 
 
 def files_below(root: Path, follow: bool) -> Iterator[File]:
-    """Each file below the root. follow: through links that lead out of the root, too.
+    """Each file below the root. follow: also through links that lead out of the root.
 
-    Errors: UserError, at the end, when folders cannot be read, or links lead out of the root and are not to be followed.
+    Errors: UserError, at the end, when folders cannot be read, or links lead out of the root and `follow` is false.
     """
     links, leaving, unread = FollowedLinks(root), list[str](), list[str]()
     folders, start = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
@@ -90,7 +89,7 @@ def files_below(root: Path, follow: bool) -> Iterator[File]:
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
-    """None for a link to nothing, or a file that has just gone."""
+    """None for a broken link, or a file that has just been removed."""
     try:
         return entry.stat()
     except OSError as error:
@@ -106,6 +105,6 @@ def _complain(root: Path, leaving: list[str], unread: list[str]) -> None:
             "make the root their folder, or allow such links by verify.follow_links: true"
         )
     if unread:
-        problems.append(f"{root}: folders cannot be read, {first_few(sorted(unread))}; give this user the right to, or take them out")
+        problems.append(f"{root}: folders cannot be read, {first_few(sorted(unread))}; give this user permission, or remove them")
     if problems:
         raise UserError(*problems)

@@ -38,7 +38,7 @@ def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy:
 
     A box partly outside is clipped to the photograph before the margin is added; a margin that reaches outside is filled
     as `padding` says. An upright region begins and ends at whole px of the decoded photograph. A photograph that is its own
-    crop already is passed through byte for byte. Errors: UserError when the bytes are no readable image.
+    crop already is passed through byte for byte. Errors: UserError when the bytes are not a readable image.
     """
     photograph = open_photograph(content, place)
     region = face_region(photograph.dimensions, box, landmarks, policy)

@@ -93,7 +93,7 @@ class Photograph:
             return np.asarray(upright(image))
         except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
             reraise_machine_fault(error, self.place)
-            raise UserError(f"{self.place}: no readable image: {error}") from None
+            raise UserError(f"{self.place}: unreadable image: {error}") from None
 
 
 def open_photograph(content: bytes, place: str) -> Photograph:
@@ -222,10 +222,10 @@ def _by_pillow(content: bytes, place: str) -> Photograph:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):  # a warning where the user has made them errors
         raise UserError(f"{place}: {TOO_LARGE}") from None
     except UnidentifiedImageError:
-        raise UserError(f"{place}: no readable image: in none of the formats {', '.join(FORMATS)}") from None
+        raise UserError(f"{place}: unreadable image: in none of the formats {', '.join(FORMATS)}") from None
     except Exception as error:  # a parser that stumbles over broken bytes raises what it likes
         reraise_machine_fault(error, place)
-        raise UserError(f"{place}: no readable image: {error}") from None
+        raise UserError(f"{place}: unreadable image: {error}") from None
     plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and turn == 1 else None
     return Photograph(content, place, shown_dimensions(image), image.format == "JPEG", plain, image.mode == "L", image)
 

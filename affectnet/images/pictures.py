@@ -72,7 +72,7 @@ def _of_image(image: Image.Image) -> bytes:
         raise
     except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes, and a closed file something else
         reraise_machine_fault(error, NAMELESS)
-        raise UserError(f"{NAMELESS}: no readable image: {error}") from None
+        raise UserError(f"{NAMELESS}: unreadable image: {error}") from None
 
 
 def _of_array(pixels: Pixels) -> bytes:

@@ -34,14 +34,14 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
             if seconds + HALF_A_MS >= due:
                 whole, picture = video.retrieve()
                 if not whole:
-                    raise UserError(f"{path}: no readable video: its frame at {seconds:.3f} s is broken")
+                    raise UserError(f"{path}: unreadable video: its frame at {seconds:.3f} s is broken")
                 yield seconds, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
                 due = (np.floor((seconds + HALF_A_MS) / every) + 1) * every if every else 0.0
             number += 1
         stated = count / rate if rate > 0 and count > 0 else 0.0
         early = stated - seconds > max(SLACK_S, SLACK_SHARE * stated)
         if not number or (early and number < count and not _is_whole_matroska(path)):
-            raise UserError(f"{path}: no readable video: {number:,} frames, up to {seconds:.1f} s of the {stated:.1f} s that it states")
+            raise UserError(f"{path}: unreadable video: {number:,} frames, up to {seconds:.1f} s of the {stated:.1f} s that it states")
 
 
 @contextmanager
@@ -61,7 +61,7 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
         video = cv2.VideoCapture(str(place), cv2.CAP_FFMPEG)
         stack.callback(video.release)
         if not video.isOpened():
-            raise UserError(f"{path}: no readable video: not in a format that OpenCV knows")
+            raise UserError(f"{path}: unreadable video: not in a format that OpenCV knows")
         yield video
 
 

@@ -134,7 +134,7 @@ def problem(path: str, error: Exception) -> UserError:
     reraise_machine_fault(error, path)
     if isinstance(error, UserError):
         return error
-    return UserError(f"{path}: no readable image: {type(error).__name__}: {error}")
+    return UserError(f"{path}: unreadable image: {type(error).__name__}: {error}")
 
 
 def many(count: int, noun: str) -> str:

@@ -1,4 +1,4 @@
-"""Progress on a terminal, and silence elsewhere."""
+"""Progress bars on a terminal, and nothing elsewhere."""
 
 from collections.abc import Iterable, Iterator
 from typing import TypeVar
@@ -9,5 +9,5 @@ Item = TypeVar("Item")
 
 
 def progress(items: Iterable[Item], what: str, total: int | None = None, unit: str = "file") -> Iterator[Item]:
-    """The items again, with a bar on standard error when that is a terminal."""
+    """The items, with a bar on standard error when that is a terminal."""
     return iter(tqdm(items, desc=what, total=total, unit=unit, disable=None, dynamic_ncols=True))

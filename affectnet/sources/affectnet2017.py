@@ -1,4 +1,4 @@
-"""AffectNet 2017: image folders and CSV lists, manual and automatic, in all the spellings that are in circulation."""
+"""AffectNet 2017: image folders and CSV lists, manual and automatic, in all spellings that are in circulation."""
 
 import codecs
 import os
@@ -28,11 +28,11 @@ COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_heig
 LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test"), "automatically_annotated.csv": ("automatic", "train")}
 """File name → kind of annotation, and our split: the official validation list is our test."""
 
-BLOCK = 4 << 20
-"""Bytes of a list parsed at a time, about 4,000 rows with landmarks: longest line allowed, too."""
+BLOCK_BYTES = 4 << 20
+"""Bytes of a list parsed at a time, about 4,000 rows with landmarks; also the longest line that is allowed."""
 
-LONGEST = 1 << 13
-"""Characters kept of a line that has another number of cells: more than any file name has."""
+KEPT_OF_INVALID = 1 << 13
+"""Characters kept of a line with a wrong number of cells: more than any file name has."""
 
 
 @dataclass(frozen=True)
@@ -58,15 +58,15 @@ class AffectNet2017(Source):
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
-        found, self._image_folders = _search(self.root)
-        wanted = {name for name, (kind, _) in LISTS.items() if pointer.lists in {kind, "both"}}
-        missing = sorted(wanted - set(found))
+        lists, self._image_folders = _search(self.root)
+        selected = {name for name, (kind, _) in LISTS.items() if pointer.lists in {kind, "both"}}
+        missing = sorted(selected - set(lists))
         if missing:
             raise UserError(f"{self.root}: no {' and no '.join(missing)} below it; is this the root of an AffectNet 2017 download?")
-        doubled = [path for name in sorted(wanted) for path in found[name] if len(found[name]) > 1]
+        doubled = [path for name in sorted(selected) for path in lists[name] if len(lists[name]) > 1]
         if doubled:
             raise UserError(f"{self.root}: a list is there more than once: {first_few(doubled, 4)}; leave one of each")
-        self._files = {found[name][0]: LISTS[name] for name in LISTS if name in wanted}
+        self._files = {lists[name][0]: LISTS[name] for name in LISTS if name in selected}
 
     @cached_property
     def lists(self) -> list[AnnotationList]:
@@ -87,7 +87,7 @@ class AffectNet2017(Source):
             yield from self._malformed(listing, invalid)
 
     def _batch(self, listing: AnnotationList, block: tuple[pa.Table, np.ndarray]) -> pa.RecordBatch:
-        """A block of the list, and the numbers of its rows, as ROWS."""
+        """ROWS from a block of the list and the numbers of its rows."""
         table, numbered = block
         cells = {name: table[name].combine_chunks() for name in table.column_names}
         x, y, width, height = (numbers(cells[name], pa.float32()) for name in COLUMNS[1:5])
@@ -126,7 +126,7 @@ class AffectNet2017(Source):
         )
 
     def _malformed(self, listing: AnnotationList, invalid: dict[int, str]) -> Iterator[pa.RecordBatch]:
-        """The lines that do not have as many cells as the list has columns."""
+        """ROWS for the lines with a wrong number of cells."""
         if invalid:
             texts = list(invalid.values())
             images = pa.array([text.split(",")[0] for text in texts], pa.string())
@@ -137,15 +137,15 @@ class AffectNet2017(Source):
         return self._prefixed(listing, table["subDirectory_filePath"].combine_chunks())
 
     def _prefixed(self, listing: AnnotationList, names: pa.Array) -> pa.Array:
-        """Names in a list → paths below the root. A name that is absolute or climbs stays recognisable, for verify to refuse."""
+        """Names in a list → paths below the root. An absolute name or one with `..` stays recognisable, so that verify refuses it."""
         names = plain_paths(names)
         prefix = self._prefix[listing.path]
         return pc.if_else(pc.starts_with(names, "/"), names, pc.binary_join_element_wise(prefix, names, "")) if prefix else names
 
     @cached_property
     def _prefix(self) -> dict[Path, str]:
-        """For each list the image folder below the root, with a final `/`: the one that holds most of its first images."""
-        found = {}
+        """The image folder per list, below the root and with a final `/`: the one that holds most of the list's first images."""
+        prefixes = {}
         for listing in self.lists:
             names = list(islice(filter(None, plain_paths(_first_cells(listing, COLUMNS[0])).to_pylist()), 200))
             held = {folder: sum(os.path.isfile(folder / name) for name in names) for folder in self._image_folders}  # noqa: PTH113
@@ -154,8 +154,8 @@ class AffectNet2017(Source):
                 raise UserError(
                     f"{listing.path}: none of its first {len(names)} images is below {self.root}; unpack the image folders there"
                 )
-            found[listing.path] = readable(f"{self._below(best)}/") if best != self.root else ""
-        return found
+            prefixes[listing.path] = readable(f"{self._below(best)}/") if best != self.root else ""
+        return prefixes
 
     def _below(self, path: Path) -> str:
         return path.relative_to(self.root).as_posix()
@@ -167,11 +167,11 @@ def plain_paths(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray
 
 
 def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
-    """`x1;y1;…;x68;y68` as landmarks (null where absent), and where a cell holds something else than 136 finite numbers."""
+    """`x1;y1;…;x68;y68` as landmarks (null where absent), and true where a cell holds anything but 136 finite numbers."""
     parts = pc.split_pattern(cells, ";")
     whole = pc.equal(pc.list_value_length(parts), 136)
     absent = pa.repeat(pa.scalar(False), len(cells))
-    if not pc.all(whole).as_py():  # of a whole block, so that sound lists pay for one split alone
+    if not pc.all(whole).as_py():  # checked per block, so that clean lists are split only once
         text = pc.utf8_trim(cells, ' ";')
         absent = pc.is_in(pc.utf8_upper(text), pa.array(["", "NULL", "NAN"]))
         parts = pc.split_pattern(text, ";")
@@ -192,7 +192,7 @@ def parse_landmarks(cells: pa.Array) -> tuple[pa.Array, pa.Array]:
 
 
 def _search(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
-    """The lists by their lower-case names, and the folders that have numbered sub-folders; numbered folders are not entered."""
+    """The lists by lower-case name, and the folders with numbered sub-folders; numbered folders are not entered."""
     lists: dict[str, list[Path]] = {}
     image_folders = [root]
     for folder, below, files in folders_below(root):
@@ -206,24 +206,24 @@ def _search(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 
 
 def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
-    """Columns and header of a list: the header may be there, absent, or begin with `#`. Errors: UserError when it is none of these."""
+    """Columns and header of a list. The header may be present, absent, or begin with `#`. Errors: UserError when the list has another form."""
     try:
         with path.open("rb") as file:
             first = file.readline(1 << 20).decode("utf-8-sig").strip()
             file.seek(0)
             decoder = codecs.getincrementaldecoder("utf-8")()
-            while piece := file.read(BLOCK):  # Arrow would lose a line that has another number of cells and is no UTF-8
+            while piece := file.read(BLOCK_BYTES):  # Arrow drops a line with a wrong number of cells that is not UTF-8
                 decoder.decode(piece)
             decoder.decode(b"", final=True)
     except (UnicodeDecodeError, OSError) as error:
         reraise_machine_fault(error, path)
-        raise UserError(f"{path}: no readable list: {error}") from None
+        raise UserError(f"{path}: unreadable list: {error}") from None
     cells = [cell.strip(' "#') for cell in first.split(",")]
     names = {name.lower(): name for name in COLUMNS}
     if COLUMNS[0].lower() in {cell.lower() for cell in cells}:
-        lacking = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
-        if lacking:
-            raise UserError(f"{path}: column {', '.join(lacking)} is missing; its header has {', '.join(cells[:20])}")
+        missing = [name for name in COLUMNS if name.lower() not in {cell.lower() for cell in cells}]
+        if missing:
+            raise UserError(f"{path}: column {', '.join(missing)} is missing; its header has {', '.join(cells[:20])}")
         doubled = [name for name in COLUMNS if [cell.lower() for cell in cells].count(name.lower()) > 1]
         if doubled:
             raise UserError(f"{path}: column {', '.join(doubled)} is there more than once; leave the one that counts")
@@ -236,21 +236,21 @@ def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
 
 
 def _stream(listing: AnnotationList, columns: Sequence[str], invalid: dict[int, str] | None = None) -> Iterator[pa.Table]:
-    """Each block of the list as a table, every cell as text; lines of another number of cells go to `invalid`, by row.
+    """Each block of the list as a table, every cell as text; lines with a wrong number of cells go to `invalid`, by row.
 
-    Quotes are no quotes here: no cell of these lists holds a comma, and a stray quote must not swallow the rows after it.
+    Quotes are not parsed: no cell of these lists holds a comma, and a stray quote must not swallow the rows after it.
     """
     header = int(listing.header)
 
     def set_aside(row: pyarrow.csv.InvalidRow) -> str:
         if invalid is not None:
-            invalid[(row.number or 0) - header] = row.text[:LONGEST]
+            invalid[(row.number or 0) - header] = row.text[:KEPT_OF_INVALID]
         return "skip"
 
     try:
         with pyarrow.csv.open_csv(
             listing.path,
-            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK, column_names=listing.columns, skip_rows=header),
+            read_options=pyarrow.csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES, column_names=listing.columns, skip_rows=header),
             parse_options=pyarrow.csv.ParseOptions(quote_char=False, invalid_row_handler=set_aside),
             convert_options=pyarrow.csv.ConvertOptions(
                 column_types=dict.fromkeys(columns, pa.string()), include_columns=list(columns), strings_can_be_null=False
@@ -259,19 +259,19 @@ def _stream(listing: AnnotationList, columns: Sequence[str], invalid: dict[int, 
             for part in reader:
                 yield pa.Table.from_batches([part])
     except pa.ArrowInvalid as error:
-        raise UserError(f"{listing.path}: no readable list: {str(error).splitlines()[0]}") from None
+        raise UserError(f"{listing.path}: unreadable list: {str(error).splitlines()[0]}") from None
 
 
 def _first_cells(listing: AnnotationList, column: str) -> pa.Array:
     """The cells of a column in the first thousand lines that have it."""
     position = listing.columns.index(column)
     with listing.path.open(encoding="utf-8-sig", errors="replace") as file:
-        lines = [line.split(",") for line in file.read(BLOCK).split("\n")[int(listing.header) : 1000 + listing.header]]
+        lines = [line.split(",") for line in file.read(BLOCK_BYTES).split("\n")[int(listing.header) : 1000 + listing.header]]
     return pa.array([cells[position] for cells in lines if position < len(cells)], pa.string())
 
 
 def _numbered(tables: Iterable[pa.Table], invalid: dict[int, str]) -> Iterator[tuple[pa.Table, np.ndarray]]:
-    """Each block with the numbers of its rows in the list, from 1; those of invalid lines are left out."""
+    """Each block with the numbers of its rows in the list, from 1, without those of invalid lines."""
     last = 0
     for table in tables:
         numbered = _row_numbers(last, len(table), {row for row in invalid if row > last})
@@ -280,6 +280,6 @@ def _numbered(tables: Iterable[pa.Table], invalid: dict[int, str]) -> Iterator[t
 
 
 def _row_numbers(last: int, count: int, invalid: set[int]) -> np.ndarray:
-    """The next `count` row numbers after `last` that are no invalid lines."""
+    """The next `count` row numbers after `last`, without those of invalid lines."""
     numbered = np.arange(last + 1, last + 1 + count + len(invalid), dtype=np.int64)
     return numbered[~np.isin(numbered, list(invalid))][:count]

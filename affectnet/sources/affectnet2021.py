@@ -1,4 +1,4 @@
-"""AffectNet 2021 (eight labels): 224×224 images, and one npy file an image and kind of annotation."""
+"""AffectNet 2021 (eight labels): 224×224 images, and one npy file per image and kind of annotation."""
 
 import io
 import math
@@ -41,7 +41,7 @@ class AffectNet2021(PerImage):
             kind = file.stem[-3:]
             try:
                 values[kind] = _array(file) if kind == "lnd" else _array(file).item()
-            except Exception as error:  # numpy's header parser raises many kinds: each means that the file is no annotation
+            except Exception as error:  # numpy's header parser raises many kinds of error for broken bytes
                 reraise_machine_fault(error, file)
                 return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
         missing = [kind for kind in KINDS[:3] if kind not in values]
@@ -51,21 +51,21 @@ class AffectNet2021(PerImage):
 
 
 def _array(file: Path) -> NDArray[Any]:
-    """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else: a pickle, an archive."""
-    held = read_limited(file, LARGEST_NPY)
-    if _stated_bytes(held) > len(held):
-        raise ValueError("a header that claims more than the file holds")  # memory would not hold it either
-    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(held), allow_pickle=False)
+    """The npy array in a file, of numbers or text. Errors: of many kinds, when it holds anything else, as a pickle or an archive."""
+    content = read_limited(file, LARGEST_NPY)
+    if _stated_bytes(content) > len(content):
+        raise ValueError("the header states more values than the file holds")  # and maybe more than memory holds
+    array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
     if array.dtype.kind not in "iufUS":
         raise TypeError(array.dtype)
     if array.dtype.kind == "U" and (np.frombuffer(array.tobytes(), f"{array.dtype.str[0]}u4") > sys.maxunicode).any():
-        raise ValueError("letters that are none")  # numpy makes a string of them that breaks whatever reads it
+        raise ValueError("invalid code points")  # numpy accepts them, but the resulting string breaks its readers
     return array
 
 
-def _stated_bytes(held: bytes) -> int:
-    """Bytes of the values that the header of an npy array states. Errors: of many kinds, when it is none."""
-    stream = io.BytesIO(held)
+def _stated_bytes(content: bytes) -> int:
+    """Bytes of the values, as the header of an npy array states them. Errors: of many kinds, when the header is invalid."""
+    stream = io.BytesIO(content)
     header = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}[np.lib.format.read_magic(stream)]
     try:
         shape, _, kind = header(stream)

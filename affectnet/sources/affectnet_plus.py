@@ -1,4 +1,4 @@
-"""AffectNet+: 224×224 images and one JSON file an image, its keys in any capitalisation."""
+"""AffectNet+: 224×224 images and one JSON file per image, its keys in any capitalisation."""
 
 import json
 import re
@@ -13,14 +13,14 @@ LARGEST_JSON = 1 << 20
 """Bytes of a JSON file at most."""
 
 LANDMARKS = ("landmark68", "landmarks68", "landmarks")
-"""Keys of the 68 points, plain: the release has `landmark-68`; copies that people made have others. `landmark-29` is not read."""
+"""Plain keys of the 68 points: the release has `landmark-68`, other copies have the others. `landmark-29` is not read."""
 
 
 @layout("affectnet_plus")
 class AffectNetPlus(PerImage):
     """`human_annotated/train_set/{images,annotations}` and validation_set likewise (Fard et al. 2024, arXiv 2410.22506).
 
-    The images without human labels (`no_human_annotated`) are left alone.
+    The images without human labels (`no_human_annotated`) are not read.
     """
 
     Params = FileParams
@@ -45,9 +45,9 @@ class AffectNetPlus(PerImage):
 
 
 def plain_keys(content: dict[str, Any]) -> dict[str, Any]:
-    """All values of the mapping and of those in it, the outermost of equal names.
+    """All values of the mapping and of the mappings in it; among equal keys the outermost counts.
 
-    Keys are in lower case, without `-`, `_` and spaces: `Human-Label` and `human_label` are one.
+    Keys are in lower case, without `-`, `_` and spaces, so that `Human-Label` and `human_label` are equal.
     """
     plain: dict[str, Any] = {}
     level = [content]

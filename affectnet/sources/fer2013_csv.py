@@ -1,4 +1,4 @@
-"""FER2013 as its authors gave it out: one CSV file, a face a line, its pixels as numbers (Goodfellow et al. 2013)."""
+"""FER2013 as its authors released it: one CSV file with one face per line, its pixels as numbers (Goodfellow et al. 2013)."""
 
 import io
 import re
@@ -20,10 +20,10 @@ from affectnet.tables.source_pointer import Pointer
 
 COLUMNS = ("emotion", "pixels", "usage")
 EMOTIONS = ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral")
-"""In the order of the codes 0–6 of column emotion (the challenge's data page)."""
+"""By the codes 0–6 of column emotion (the challenge's data page)."""
 
 SIDE_PX = 48
-LONGEST = 1 << 20
+LONGEST_LINE = 1 << 20
 """Characters of a line at most; 2,304 numbers have 9,215."""
 
 
@@ -47,7 +47,7 @@ class Fer2013Csv(Container):
         files = [path for path in csvs if set(COLUMNS) <= set(_header(path))]
         if len(files) != 1:
             fault = f"more than one, {first_few([self.below(path) for path in files])}" if files else "none"
-            raise UserError(f"{self.root}: wanted one CSV file with the columns {', '.join(COLUMNS)} below it, there is {fault}")
+            raise UserError(f"{self.root}: expected one CSV file with the columns {', '.join(COLUMNS)} below it, there is {fault}")
         (self.file,) = files
         test = pointer.options["test"].lower()
         other = "privatetest" if test == "publictest" else "publictest"
@@ -62,8 +62,8 @@ class Fer2013Csv(Container):
     def members(self) -> Iterator[Member]:
         columns, name = _header(self.file), self.below(self.file)
         with self.file.open(encoding="utf-8-sig", errors="replace") as lines:
-            lines.readline(LONGEST)
-            for number, line in enumerate(iter(lambda: lines.readline(LONGEST), ""), 1):
+            lines.readline(LONGEST_LINE)
+            for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), ""), 1):
                 if line.strip():
                     yield Member(name, number, **self._face(line, columns))
 
@@ -83,17 +83,18 @@ class Fer2013Csv(Container):
         if pixels is None or not re.fullmatch("-?[0-9]{1,9}", emotion):
             detail = f"emotion {emotion[:20]}, {len(cell['pixels'].split()):,} pixels: {cell['pixels']}"
             return {"split": split, "fault": "malformed", "detail": detail[:DETAIL_LENGTH]}
-        known = 0 <= int(emotion) < len(EMOTIONS)
-        label = {"expression": CODES[EMOTIONS[int(emotion)]]} if known else {"detail": f"emotion {emotion}"}
-        return {"split": split, "suffix": ".png", "content": _png(pixels), **label}
+        face = {"split": split, "suffix": ".png", "content": _png(pixels)}
+        if 0 <= int(emotion) < len(EMOTIONS):
+            return {**face, "expression": CODES[EMOTIONS[int(emotion)]]}
+        return {**face, "detail": f"emotion {emotion}"}
 
 
 def _header(path: Path) -> tuple[str, ...]:
-    """The names in the first line of a file, in lower case; none for what is no file (a pipe would never end)."""
+    """The names in the first line of a file, in lower case; none for anything but a file (a pipe would never end)."""
     if not path.is_file():
         return ()
     with path.open(encoding="utf-8-sig", errors="replace") as file:
-        return tuple(name.strip(' "\r\n').lower() for name in file.readline(LONGEST).split(","))
+        return tuple(name.strip(' "\r\n').lower() for name in file.readline(LONGEST_LINE).split(","))
 
 
 def _pixels(cell: str) -> np.ndarray | None:
@@ -105,7 +106,7 @@ def _pixels(cell: str) -> np.ndarray | None:
 
 
 def _png(pixels: np.ndarray) -> bytes:
-    """Stored, not compressed: the same bytes whatever zlib is installed, and no file takes less than a block on the disk anyway."""
+    """The PNG file, uncompressed: its bytes do not depend on the installed zlib, and no file takes less than a block on the disk anyway."""
     file = io.BytesIO()
     Image.fromarray(pixels).save(file, "PNG", compress_level=0)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""One folder a class below one folder a split: FER2013, Kaggle's copies, and most data sets that people make themselves."""
+"""One folder per class below one folder per split: FER2013, Kaggle's copies, and most data sets that people make themselves."""
 
 import re
 from collections.abc import Iterator, Mapping
@@ -18,7 +18,7 @@ from affectnet.tables.source_pointer import Pointer
 
 @dataclass(frozen=True)
 class Contents:
-    """What lies in a folder: its folders and its images, as paths below the root."""
+    """The folders and the images in a folder, as paths below the root."""
 
     folders: list[str]
     images: list[str]
@@ -40,7 +40,7 @@ class Folder(Source):
 
     Images are read in and below their class folder. Without a test folder, validation is test; without either, `clean` cuts
     `test_share` of train off as test. Numbered folders need numbers in the map, since their meaning differs from copy to copy.
-    Errors: UserError when a folder is in no map, a map names an unknown expression or split, or a split is not there.
+    Errors: UserError when a folder is in no map, a map names an unknown expression or split, or a split is missing.
     """
 
     class Params(MapParams, FileParams):
@@ -56,7 +56,7 @@ class Folder(Source):
         self._check_maps()
         self._contents = _contents(self.root)
         self._top = self._unpacked("", {**self.splits, **self.classes})
-        self._passed_over: list[str] = []
+        self._skipped: list[str] = []
         self.split_folders = self._split_folders()
         self.class_folders = self._class_folders()
 
@@ -68,7 +68,7 @@ class Folder(Source):
             + (f", {self.pointer.test_share:g} of train to be cut off as test" if self.pointer.test_share is not None else "")
             + (f"; {deeper:,} images in folders below their class folder" if deeper else "")
             + (f"; class folders without an image, {first_few(empty)}" if empty else "")
-            + (f"; passed over, {first_few(self._passed_over)}" if self._passed_over else "")
+            + (f"; skipped, {first_few(self._skipped)}" if self._skipped else "")
         )
 
     def annotation_files(self) -> list[str]:
@@ -89,60 +89,60 @@ class Folder(Source):
         maps: tuple[tuple[str, Mapping[str, str | None], tuple[str, ...]], ...]
         maps = (("classes", self.classes, tuple(CODES)), ("splits", self.splits, SPLITS))
         problems = []
-        for part, mapped, known in maps:
-            unknown = [f"{name}: {value}" for name, value in mapped.items() if value is not None and value not in known]
+        for part, mapped, allowed in maps:
+            unknown = [f"{name}: {value}" for name, value in mapped.items() if value is not None and value not in allowed]
             if unknown:
                 problems.append(
-                    f"params.yaml: {self.params}.{part}: maps to what is unknown, {first_few(unknown)}; known are {', '.join(known)}"
+                    f"params.yaml: {self.params}.{part}: maps to unknown names, {first_few(unknown)}; choose from {', '.join(allowed)}"
                 )
         if problems:
             raise UserError(*problems)
 
-    def _unpacked(self, folder: str, known: Mapping[str, str | None]) -> str:
-        """The folder itself, or the one below it that alone holds what the map knows, as archives unpack: `archive/AffectNet`."""
+    def _unpacked(self, folder: str, mapped: Mapping[str, str | None]) -> str:
+        """The folder itself, or the one that holds the mapped folders below single folders, as archives unpack: `archive/AffectNet`."""
         inner = folder
-        while len(below := self._below(inner)) == 1 and _name(below[0]) not in known:
+        while len(below := self._below(inner)) == 1 and _name(below[0]) not in mapped:
             (inner,) = below
-        return inner if any(_name(one) in known for one in below) else folder
+        return inner if any(_name(subfolder) in mapped for subfolder in below) else folder
 
     def _split_folders(self) -> list[tuple[str, str]]:
-        """(folder, split), train first; a root that has class folders alone is train. Errors: UserError when train or test is not there."""
+        """(folder, split), train first; a root with only class folders is train. Errors: UserError when train or test is missing."""
         below = self._below(self._top)
         if any(_name(folder) in self.splits for folder in below):
             splits = splits_of(self.pointer, (PurePosixPath(folder).name for folder in below))
             by_folder = {folder: splits[PurePosixPath(folder).name] for folder in below}
-            self._passed_over += [folder for folder, split in by_folder.items() if split is None]
+            self._skipped += [folder for folder, split in by_folder.items() if split is None]
             return sorted(((folder, split) for folder, split in by_folder.items() if split), key=lambda pair: SPLITS.index(pair[1]))
         if not any(_name(folder) in self.classes for folder in below):
             raise UserError(self._no_shape(below))
         if self.pointer.test_share is None:
             raise UserError(
-                f"{self.root}: class folders alone, {first_few(below, 8)}; put them into train/ and test/, "
+                f"{self.root}: only class folders, {first_few(below, 8)}; put them into train/ and test/, "
                 f"or set {self.params}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
                 + (f"; or set {self.params}.root to {self.root.parent}" if self.root.name.lower() in self.splits else "")
             )
         return [(self._top, "train")]
 
     def _no_shape(self, below: list[str]) -> str:
-        """The problem of a root with neither split nor class folders, and where below it there are some."""
-        known = {**self.splits, **self.classes}
-        holders = sorted({PurePosixPath(folder).parent for folder in self._contents if _name(folder) in known})
+        """The message for a root with neither split nor class folders, and where below it there are some."""
+        mapped = {**self.splits, **self.classes}
+        holders = sorted({PurePosixPath(folder).parent for folder in self._contents if _name(folder) in mapped})
         outermost = min(holders, key=lambda folder: len(folder.parts), default=None)
-        there = f"there are {first_few(below, 8)}" if below else "there is none"
+        present = f"there are {first_few(below, 8)}" if below else "there is none"
         remedy = "images lie as <split>/<class>/<image>"
         if outermost is not None:
             remedy = f"set {self.params}.root to the folder that holds them, as {self.root / outermost}"
-        return f"{self.root}: no folder that {self.params}.splits or classes maps, {there}; {remedy}"
+        return f"{self.root}: no folder that {self.params}.splits or classes maps, {present}; {remedy}"
 
     def _class_folders(self) -> list[ClassFolder]:
-        """By split and name. Errors: UserError with all folders that no map names, or a split folder without a class."""
+        """The class folders by split and name. Errors: UserError with all folders that no map names, or a split folder without a class."""
         by_split = [(split, folder, self._below(self._unpacked(folder, self.classes))) for folder, split in self.split_folders]
         codes = class_codes(self.pointer, (PurePosixPath(folder).name for _, _, below in by_split for folder in below))
         class_folders = []
         for split, split_folder, below in by_split:
             if not below:
                 raise UserError(f"{self.root}: no class folder in {split_folder}; images lie as <split>/<class>/<image>")
-            self._passed_over += [folder for folder in below if codes[_name(folder)] is None]
+            self._skipped += [folder for folder in below if codes[_name(folder)] is None]
             mapped = [(folder, code) for folder in below if (code := codes[_name(folder)]) is not None]
             class_folders += [ClassFolder(folder, split, code, self._images(folder)) for folder, code in mapped]
         return class_folders
@@ -150,18 +150,14 @@ class Folder(Source):
     def _images(self, class_folder: str) -> list[str]:
         """The images in and below a class folder. Errors: UserError when a folder below it has the name of another class, or of a split."""
         expression = self.classes[_name(class_folder)]
-        places = [place for place in self._contents if place == class_folder or place.startswith(f"{class_folder}/")]
-        others = [
-            place
-            for place in places
-            if place != class_folder and (_name(place) in self.splits or self.classes.get(_name(place), expression) != expression)
-        ]
+        deeper = [folder for folder in self._contents if folder.startswith(f"{class_folder}/")]
+        others = [name for name in deeper if _name(name) in self.splits or self.classes.get(_name(name), expression) != expression]
         if others:
             raise UserError(
                 f"{self.root}: below the class folder {class_folder} are folders named as another class or a split, {first_few(others)}; "
                 "move them out of it"
             )
-        return sorted(image for place in places for image in self._contents[place].images)
+        return sorted(image for folder in (class_folder, *deeper) for image in self._contents[folder].images)
 
     def _below(self, folder: str) -> list[str]:
         contents = self._contents.get(folder)

@@ -1,4 +1,4 @@
-"""Parquet shards as the Hugging Face Hub has them: an image and a label a row."""
+"""Parquet shards of the Hugging Face Hub: one image and one label per row."""
 
 import json
 import re
@@ -57,11 +57,12 @@ class HuggingFace(Container):
     def members(self) -> Iterator[Member]:
         columns = [self.pointer.options["image"], self.pointer.options["label"]]
         for path in self.shards:
-            split, number, stands = self.splits[self.split_names[path]], 0, self.below(path)
+            split, shard = self.splits[self.split_names[path]], self.below(path)
+            number = 0
             for part in self._batches(path, columns, IMAGES_PER_BATCH):
                 for image, label in zip(*(part[name].to_pylist() for name in columns), strict=True):
                     number += 1
-                    yield Member(stands, number, **self._row(split, image, label, self.label_names[path]))
+                    yield Member(shard, number, **self._row(split, image, label, self.label_names[path]))
 
     def _row(self, split: str | None, image: Any, label: Any, names: list[str] | None) -> dict[str, Any]:
         """The fields of the row's Member from `split` on."""
@@ -81,27 +82,28 @@ class HuggingFace(Container):
 
     def _names(self) -> set[str]:
         """The names of all labels that occur."""
-        column, found = self.pointer.options["label"], set[str]()
+        column = self.pointer.options["label"]
+        occurring: set[str] = set()
         for path in self.shards:
             for part in self._batches(path, [column], 1 << 16):
                 names = (_name(label, self.label_names[path]) for label in part[column].unique().to_pylist())
-                found |= {name for name in names if name is not None}
-        return found
+                occurring |= {name for name in names if name is not None}
+        return occurring
 
     def _split_name(self, path: Path) -> str:
-        """The longest name of the map of splits in the file's name or, failing that, in its folders' names."""
+        """The longest name in the map of splits that the file's name holds, else the names of its folders, from the innermost."""
         parts = path.relative_to(self.root).with_suffix("").parts
         for part in reversed(parts):
             names = [name for name in self.pointer.splits if re.search(rf"(?<![a-z]){re.escape(name.lower())}(?![a-z])", part.lower())]
             if names:
                 return max(names, key=len)
         raise UserError(
-            f"{path}: neither its name nor its folders' names hold a split; known are {', '.join(self.pointer.splits)}; "
+            f"{path}: neither its name nor its folders' names hold a split; choose from {', '.join(self.pointer.splits)}; "
             f"rename it, or add a name to params.yaml: {self.pointer.params}.splits"
         )
 
     def _opened(self, path: Path) -> pa.Schema:
-        """The file's schema. Errors: UserError when it is no Parquet, or its columns are others."""
+        """The file's schema. Errors: UserError when it is not Parquet, or has other columns."""
         try:
             schema = pq.read_schema(path)
         except (OSError, pa.ArrowException) as error:
@@ -152,5 +154,5 @@ def _name(label: int | str | None, names: list[str] | None) -> str | None:
 
 def _unreadable(path: Path, error: Exception) -> Exception:
     if isinstance(error, OSError) and error.errno is not None:
-        return error  # the machine's
-    return UserError(f"{path}: no readable Parquet: {str(error).splitlines()[0]}; download it again")
+        return error  # caused by the machine
+    return UserError(f"{path}: unreadable Parquet: {str(error).splitlines()[0]}; download it again")

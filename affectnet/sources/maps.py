@@ -1,4 +1,4 @@
-"""The user's maps, from the names in a download to expressions and splits."""
+"""The user's maps from the names in a download to expressions and splits."""
 
 from collections.abc import Iterable, Mapping
 from typing import Literal
@@ -23,48 +23,48 @@ class MapParams(LayoutParams):
 
 
 LabelMap = Mapping[str, int | None]
-"""A name in lower case → the code of its expression; None for a name that is passed over."""
+"""A name in lower case → the code of its expression; None for a name that is skipped."""
 
 
 def class_codes(pointer: Pointer, names: Iterable[str]) -> LabelMap:
-    """The map of the names, in any case. Errors: UserError that names all that the user's map lacks."""
+    """The code per name, in any case. Errors: UserError with all names that the user's map lacks."""
     classes = {name.lower(): expression for name, expression in pointer.classes.items()}
-    if lacking := sorted({name for name in names if name.lower() not in classes}):
+    if missing := sorted({name for name in names if name.lower() not in classes}):
         raise UserError(
-            f"{pointer.root}: labels that params.yaml: {pointer.params}.classes does not map, {first_few(lacking, 8)}; "
+            f"{pointer.root}: labels that params.yaml: {pointer.params}.classes does not map, {first_few(missing, 8)}; "
             "add them there, to an expression, or to null to leave them out"
         )
     return {name: None if expression is None else CODES[expression] for name, expression in classes.items()}
 
 
 def splits_of(pointer: Pointer, names: Iterable[str]) -> dict[str, str | None]:
-    """The split of each of these names, in any case; None for a name that is passed over.
+    """The split of each of these names, in any case; None for a name that is skipped.
 
-    Where no name is test and no share of train is to be cut off as test, those of validation are. Errors: UserError when the
-    user's map lacks a name, train or test is empty, or a share is to be cut off although there is a test.
+    Where no name maps to test and no share of train is to be cut off as test, the names of validation map to test. Errors: UserError
+    when the user's map lacks a name, train or test is empty, or a share is to be cut off although a test split exists.
     """
     splits = {name.lower(): split for name, split in pointer.splits.items()}
     present = sorted(set(names))
-    place = f"params.yaml: {pointer.params}"
-    if lacking := [name for name in present if name.lower() not in splits]:
-        raise UserError(f"{pointer.root}: splits that {place}.splits does not map, {first_few(lacking, 8)}; add them there")
+    param = f"params.yaml: {pointer.params}"
+    if missing := [name for name in present if name.lower() not in splits]:
+        raise UserError(f"{pointer.root}: splits that {param}.splits does not map, {first_few(missing, 8)}; add them there")
     mapped = {name: splits[name.lower()] for name in present}
-    there = f"there are {first_few(present, 8)}" if present else "there is none"
+    names_present = f"there are {first_few(present, 8)}" if present else "there is none"
     if pointer.test_share is not None and "test" in mapped.values():
-        raise UserError(f"{place}.test_share: {pointer.test_share:g}, but {pointer.root} has a test split, {there}; set it to null")
+        raise UserError(f"{param}.test_share: {pointer.test_share:g}, but {pointer.root} has a test split, {names_present}; set it to null")
     if pointer.test_share is None and "test" not in mapped.values():
         mapped = {name: "test" if split == "validation" else split for name, split in mapped.items()}
     if "train" not in mapped.values():
-        raise UserError(f"{pointer.root}: nothing for the split train, {there}; see {place}.splits")
+        raise UserError(f"{pointer.root}: nothing for the split train, {names_present}; see {param}.splits")
     if pointer.test_share is None and "test" not in mapped.values():
         raise UserError(
-            f"{pointer.root}: nothing for the split test, {there}; see {place}.splits, "
-            f"or set {place}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
+            f"{pointer.root}: nothing for the split test, {names_present}; see {param}.splits, "
+            f"or set {param}.test_share, as to 0.2, to have that share cut off as test, near duplicates together"
         )
     return mapped
 
 
 def splits_read(pointer: Pointer, splits: Mapping[str, str | None]) -> str:
-    """How the splits are taken, for the line of `acquire`."""
-    taken = ", ".join(f"{name} as {split}" if split else f"{name} left out" for name, split in splits.items())
-    return taken + (f", {pointer.test_share:g} of train to be cut off as test" if pointer.test_share is not None else "")
+    """Which name is which split, for the summary line of `acquire`."""
+    mapping = ", ".join(f"{name} as {split}" if split else f"{name} left out" for name, split in splits.items())
+    return mapping + (f", {pointer.test_share:g} of train to be cut off as test" if pointer.test_share is not None else "")

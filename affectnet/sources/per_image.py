@@ -1,4 +1,4 @@
-"""What the layouts with one annotation file an image share: a train_set and a val_set, each with images/ and annotations/."""
+"""The layouts with one annotation file per image: a train_set and a val_set, each with images/ and annotations/."""
 
 import os
 import re
@@ -26,15 +26,15 @@ SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "val
 ROWS_PER_BATCH = 4096
 
 DECIMAL_NUMBER = re.compile(r"\s*[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?\s*")
-"""A number as text: decimal, in ASCII digits, as in the lists of 2017."""
+"""A decimal number in ASCII digits."""
 
 DETAIL_LENGTH = 120
-"""Characters at most of what is said about a fault."""
+"""Characters of a fault's detail at most."""
 
 
 @dataclass
 class Annotation:
-    """One image's annotation as read; `fault` says what is wrong with it, None for nothing."""
+    """The annotation of one image; fault: why it cannot be used, None when it can."""
 
     expression: int | None = None
     valence: float | None = None
@@ -65,9 +65,9 @@ class PerImage(Source):
         folders = self._set_folders()
         splits = [SETS[folder.name.lower()] for folder in folders]
         if sorted(splits) != ["test", "train"]:
-            there = f"there are {first_few(folders, 6)}" if folders else "there is neither"
+            folders_present = f"there are {first_few(folders, 6)}" if folders else "there is neither"
             raise UserError(
-                f"{self.root}: one train_set and one val_set are needed, each with images/ and annotations/ in it, {there}; "
+                f"{self.root}: one train_set and one val_set are needed, each with images/ and annotations/ in it, {folders_present}; "
                 f"set {pointer.params}.root to the folder of one pair"
             )
         self.sets = [self._image_set(folder, split) for split, folder in sorted(zip(splits, folders, strict=True), reverse=True)]
@@ -84,7 +84,7 @@ class PerImage(Source):
         """The annotation in these files; never raises for what they hold."""
 
     def accepts(self, folder: Path) -> bool:
-        """Whether a set found at this place belongs to the layout."""
+        """Whether the set in this folder belongs to the layout."""
         return True
 
     def annotation_files(self) -> list[str]:
@@ -113,18 +113,18 @@ class PerImage(Source):
         )
 
     def _read(self, files: tuple[Path, ...]) -> Annotation:
-        found = self.read(files)
-        found.detail = None if found.detail is None else readable(found.detail)[:DETAIL_LENGTH]
-        return found
+        annotation = self.read(files)
+        annotation.detail = None if annotation.detail is None else readable(annotation.detail)[:DETAIL_LENGTH]
+        return annotation
 
     def _set_folders(self) -> list[Path]:
-        found = []
+        set_folders = []
         for folder, below, _ in folders_below(self.root):
             is_set = folder.name.lower() in SETS and {"images", "annotations"} <= set(below)
             if is_set and self.accepts(folder):
-                found.append(folder)
+                set_folders.append(folder)
             below[:] = [] if is_set else [name for name in below if name not in {"images", "annotations"}]
-        return found
+        return set_folders
 
     def _image_set(self, folder: Path, split: str) -> ImageSet:
         files: dict[str, list[str]] = {}
@@ -155,26 +155,26 @@ def _visible(folder: Path) -> Iterator[str]:
 
 
 def read_limited(file: Path, largest: int) -> bytes:
-    """The bytes of an annotation file. Errors: OSError for what is no file (a pipe would never end), ValueError for too many bytes."""
-    about = file.stat()
-    if not S_ISREG(about.st_mode):
-        raise OSError("no file")
-    if about.st_size > largest:
+    """The bytes of an annotation file. Errors: OSError for anything but a file (a pipe would never end), ValueError for too many bytes."""
+    status = file.stat()
+    if not S_ISREG(status.st_mode):
+        raise OSError("not a file")
+    if status.st_size > largest:
         raise ValueError("too large")
     return file.read_bytes()
 
 
 def parse_annotation(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
-    """The annotation from values of any type; what is no number is a fault. Landmarks may be None."""
+    """The annotation from values of any type; anything but a number is a fault. Landmarks may be None."""
     code, v, a = map(_number, (expression, valence, arousal))
     if code is None or v is None or a is None or not code.is_integer() or abs(code) >= 1000:
         return Annotation(fault="malformed", detail=",".join(map(_shown, (expression, valence, arousal))))
-    found = Annotation(int(code), v, a)
+    annotation = Annotation(int(code), v, a)
     if landmarks is not None:
-        found.landmarks = _points(landmarks)
-        if found.landmarks is None:
-            found.fault, found.detail = "landmarks_malformed", _shown(landmarks)
-    return found
+        annotation.landmarks = _points(landmarks)
+        if annotation.landmarks is None:
+            annotation.fault, annotation.detail = "landmarks_malformed", _shown(landmarks)
+    return annotation
 
 
 def _number(value: object) -> float | None:
@@ -208,7 +208,7 @@ def _pairs(values: object) -> object:
 def _points(values: object) -> np.ndarray | None:
     """136 finite numbers as float32, from any nesting of them, or from points with x and y; None for anything else."""
     if isinstance(values, np.ndarray) and values.size != 136:
-        return None  # a header may claim more of nothing than memory holds
+        return None  # the npy header may declare an absurd size
     try:
         points = np.asarray(_pairs(values), dtype=np.float64).ravel()
     except (TypeError, ValueError, OverflowError):

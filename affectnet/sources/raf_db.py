@@ -16,7 +16,7 @@ from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, 
 from affectnet.tables.source_pointer import Pointer
 
 LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
-"""The list's name as it was shipped, and as its readme spells it."""
+"""Names of the list: as it was released, and as its readme spells it."""
 
 EXPRESSIONS = {1: "Surprise", 2: "Fear", 3: "Disgust", 4: "Happy", 5: "Sad", 6: "Anger", 7: "Neutral"}
 """The list's codes (readme of the database, EMOTION_LABEL)."""
@@ -31,7 +31,7 @@ class RafDb(Source):
     """`EmoLabel/list_patition_label.txt`, and `Image/aligned/<name>_aligned.jpg` or `Image/original/<name>.jpg`.
 
     options: images, which of the two. Original images have the box of `Annotation/boundingbox/<name>_boundingbox.txt`
-    where that file is there (left, top, right, bottom in px); aligned ones are cut to their faces already. Names begin
+    where that file exists (left, top, right, bottom in px); aligned images are already cut to their faces. Names begin
     with their split, `train_` or `test_`. The 5 and 37 landmarks of the release are not the 68 of this project and are not read.
     """
 
@@ -88,7 +88,7 @@ class RafDb(Source):
         return [line.split()[0] for _, line in self.lines]
 
     def _image(self, name: str) -> str:
-        """The path of a listed image. A name that climbs stays recognisable, for verify to refuse."""
+        """The path of a listed image. A name with `..` stays recognisable, so that verify refuses it."""
         stem, dot, suffix = name.rpartition(".")
         return readable(f"{self._below(self.folder)}/") + (f"{stem}_aligned{dot}{suffix}" if self.images_are == "aligned" else name)
 
@@ -97,8 +97,8 @@ class RafDb(Source):
 
     def _one(self, paths: list[Path], what: str) -> Path:
         if len(paths) != 1:
-            place = f"more than one, {first_few([self._below(path) for path in paths])}" if paths else "none"
-            raise UserError(f"{self.root}: wanted one {what}: below the root is {place}")
+            present = f"more than one, {first_few([self._below(path) for path in paths])}" if paths else "none"
+            raise UserError(f"{self.root}: expected one {what}: below the root is {present}")
         return paths[0]
 
     def _below(self, path: Path) -> str:
@@ -119,7 +119,7 @@ def _lines(path: Path) -> list[str]:
     try:
         return path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: no readable list: {error}") from None
+        raise UserError(f"{path}: unreadable list: {error}") from None
 
 
 def _box(file: Path) -> dict[str, Any]:

@@ -22,22 +22,22 @@ ROWS = pa.schema(
     [
         ("image", pa.string()),  # below the root, with `/`
         ("list", pa.string()),  # the annotation list or folder, below the root
-        ("row", pa.int64()),  # number in it, from 1
-        ("split", pa.string()),  # train, test, or validation where the source has one of its own
+        ("row", pa.int64()),  # number in the list, from 1
+        ("split", pa.string()),  # train, test, or validation where the source has such a split
         ("left", pa.float32()),
         ("top", pa.float32()),
         ("right", pa.float32()),
         ("bottom", pa.float32()),
         ("landmarks", LANDMARKS),
-        ("expression", pa.int16()),  # 0–7 in our order, 8 None, 9 Uncertain, 10 No-Face, or what the list says
-        ("valence", pa.float32()),  # as the list says, −2 included
+        ("expression", pa.int16()),  # 0–7 in our order, 8 None, 9 Uncertain, 10 No-Face, or another code of the list
+        ("valence", pa.float32()),  # as in the list, −2 included
         ("arousal", pa.float32()),
-        ("fault", pa.string()),  # why the row cannot be used as it stands: malformed, null_box, landmarks_malformed, …
+        ("fault", pa.string()),  # why the row cannot be used: malformed, null_box, landmarks_malformed, …
         ("detail", pa.string()),
         ("relative", pa.bool_()),  # the edges are shares of the photograph's width and height, not px
     ]
 )
-"""Rows as a reader gives them. Values that a cell does not hold are null; a cell that cannot be read gives a fault."""
+"""The rows that a reader returns. Absent values are null; a cell that cannot be read is a fault."""
 
 
 class LayoutParams(Section):
@@ -71,7 +71,7 @@ class Layout(ABC):
         self.pointer, self.root = pointer, Path(pointer.root)
 
     def reading(self) -> str:
-        """How the download is read, for the line of `acquire`: which folder is which split; empty when there is nothing to say."""
+        """How the download is read, for the summary line of `acquire`, as which folder is which split; may be empty."""
         return ""
 
 
@@ -96,18 +96,18 @@ class Source(Layout):
 
     @abstractmethod
     def annotation_files(self) -> list[str]:
-        """Files that carry the annotations, below the root: verify hashes them, clean holds them against that."""
+        """The files with the annotations, below the root: verify hashes them, clean compares them with these hashes."""
 
     @abstractmethod
     def images(self) -> Iterator[tuple[str, pa.Array]]:
-        """(split, paths of listed images below the root), piece by piece; an image may come more than once."""
+        """(split, paths of listed images below the root) in batches; an image may be listed more than once."""
 
     @abstractmethod
     def rows(self) -> Iterator[pa.RecordBatch]:
         """The annotations as batches of ROWS, each row of each list exactly once."""
 
     def absent(self, rows: pa.Table) -> list[str]:
-        """What the layout annotates and none of the rows has: the reader does not know its key, or the copy is without it."""
+        """What the layout annotates but no row has: the reader does not know its key, or the copy lacks it."""
         columns = {"box": "left"}
         values = {name: rows[columns.get(name, name)] for name in self.annotates}
         present = {
@@ -117,7 +117,7 @@ class Source(Layout):
 
 
 def batch(count: int, **columns: object) -> pa.RecordBatch:
-    """A batch of ROWS; a column that is not given is null, a string or number stands for all rows."""
+    """A batch of ROWS; a missing column is null, and a single string or number is repeated for all rows."""
     arrays = []
     for field in ROWS:
         value = columns.get(field.name)
@@ -133,7 +133,7 @@ def batch(count: int, **columns: object) -> pa.RecordBatch:
 
 
 def numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:
-    """Decimal numbers in text as `kind`, null for a cell that is no finite number (empty, NULL, nan, 1e999, Arabic digits, …)."""
+    """Decimal numbers in text as `kind`, null for any cell but a finite number (empty, NULL, nan, 1e999, Arabic digits, …)."""
     text = pc.utf8_trim(cells, " \t\"'")
     plain = pc.match_substring_regex(text, r"^[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?$")
     values = pc.cast(pc.if_else(plain, text, None), pa.float64())

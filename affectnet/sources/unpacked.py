@@ -1,4 +1,4 @@
-"""Downloads whose images lie within larger files: unpacked once, each image a file, then read as any other download."""
+"""Downloads whose images lie within larger files: unpacked once, one file per image, then read like any other download."""
 
 import fcntl
 import hashlib
@@ -27,16 +27,16 @@ from affectnet.sources.source import ROWS, Layout, Source, layout
 from affectnet.tables.source_pointer import Pointer
 
 LIST = "rows.parquet"
-"""The rows of an unpacked download: ROWS, and `bytes`, how long the image's file is."""
+"""The rows of an unpacked download: ROWS, and `bytes`, the length of the image's file."""
 
 UNPACKED = pa.schema([*ROWS, ("bytes", pa.int64())])
 ROWS_PER_BATCH = 4096
 
 
 class Member(NamedTuple):
-    """One row of a container: where it stands, its labels, and the bytes of its image, None where it has none.
+    """One row of a container: its position, its labels, and the bytes of its image, None where it has none.
 
-    list: its file below the root; row: its number there, from 1; split: None for a row that is left out; suffix: of the
+    list: its file below the root; row: its number in the file, from 1; split: None for a row that is left out; suffix: of the
     image's name; fault and detail: as in ROWS.
     """
 
@@ -51,12 +51,12 @@ class Member(NamedTuple):
 
     @property
     def image(self) -> str | None:
-        """The path of its image when it is unpacked; None for a row without a usable image."""
+        """The path of the unpacked image; None for a row without a usable image."""
         return None if self.fault else f"{self.list.rpartition('.')[0]}/{self.row:07d}{self.suffix}"
 
 
 class Container(Layout):
-    """A layout that holds its images within larger files."""
+    """A layout whose images lie within larger files."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -72,7 +72,7 @@ class Container(Layout):
 
 @layout("unpacked")
 class Unpacked(Source):
-    """The images of a Container, as `unpack` has written them, and the list of its rows."""
+    """The images that `unpack` wrote from a Container, and the list of its rows."""
 
     sign = re.compile(rf"^{re.escape(LIST)}$")
 
@@ -97,41 +97,41 @@ class Unpacked(Source):
 
 
 def unpack(container: Container, folder: Path) -> Pointer:
-    """The pointer to the container's images, which are written below `folder` unless they are there already, and whole.
+    """The pointer to the container's images, which are written below `folder` unless they are all there already.
 
-    Their place is named by the SHA-256 of the container's files, the options and this code: nothing there is ever changed.
+    Their folder is named by the SHA-256 of the container's files, the options and this code, and its content never changes.
     One process at a time writes it, and it appears whole or not at all.
     """
-    place = folder / _key(container)
+    images = folder / _key(container)
     folder.mkdir(parents=True, exist_ok=True)
-    with place.with_name(f"{place.name}.lock").open("a") as lock:
+    with images.with_name(f"{images.name}.lock").open("a") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        if not _whole(place):
-            with replacing_folder(place) as unfinished:
+        if not _is_complete(images):
+            with replacing_folder(images) as unfinished:
                 _write(container, unfinished)
     return replace(
-        container.pointer, layout="unpacked", root=str(place), classes={}, splits={}, options={}, unpacked_from=str(container.root)
+        container.pointer, layout="unpacked", root=str(images), classes={}, splits={}, options={}, unpacked_from=str(container.root)
     )
 
 
 def _key(container: Container) -> str:
-    """16 hex digits of what decides each byte that is unpacked."""
+    """16 hex digits that stand for everything that decides the unpacked bytes."""
     digests = {container.below(file): (sha256_or_none(file) or b"").hex() for file in container.files()}
     code = b"".join(Path(inspect.getfile(part)).read_bytes() for part in (type(container), Container, splits_of))
     return hashlib.sha256(json.dumps([digests, container.pointer.labelling()]).encode() + code).hexdigest()[:16]
 
 
-def _whole(place: Path) -> bool:
-    """Whether the list is there and each image that it names, at its length."""
+def _is_complete(images: Path) -> bool:
+    """Whether the list exists, and each image that it names at its length."""
     try:
-        rows = pq.read_table(place / LIST, columns=["image", "bytes"]).to_pylist()
-        return all((place / row["image"]).stat().st_size == row["bytes"] for row in rows if row["bytes"] is not None)
+        rows = pq.read_table(images / LIST, columns=["image", "bytes"]).to_pylist()
+        return all((images / row["image"]).stat().st_size == row["bytes"] for row in rows if row["bytes"] is not None)
     except (OSError, pa.ArrowException):
         return False
 
 
 def _write(container: Container, folder: Path) -> None:
-    """The images and their list. Errors: UserError when no row is of the training or the test split, unless that is cut off later."""
+    """Writes the images and their list. Errors: UserError when the training or test split has no row, unless test is cut off later."""
     splits: set[str | None] = set()
     rows = progress(container.members(), "acquire", unit="row")
     with pq.ParquetWriter(folder / LIST, UNPACKED) as writer:

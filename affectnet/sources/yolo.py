@@ -1,4 +1,4 @@
-"""The copies for YOLO's detectors: a text file an image, a face a line, and the names of the classes in data.yaml."""
+"""Copies for YOLO detectors: one text file per image, one face per line, and the names of the classes in data.yaml."""
 
 import os
 import re
@@ -21,16 +21,16 @@ from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, 
 from affectnet.tables.source_pointer import Pointer
 
 IMAGES_PER_BATCH = 4096
-LARGEST_FILE = 1 << 20
+LARGEST_LABEL_FILE = 1 << 20
 """Bytes of a label file at most."""
 
 NO_FACE = 10
-"""An image without a line holds no object, as YOLO has it."""
+"""Code of an image without a line, which in YOLO holds no object."""
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One pair of folders below the root, its split, and its images, each with its label file (None: there is none)."""
+    """One pair of folders below the root, its split, and its images, each with its label file or None."""
 
     images_folder: str
     labels_folder: str
@@ -44,7 +44,7 @@ class Yolo(Source):
     """`<split>/{images,labels}` or `{images,labels}/<split>`, anywhere below the root, and one `data.yaml` with `names`.
 
     A line is a class number, then centre and size of the face's box as shares of the photograph. Each line is a row; an
-    image without one has a row No-Face. Errors: UserError when data.yaml or the sets are not there, or a map lacks a name.
+    image without one has a row No-Face. Errors: UserError when data.yaml or the sets are missing, or a map lacks a name.
     """
 
     class Params(MapParams, FileParams):
@@ -57,8 +57,8 @@ class Yolo(Source):
         super().__init__(pointer)
         documents, pairs = self._search()
         if len(documents) != 1:
-            said = f"more than one, {first_few([self._below(path) for path in documents])}" if documents else "none"
-            raise UserError(f"{self.root}: wanted one data.yaml with the names of the classes below it, there is {said}")
+            present = f"more than one, {first_few([self._below(path) for path in documents])}" if documents else "none"
+            raise UserError(f"{self.root}: expected one data.yaml with the names of the classes below it, there is {present}")
         (self.document,) = documents
         self.names = class_names(self.document)
         codes = class_codes(pointer, self.names)
@@ -81,29 +81,33 @@ class Yolo(Source):
         for part in self.sets:
             yield from in_order(partial(self._batch, part), ranges(len(part.images), IMAGES_PER_BATCH), 0, "thread")
 
-    def _batch(self, part: ImageSet, chosen: range) -> pa.RecordBatch:
-        rows = [row for at in chosen for row in self._rows(part, at)]
+    def _batch(self, part: ImageSet, images: range) -> pa.RecordBatch:
+        rows = [row for number in images for row in self._rows(part, number)]
         names = ("image", "list", "row", "left", "top", "right", "bottom", "relative", "expression", "fault", "detail")
         return batch(len(rows), split=part.split, **{name: [row.get(name) for row in rows] for name in names})
 
-    def _rows(self, part: ImageSet, at: int) -> list[dict[str, Any]]:
+    def _rows(self, part: ImageSet, number: int) -> list[dict[str, Any]]:
         """The faces of one image."""
-        label = part.labels[at] or f"{Path(part.images[at]).stem}.txt"
-        image, listed = readable(f"{part.images_folder}/{part.images[at]}"), readable(f"{part.labels_folder}/{label}")
+        label = part.labels[number] or f"{Path(part.images[number]).stem}.txt"
+        image, listed = readable(f"{part.images_folder}/{part.images[number]}"), readable(f"{part.labels_folder}/{label}")
         try:
-            text = "" if part.labels[at] is None else read_limited(self.root / part.labels_folder / label, LARGEST_FILE).decode("utf-8-sig")
+            text = (
+                ""
+                if part.labels[number] is None
+                else read_limited(self.root / part.labels_folder / label, LARGEST_LABEL_FILE).decode("utf-8-sig")
+            )
         except (OSError, ValueError) as error:
             return [{"image": image, "list": listed, "row": 1, "fault": "malformed", "detail": type(error).__name__}]
-        faces = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+        faces = [(row, line) for row, line in enumerate(text.splitlines(), 1) if line.strip()]
         if not faces:
             return [{"image": image, "list": listed, "row": 1, "expression": NO_FACE, "detail": "no line"}]
-        return [{"image": image, "list": listed, "row": number, **self._face(line)} for number, line in faces]
+        return [{"image": image, "list": listed, "row": row, **self._face(line)} for row, line in faces]
 
     def _face(self, line: str) -> dict[str, Any]:
         """Expression and box of a line, in shares of the photograph, or a fault."""
         cells = line.split()
-        sound = len(cells) == 5 and re.fullmatch("[0-9]{1,9}", cells[0])
-        if not sound or not all(DECIMAL_NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells[1:]):
+        well_formed = len(cells) == 5 and re.fullmatch("[0-9]{1,9}", cells[0])
+        if not well_formed or not all(DECIMAL_NUMBER.fullmatch(cell) and abs(float(cell)) < LARGEST_NUMBER for cell in cells[1:]):
             return {"fault": "malformed", "detail": line.strip()[:DETAIL_LENGTH]}
         x, y, width, height = map(float, cells[1:])
         box = {"left": x - width / 2, "top": y - height / 2, "right": x + width / 2, "bottom": y + height / 2, "relative": True}
@@ -117,26 +121,28 @@ class Yolo(Source):
 
     def _search(self) -> tuple[list[Path], dict[str, tuple[Path, Path]]]:
         """The files data.yaml, and for each split's name its folders of images and of labels."""
-        documents, pairs = list[Path](), dict[str, tuple[Path, Path]]()
+        documents: list[Path] = []
+        pairs: dict[str, tuple[Path, Path]] = {}
         for folder, below, files in folders_below(self.root):
             documents += [folder / name for name in files if name.lower() in {"data.yaml", "data.yml"}]
             lower = {name.lower(): name for name in below}
             if {"images", "labels"} <= set(lower):
                 images, labels = folder / lower["images"], folder / lower["labels"]
                 inner = [name for name in _names(images) if (images / name).is_dir()]
-                found = {name: (images / name, labels / name) for name in inner} or {folder.name: (images, labels)}
-                if twice := sorted(set(found) & set(pairs)):
-                    raise UserError(f"{self.root}: more than one folder for {first_few(twice)}; leave one of each")
-                pairs |= found
+                below_here = {name: (images / name, labels / name) for name in inner} or {folder.name: (images, labels)}
+                if doubled := sorted(set(below_here) & set(pairs)):
+                    raise UserError(f"{self.root}: more than one folder for {first_few(doubled)}; leave one of each")
+                pairs |= below_here
             below[:] = [name for name in below if name.lower() not in {"images", "labels"}]
         return documents, pairs
 
     def _image_set(self, images: Path, labels: Path, split: str) -> ImageSet:
-        shown = [name for name in _names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        image_names = [name for name in _names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
         texts = {Path(name).stem: name for name in _names(labels) if name.lower().endswith(".txt")}
-        pairs = [(name, texts.get(Path(name).stem)) for name in shown]
-        alone = [(f"{stem}.jpg", text) for stem, text in texts.items() if stem not in {Path(name).stem for name in shown}]
-        names, labelled = zip(*pairs, *alone, strict=True) if pairs or alone else ((), ())
+        pairs = [(name, texts.get(Path(name).stem)) for name in image_names]
+        stems = {Path(name).stem for name in image_names}
+        without_image = [(f"{stem}.jpg", text) for stem, text in texts.items() if stem not in stems]
+        names, labelled = zip(*pairs, *without_image, strict=True) if pairs or without_image else ((), ())
         return ImageSet(self._below(images), self._below(labels), split, names, labelled)
 
     def _below(self, path: Path) -> str:
@@ -144,7 +150,7 @@ class Yolo(Source):
 
 
 def _names(folder: Path) -> list[str]:
-    """The names in a folder, sorted, those of hidden files left out; none where it is not there."""
+    """The names in a folder, sorted, without hidden files; none where the folder is missing."""
     return sorted(entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name)) if folder.is_dir() else []
 
 
@@ -155,5 +161,5 @@ def class_names(document: Path) -> list[str]:
         numbered = {int(number): name for number, name in names.items()}
         names = [numbered[number] for number in range(len(numbered))] if sorted(numbered) == list(range(len(numbered))) else None
     if not isinstance(names, list) or not names or not all(isinstance(name, str | int) for name in names):
-        raise UserError(f"{document}: names: wanted a list of class names, or a mapping from 0, 1, … to them, got {brief(names)}")
+        raise UserError(f"{document}: names: expected a list of class names, or a mapping from 0, 1, … to them, got {brief(names)}")
     return [str(name) for name in names]

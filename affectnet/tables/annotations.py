@@ -1,4 +1,4 @@
-"""The annotation tables: what `clean` writes, one row a labelled face."""
+"""The annotation tables that `clean` writes, one row per labelled face."""
 
 import pyarrow as pa
 

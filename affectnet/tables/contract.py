@@ -16,23 +16,23 @@ from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.atomic import replacing
 
 BUFFER = 1 << 20
-"""Bytes of a column that are read at a time."""
+"""Bytes of a column read at a time."""
 
 PARQUET_OPTIONS: dict[str, Any] = {"compression": "zstd", "write_page_checksum": True}
-"""How tables are written: a bit that a disk has turned is found when its page is read."""
+"""How tables are written: with the checksums, a bit that the disk flipped is noticed when its page is read."""
 
 
 @contextmanager
 def readable_parquet(path: Path, remedy: str = "run `dvc repro`") -> Iterator[None]:
-    """The block reads from this file. Errors: UserError in place of whatever Arrow raises over a file that is missing or broken."""
+    """Raises UserError in place of Arrow's errors when the block reads this file and it is missing or broken."""
     try:
         yield
     except FileNotFoundError:
         raise UserError(f"{path}: not there; {remedy}") from None
     except (pa.ArrowException, OSError, ValueError, MemoryError) as error:
-        if not isinstance(error, MemoryError):  # which broken bytes cause, too
+        if not isinstance(error, MemoryError):  # broken bytes cause it, too
             reraise_machine_fault(error, path)
-        raise UserError(f"{path}: no readable Parquet: {error}; {remedy}") from None
+        raise UserError(f"{path}: unreadable Parquet: {error}; {remedy}") from None
 
 
 @dataclass(frozen=True)
@@ -53,25 +53,25 @@ class Column:
         return pa.field(self.name, self.type, nullable=self.nullable)
 
     def violations(self, values: pa.ChunkedArray | pa.Array) -> list[str]:
-        """What is wrong with the values, each as `name: rule: count`."""
-        found = []
+        """A line per rule that the values break: `name: rule: count`."""
+        lines = []
         if not self.nullable and values.null_count:
-            found.append(f"{self.name}: must not be null: {values.null_count} are")
+            lines.append(f"{self.name}: must not be null: {values.null_count} are")
         for bound, outside, sign in ((self.low, pc.less, "≥"), (self.high, pc.greater, "≤")):
             if bound is not None and (bad := pc.sum(outside(values, pa.scalar(bound, self.type))).as_py() or 0):
-                found.append(f"{self.name}: must be {sign} {bound:g}: {bad} are not")
+                lines.append(f"{self.name}: must be {sign} {bound:g}: {bad} are not")
         if self.choices:
             unknown = pc.unique(values).drop_null().to_pylist()
             if bad_names := sorted(set(unknown) - set(self.choices)):
-                found.append(f"{self.name}: must be one of {', '.join(self.choices)}: got {', '.join(bad_names)}")
-        return found
+                lines.append(f"{self.name}: must be one of {', '.join(self.choices)}: got {', '.join(bad_names)}")
+        return lines
 
 
 @dataclass(frozen=True)
 class Contract:
     """One kind of table: its file, what one row is, and its columns.
 
-    lenient: the file's own schema lets every column be null, as readers expect that know no other; the contract is checked all the same.
+    lenient: the file's own schema lets every column be null, which other readers expect; the contract is checked nevertheless.
     """
 
     title: str
@@ -85,13 +85,12 @@ class Contract:
         return pa.schema([field.with_nullable(True) for field in fields] if self.lenient else fields)
 
     def check(self, table: pa.Table | pa.RecordBatch) -> None:
-        """Errors: ValueError (a bug of ours) that lists every violation of the contract."""
-        found = [line for column in self.columns for line in column.violations(table.column(column.name))]
-        if found:
-            raise ValueError(f"{self.title}: " + "; ".join(found))
+        """Errors: ValueError (a bug) that lists every violation of the contract."""
+        if violations := [line for column in self.columns for line in column.violations(table.column(column.name))]:
+            raise ValueError(f"{self.title}: " + "; ".join(violations))
 
     def write(self, path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
-        """Casts to the schema, checks, and writes zstd Parquet; the file appears whole or not at all. metadata: of the file's schema."""
+        """Casts to the schema, checks, and writes zstd Parquet; the file appears whole or not at all. metadata: for the file's schema."""
         with self.writer(path, metadata) as writer:
             writer.write(table)
 
@@ -105,17 +104,17 @@ class Contract:
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """The table, or only the named columns. Errors: UserError when the file is missing or not of this contract."""
         with self._opened(path) as file, readable_parquet(path):
-            return self._vouched(path, file.read(list(columns or self.schema.names), use_threads=True))
+            return self._check_values(path, file.read(list(columns or self.schema.names), use_threads=True))
 
     def pieces(self, path: Path, rows: int) -> Iterator[pa.RecordBatch]:
-        """The table, so many rows at a time, never all of it in memory. Errors: as `read`."""
+        """The table in batches of at most `rows` rows, never all of it in memory. Errors: as `read`."""
         with self._opened(path) as file:
             batches = file.iter_batches(rows, columns=self.schema.names)
             while True:
                 with readable_parquet(path):
                     if (batch := next(batches, None)) is None:
                         return
-                    self._vouched(path, pa.Table.from_batches([batch]))
+                    self._check_values(path, pa.Table.from_batches([batch]))
                 yield batch
 
     @contextmanager
@@ -125,29 +124,29 @@ class Contract:
             file = pq.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
         with file:
             with readable_parquet(path):
-                found = file.schema_arrow
-                types = {name: found.field(name).type for name in found.names}
-            lacking = [column.name for column in self.columns if column.name not in types]
-            if lacking:
-                raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(lacking)} are missing; run `dvc repro`")
+                schema = file.schema_arrow
+                types = {name: schema.field(name).type for name in schema.names}
+            missing = [column.name for column in self.columns if column.name not in types]
+            if missing:
+                raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(missing)} are missing; run `dvc repro`")
             other = [f"{c.name} ({types[c.name]} for {c.type})" for c in self.columns if not types[c.name].equals(c.type)]
             if other:
                 raise UserError(f"{path}: not the table '{self.title}', columns of another type: {', '.join(other)}; run `dvc repro`")
             yield file
 
-    def _vouched(self, path: Path, table: pa.Table) -> pa.Table:
-        """The table, if its values are within the contract."""
-        found = [line for column in self.columns if column.name in table.column_names for line in column.violations(table[column.name])]
-        if found:
-            raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(found)}; run `dvc repro`")
+    def _check_values(self, path: Path, table: pa.Table) -> pa.Table:
+        """The table. Errors: UserError when its values break the contract."""
+        columns = [column for column in self.columns if column.name in table.column_names]
+        if violations := [line for column in columns for line in column.violations(table[column.name])]:
+            raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(violations)}; run `dvc repro`")
         return table
 
     def markdown(self) -> str:
         """The contract as a Markdown table, as it stands in docs/data.md."""
         lines = ["| column | type | unit | range | null | meaning |", "|---|---|---|---|---|---|"]
         for c in self.columns:
-            bounds = ", ".join(c.choices) if c.choices else f"{_bound(c.low)} … {_bound(c.high)}".strip(" …") if c.low is not None else ""
-            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {bounds} | {'yes' if c.nullable else ''} | {c.meaning} |")
+            null = "yes" if c.nullable else ""
+            lines.append(f"| `{c.name}` | {c.type} | {c.unit} | {_range(c)} | {null} | {c.meaning} |")
         return "\n".join(lines)
 
 
@@ -166,7 +165,7 @@ class CheckedWriter:
 def take_rows(table: pa.Table, at: NDArray[np.intp]) -> pa.Table:
     """The rows at these positions, in their order.
 
-    Batch by batch: Arrow's own take would first join all batches of each nested column, in memory and for each call.
+    Batch by batch, since Arrow's own `take` first joins all batches of each nested column, in memory and on each call.
     """
     batches = table.to_batches()
     starts = np.cumsum([0, *map(len, batches)])
@@ -176,5 +175,9 @@ def take_rows(table: pa.Table, at: NDArray[np.intp]) -> pa.Table:
     return pa.Table.from_batches(parts, table.schema)
 
 
-def _bound(value: float | None) -> str:
-    return "" if value is None else f"{value:g}"
+def _range(column: Column) -> str:
+    """The choices or bounds of a column, for the documents."""
+    if column.choices:
+        return ", ".join(column.choices)
+    bounds = ["" if bound is None else f"{bound:g}" for bound in (column.low, column.high)]
+    return " … ".join(bounds).strip(" …") if column.low is not None else ""

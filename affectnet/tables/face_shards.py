@@ -1,4 +1,4 @@
-"""The shards of cropped faces: Parquet that Hugging Face's `datasets` opens with its images, one series a split."""
+"""The shards of cropped faces: Parquet that Hugging Face's `datasets` opens with its images, one series per split."""
 
 import json
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ from affectnet.tables.annotations import LANDMARKS
 from affectnet.tables.contract import PARQUET_OPTIONS, CheckedWriter, Column, Contract, readable_parquet
 
 ROWS_PER_GROUP = 256
-"""Faces a row group: what a reader decodes at a time."""
+"""Faces per row group, which a reader decodes at a time."""
 
 POLICY_KEY = b"affectnet.crop"
 
@@ -54,21 +54,20 @@ def shard_name(split: str, shard: int, shards: int) -> str:
 
 
 def shard_paths(folder: Path, split: str) -> list[Path]:
-    """The shards of a split, in order. Errors: UserError when there is none, or not as many as their names say."""
-    found = sorted(folder.glob(f"{split}-*-of-*.parquet"))
-    if not found:
+    """The shards of a split, in order. Errors: UserError when there are none, or not as many as their names say."""
+    paths = sorted(folder.glob(f"{split}-*-of-*.parquet"))
+    if not paths:
         raise UserError(f"{folder}: no shard of the split {split}; run `dvc repro crop`")
-    wanted = [shard_name(split, shard, len(found)) for shard in range(len(found))]
-    if [path.name for path in found] != wanted:
+    if [path.name for path in paths] != [shard_name(split, shard, len(paths)) for shard in range(len(paths))]:
         raise UserError(
-            f"{folder}: {len(found)} shards of the split {split}, first {found[0].name}: not a whole series; run `dvc repro -f crop`"
+            f"{folder}: {len(paths)} shards of the split {split}, first {paths[0].name}: not a complete series; run `dvc repro -f crop`"
         )
-    return found
+    return paths
 
 
 @contextmanager
 def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
-    """Writes one shard, row group by row group; images are stored as they are, being compressed already."""
+    """Writes one shard, one row group at a time; images are stored as they are, since they are compressed already."""
     metadata = {
         b"huggingface": json.dumps({"info": {"features": _FEATURES}}).encode(),
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
@@ -80,7 +79,7 @@ def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
 
 
 def read_policy(folder: Path, split: str) -> dict[str, Any]:
-    """The policy that cut the split's faces, as its params. Errors: UserError when there is no shard or it does not say."""
+    """The crop policy of the split's faces, as its params. Errors: UserError when no shard holds it."""
     first = shard_paths(folder, split)[0]
     with readable_parquet(first, CROP_AGAIN):
         metadata = pq.read_schema(first).metadata or {}
@@ -91,7 +90,7 @@ def read_policy(folder: Path, split: str) -> dict[str, Any]:
 
 
 def open_shard(path: Path) -> pq.ParquetFile:
-    """The shard, its pages held against their checksums, to be read within `readable_parquet`. Errors: UserError for any other file."""
+    """The shard, to be read within `readable_parquet`; each page is checked against its checksum. Errors: UserError for any other file."""
     with readable_parquet(path, CROP_AGAIN):
         file = pq.ParquetFile(path, page_checksum_verification=True)
         if not file.schema_arrow.equals(FACES.schema):

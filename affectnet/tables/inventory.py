@@ -1,4 +1,4 @@
-"""The inventory: one row a file of the download, as `verify` found it. Everything later hangs off it."""
+"""The inventory: one row per file of the download, as `verify` read it. All later stages depend on it."""
 
 import shutil
 from collections.abc import Iterator
@@ -47,15 +47,15 @@ INVENTORY = Contract(
 
 
 class ChangedFileError(UserError):
-    """A file of the download is not the one that the inventory has."""
+    """A file of the download is not the one in the inventory."""
 
 
 @contextmanager
 def checked_against_inventory() -> Iterator[None]:
-    """The block opens files of the download. Errors: ChangedFileError again, once verify has forgotten all that it remembers.
+    """Clears verify's memory of the files when the block raises ChangedFileError, and raises it again.
 
-    A disk may turn a bit and leave size and time as they were. Verify would remember the file as it was, and whoever holds it
-    against the inventory would refuse it for ever.
+    A disk may flip a bit without a change of size or time. Verify would then recall the old hash for ever, and the later stages
+    would refuse the file for ever.
     """
     try:
         yield

@@ -17,12 +17,12 @@ POINTER = "source.json"
 class Pointer:
     """The download of one data set.
 
-    layout: one of those in affectnet/sources; root: its folder, absolute, or relative to the pointer's own;
-    classes, splits: explicit maps of a layout with names of its own (name → expression; name → train, validation or
-    test; None: passed over); lists: `manual` or `automatic` (2017); expected: rows or images by official split, as published;
+    layout: one of those in affectnet/sources; root: its folder, absolute, or relative to the pointer's folder;
+    classes, splits: the names in the download → an expression, or train, validation or test; None for a name that is skipped;
+    lists: those of 2017 that are read; expected: rows or images by official split, as published;
     checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
     where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
-    state: SHA-256 of the names, lengths and times of its files, which `fingerprint` saw, or None: `verify` runs again when it changes;
+    state: SHA-256 of the names, lengths and times of its files as `fingerprint` saw them, or None: a change re-runs `verify`;
     options: the other params of the layout, by name; unpacked_from: the folder of the download whose images
     `acquire` unpacked to root, or None.
     """
@@ -48,34 +48,34 @@ class Pointer:
         return f"datasets.{self.name or self.layout}"
 
     def labelling(self) -> dict[str, Any]:
-        """What decides the rows that a reader makes of the files below the root: all but where they lie and what is expected of them."""
-        elsewhere = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
-        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+        """The fields that decide which rows a reader makes of the files: all except their place and what is expected of them."""
+        without_effect = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
+        return {name: value for name, value in asdict(self).items() if name not in without_effect}
 
     def write(self, folder: Path) -> None:
         write_json(folder / POINTER, asdict(self))
 
     @classmethod
     def read(cls, folder: Path) -> "Pointer":
-        """The pointer in the folder, its root made absolute. Errors: UserError when it or its root is not there."""
+        """The pointer in the folder, its root made absolute. Errors: UserError when it or its root is missing."""
         path = folder / POINTER
         try:
             pointer = TypeAdapter(cls).validate_json(path.read_bytes(), strict=True)
         except FileNotFoundError:
             raise UserError(f"{path}: not there; run `dvc repro acquire`") from None
         except (ValidationError, OSError) as error:
-            said = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
-            raise UserError(f"{path}: not written by acquire ({said}); run `dvc repro -f acquire`") from None
+            reason = error.errors()[0]["msg"] if isinstance(error, ValidationError) else error.strerror
+            raise UserError(f"{path}: not written by acquire ({reason}); run `dvc repro -f acquire`") from None
         try:
             root = (folder / pointer.root).resolve()
-            there = root.is_dir()
+            is_folder = root.is_dir()
         except (OSError, ValueError, RuntimeError):  # a name too long, with a NUL, a link to itself
-            root, there = Path(pointer.root), False
-        if not there and pointer.unpacked_from:
+            root, is_folder = Path(pointer.root), False
+        if not is_folder and pointer.unpacked_from:
             raise UserError(
                 f"{path}: {one_line(str(root))}, where the images of {one_line(pointer.unpacked_from)} were unpacked, is not there; "
                 "run `dvc repro -f acquire`"
             )
-        if not there:
+        if not is_folder:
             raise UserError(f"{path}: root {one_line(str(root))} is not a folder; is the disk mounted?")
         return cls(**{**asdict(pointer), "root": str(root)})

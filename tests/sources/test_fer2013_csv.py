@@ -114,7 +114,7 @@ def _training_alone(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_without, "wanted one CSV file with the columns emotion, pixels, usage"),
+        (_without, "expected one CSV file with the columns emotion, pixels, usage"),
         (_doubled, r"there is more than one, 2: copy.csv, fer2013.csv"),
         (_training_alone, "no row for the split test in 1: fer2013.csv"),
     ],

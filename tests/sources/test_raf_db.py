@@ -96,10 +96,10 @@ def _no_text(root: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (_no_list, "wanted one list_partition_label.txt or list_patition_label.txt"),
-        (_no_images, "wanted one folder aligned with images; unpack aligned.zip: below the root is none"),
+        (_no_list, "expected one list_partition_label.txt or list_patition_label.txt"),
+        (_no_images, "expected one folder aligned with images; unpack aligned.zip: below the root is none"),
         (_twice, r"more than one, 2: basic/Image/aligned, copy/aligned"),
-        (_no_text, "no readable list"),
+        (_no_text, "unreadable list"),
     ],
 )
 def test_a_download_that_does_not_fit_is_one_line(tmp_path: Path, change: Any, message: str) -> None:

@@ -119,13 +119,13 @@ def _write(text: str) -> Any:
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
-    "no names": (_write("nc: 8\n"), "names: wanted a list of class names"),
-    "numbers that leave one out": (_write("names: {0: Happy, 2: Sad}\n"), "names: wanted a list of class names"),
-    "names that are lists": (_write("names: [[Happy]]\n"), "names: wanted a list of class names"),
-    "no YAML": (_write("names: [\n"), "no readable YAML"),
+    "no names": (_write("nc: 8\n"), "names: expected a list of class names"),
+    "numbers that leave one out": (_write("names: {0: Happy, 2: Sad}\n"), "names: expected a list of class names"),
+    "names that are lists": (_write("names: [[Happy]]\n"), "names: expected a list of class names"),
+    "no YAML": (_write("names: [\n"), "unreadable YAML"),
     "a name that no map has": (_write("names: [Happy, joy, calm]\n"), r"classes does not map, 2: calm, joy"),
     "names that are numbers": (_write("names: ['0', '1']\n"), r"classes does not map, 2: 0, 1"),
-    "no data.yaml": (lambda root: (root / "data.yaml").unlink(), "wanted one data.yaml.*there is none"),
+    "no data.yaml": (lambda root: (root / "data.yaml").unlink(), "expected one data.yaml.*there is none"),
     "two of them": (lambda root: (root / "train" / "data.yaml").write_text("names: [Happy]"), "there is more than one, 2"),
     "a split that no map has": (lambda root: (root / "train").rename(root / "first"), r"splits does not map, 1: first"),
     "no training": (lambda root: (root / "train" / "images").rename(root / "train" / "pictures"), "nothing for the split train"),

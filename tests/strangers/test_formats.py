@@ -64,7 +64,7 @@ def test_a_folder_gives_every_format_and_names_each_file_that_needs_more(run: Co
     *problems, last = err.splitlines()
     assert code == 2 and last.startswith(f"predict: {len(READ)} photographs, ") and last.endswith(", 3 unreadable")
     assert sorted(problems) == sorted(
-        f"error: mine/{name}: no readable image: {HEIF_UNREAD}" for name in ("phone.heic", "renamed.jpg", "other.HEIF")
+        f"error: mine/{name}: unreadable image: {HEIF_UNREAD}" for name in ("phone.heic", "renamed.jpg", "other.HEIF")
     )
 
 

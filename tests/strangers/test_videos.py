@@ -127,5 +127,5 @@ def test_a_video_that_is_cut_is_still_one_line(name: str, codec: str, tmp_path: 
     content = path.read_bytes()
     content = stating(content, 23) if path.suffix in {".mkv", ".webm"} else content
     path.write_bytes(content[: len(content) // 4])
-    with pytest.raises(UserError, match=r"no readable video: \d+ frames, up to \S+ s of the \S+ s that it states"):
+    with pytest.raises(UserError, match=r"unreadable video: \d+ frames, up to \S+ s of the \S+ s that it states"):
         list(frames(str(path), 0))

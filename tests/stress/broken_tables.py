@@ -32,7 +32,7 @@ def deep(open_: str, count: int, close: str = "") -> Callable[[str], str | bytes
     return lambda text: f"{text}deep: {open_ * count}{close * count}\n"
 
 
-UNREADABLE, NUMBER = "no readable YAML", "verify.tolerance: input should be"
+UNREADABLE, NUMBER = "unreadable YAML", "verify.tolerance: input should be"
 VALUES = {
     "~": NUMBER, "": NUMBER, "'0.5'": NUMBER, "true": NUMBER, "no": NUMBER, "[0.5]": NUMBER, "{}": NUMBER, "{a: 1}": NUMBER,
     ".nan": NUMBER, ".inf": NUMBER, "-.inf": NUMBER, "-0.1": NUMBER, "1.1": NUMBER, "1e309": NUMBER, "1_0": NUMBER, "2017-01-01": NUMBER,
@@ -46,9 +46,9 @@ VALUES = {
 
 YAML: dict[str, Yaml] = {
     **{f"tolerance {value[:30]!r} of {len(value)}": Yaml(tolerance(value), message) for value, message in VALUES.items()},
-    "nothing": Yaml(lambda _: "", "holds no mapping"),
-    "a word": Yaml(lambda _: "verify", "holds no mapping"),
-    "a list": Yaml(lambda _: "- verify\n", "holds no mapping"),
+    "nothing": Yaml(lambda _: "", "not a mapping"),
+    "a word": Yaml(lambda _: "verify", "not a mapping"),
+    "a list": Yaml(lambda _: "- verify\n", "not a mapping"),
     "two documents": Yaml(lambda text: f"{text}---\n{text}", UNREADABLE),
     "zeros": Yaml(lambda text: bytes(len(text)), UNREADABLE),
     "no UTF-8": Yaml(lambda text: text.encode() + b"a: \xff\n", UNREADABLE),
