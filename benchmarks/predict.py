@@ -47,7 +47,7 @@ def _of_model(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
         crops = generator.integers(0, 256, (count, model.image_px, model.image_px, 3), dtype=np.uint8)
         whole = (0.0, 0.0, 1.0, 1.0)
         cases = {
-            "torch": partial(predictor.answer, [[(whole, pixels) for pixels in crops]]),
+            "torch": partial(predictor.predict_crops, [[(whole, pixels) for pixels in crops]]),
             "ONNX Runtime": partial(ask, crops),
         }
         if count == 1:

@@ -206,7 +206,7 @@ def _search(root: Path) -> tuple[dict[str, list[Path]], list[Path]]:
 
 
 def _sniff(path: Path, kind: str, split: str) -> AnnotationList:
-    """Columns and header of a list. The header may be present, absent, or begin with `#`. Errors: UserError when the list has another form."""
+    """Columns and header of a list. The header may be present, absent, or begin with `#`. Errors: UserError for any other form."""
     try:
         with path.open("rb") as file:
             first = file.readline(1 << 20).decode("utf-8-sig").strip()

@@ -151,7 +151,7 @@ class Folder(Source):
         """The images in and below a class folder. Errors: UserError when a folder below it has the name of another class, or of a split."""
         expression = self.classes[_name(class_folder)]
         deeper = [folder for folder in self._contents if folder.startswith(f"{class_folder}/")]
-        others = [name for name in deeper if _name(name) in self.splits or self.classes.get(_name(name), expression) != expression]
+        others = [path for path in deeper if _name(path) in self.splits or self.classes.get(_name(path), expression) != expression]
         if others:
             raise UserError(
                 f"{self.root}: below the class folder {class_folder} are folders named as another class or a split, {first_few(others)}; "

@@ -55,8 +55,8 @@ def test_a_test_split_of_its_own_is_kept_apart_from_validation(tmp_path: Path) -
     ("change", "message"),
     [
         ({"classes": {}}, "classes: empty"),
-        ({"classes": {"happy": "Joy"}}, "datasets.folder.classes: maps to what is unknown, 1: happy: Joy"),
-        ({"splits": {"train": "training"}}, "datasets.folder.splits: maps to what is unknown, 1: train: training"),
+        ({"classes": {"happy": "Joy"}}, "datasets.folder.classes: maps to unknown names, 1: happy: Joy"),
+        ({"splits": {"train": "training"}}, "datasets.folder.splits: maps to unknown names, 1: train: training"),
         ({"splits": {"train": "train"}}, "datasets.folder.splits does not map, 1: validation"),
         (
             {"splits": {"train": "train", "validation": "train"}},

@@ -128,7 +128,7 @@ def test_null_in_the_maps_passes_over_and_says_so(workspace: Path) -> None:
     shipped = read_document(ROOT / "params.yaml")["datasets"]["folder"]
     maps: dict[str, Any] = {"classes": {**shipped["classes"], "unclear": None}, "splits": {**shipped["splits"], "extra": None}}
     lines = tried(workspace / "root", **maps)
-    assert "passed over, 3: extra, train/unclear, test/unclear" in lines.acquire
+    assert "skipped, 3: extra, train/unclear, test/unclear" in lines.acquire
     assert "44 unreferenced, 44 of them images" in lines.verify
     assert metrics("clean")["read"] == 64 and (metrics("verify")["unreferenced"], metrics("verify")["unreferenced_images"]) == (44, 44)
 
@@ -152,7 +152,7 @@ def test_hidden_files_of_2021_are_no_annotations(workspace: Path) -> None:
 
 def test_classes_without_splits_name_the_param_that_cuts_test(workspace: Path) -> None:
     folders(workspace / "root", [""], each=10)
-    with pytest.raises(UserError, match=r"class folders alone, 8: anger, .* set datasets.folder.test_share, as to 0.2"):
+    with pytest.raises(UserError, match=r"only class folders, 8: anger, .* set datasets.folder.test_share, as to 0.2"):
         acquired(workspace / "root")
     lines = tried(workspace / "root", test_share=0.2)
     assert "all as train, 0.2 of train to be cut off as test" in lines.acquire and "datasets.folder.test_share" in lines.clean
