@@ -137,7 +137,7 @@ def test_a_detector_that_is_none_is_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="not there"):
         yunet(tmp_path / "absent.onnx")
     (tmp_path / "broken.onnx").write_bytes(b"none")
-    with pytest.raises(UserError, match="no model of YuNet"):
+    with pytest.raises(UserError, match="not a model of YuNet"):
         yunet(tmp_path / "broken.onnx")
 
 

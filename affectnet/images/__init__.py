@@ -1,1 +1,1 @@
-"""Photographs and films: decoding, cropping, and finding faces. `verify` and `crop` stand on it, and the predictor."""
+"""Photographs and videos: decoding, cropping and face detection. Used by `verify`, `crop` and the predictor."""

@@ -15,15 +15,15 @@ from affectnet.images.crop_policy import Box, CropPolicy, Points, Region, can_al
 from affectnet.images.decode import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
 
 DECODE_GAP = 1.5
-"""JPEG may be decoded at 1/2, 1/4 or 1/8 as long as the crop is still this many times wider than its target."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 when the crop is then still this many times wider than its target."""
 
 MOST_SIDE = 32_000
-"""Of a region while it is cut, padding included: as long a side as OpenCV turns; as many px as a photograph may have."""
+"""Px of a region's longer side at most while it is cut, padding included: OpenCV rotates no longer one."""
 
 
 @dataclass(frozen=True)
 class Crop:
-    """An encoded face, its dimensions in px, the landmarks in its own px (or None), and whether the bytes are the photograph's own."""
+    """An encoded face: its dimensions in px, landmarks (68, 2) in its px or None; passed_through: the bytes are the photograph's."""
 
     content: bytes
     width: int
@@ -33,14 +33,14 @@ class Crop:
     aligned: bool
 
 
-def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy: CropPolicy, place: str) -> Crop:
+def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy: CropPolicy, name: str) -> Crop:
     """The face in the photograph's bytes. box: in px of the photograph as shown, None for all of it; landmarks: (68, 2) px or None.
 
     A box partly outside is clipped to the photograph before the margin is added; a margin that reaches outside is filled
-    as `padding` says. An upright region begins and ends at whole px of the decoded photograph. A photograph that is its own
-    crop already is passed through byte for byte. Errors: UserError when the bytes are not a readable image.
+    by the method `padding`. An upright region begins and ends at whole px of the decoded photograph. A photograph that already is
+    its own crop is passed through byte for byte. Errors: UserError when the bytes are not a readable image.
     """
-    photograph = open_photograph(content, place)
+    photograph = open_photograph(content, name)
     region = face_region(photograph.dimensions, box, landmarks, policy)
     width, height = target_dimensions(region, policy)
     if photograph.plain_format == policy.format and is_its_own_crop(photograph, policy, region):
@@ -55,7 +55,7 @@ def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy:
 
 
 def resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """(h, w) or (h, w, 3) uint8 → (height, width, …): averaged over areas where it becomes smaller, bicubic where larger."""
+    """(h, w) or (h, w, 3) uint8 → (height, width, …): area averaging to shrink, bicubic to enlarge."""
     if pixels.shape[:2] == (height, width):
         return pixels
     smaller = width * height < pixels.shape[0] * pixels.shape[1]
@@ -67,17 +67,17 @@ def encode(face: Pixels, policy: CropPolicy) -> bytes:
     if policy.format == "jpeg":
         grey = face.ndim == 2
         colours = ("GRAY", "Gray") if grey else ("RGB", "444")
-        found: bytes = simplejpeg.encode_jpeg(
+        content: bytes = simplejpeg.encode_jpeg(
             np.ascontiguousarray(face[:, :, None] if grey else face), policy.quality, colorspace=colours[0], colorsubsampling=colours[1]
         )
-        return found
+        return content
     buffer = io.BytesIO()
     Image.fromarray(face).save(buffer, "PNG")
     return buffer.getvalue()
 
 
 def is_its_own_crop(photograph: Photograph, policy: CropPolicy, region: Region | None = None) -> bool:
-    """Whether the photograph, of any format, is its own crop: whole, and of the right dimensions. region: what is cut; by default all."""
+    """Whether the crop is the whole photograph at its own dimensions, in any format. region: the part that is cut; default: all."""
     region = region or face_region(photograph.dimensions, None, None, policy)
     return (
         not region.angle
@@ -87,34 +87,34 @@ def is_its_own_crop(photograph: Photograph, policy: CropPolicy, region: Region |
 
 
 def _shrink(photograph: Photograph, region: Region, target: tuple[int, int]) -> int:
-    """By how much the photograph is to be decoded smaller: 1, 2, 4 or 8."""
+    """The factor by which the photograph is decoded smaller: 1, 2, 4 or 8."""
     room = min(region.width / target[0], region.height / target[1]) / DECODE_GAP
     return shrink_within(room) if photograph.jpeg else 1
 
 
 def _thinned(pixels: Pixels, region: Region) -> tuple[Pixels, int]:
-    """The photograph smaller by a whole number, and that: 1, unless the region with what it pads takes more than memory is for.
+    """The photograph, shrunk by a whole factor, and the factor: 1 unless the region with its padding takes too much memory.
 
-    A strip of 60,000 × 1,000 px as a square, or a margin of twice a large face.
+    It does for a strip of 60,000 × 1,000 px as a square, or for a large face with a margin of twice its size.
     """
     height, width = pixels.shape[:2]
     left, top, right, bottom = region.bounds
     across, down = max(right, width) - min(left, 0), max(bottom, height) - min(top, 0)
-    by = math.ceil(max(math.sqrt(across * down / MOST_PIXELS), across / MOST_SIDE, down / MOST_SIDE))
-    return (resized(pixels, max(1, width // by), max(1, height // by)), by) if by > 1 else (pixels, 1)
+    factor = math.ceil(max(math.sqrt(across * down / MOST_PIXELS), across / MOST_SIDE, down / MOST_SIDE))
+    return (resized(pixels, max(1, width // factor), max(1, height // factor)), factor) if factor > 1 else (pixels, 1)
 
 
 def _extracted(pixels: Pixels, region: Region, policy: CropPolicy) -> Pixels:
-    """The region of the decoded photograph at its own scale, upright; what lies outside is filled."""
+    """The region of the decoded photograph, upright, at the same scale; outside the photograph it is filled."""
     pixels, region = _padded(pixels, region, policy)
     if region.angle:
-        return _turned(pixels, region)
+        return _rotated(pixels, region)
     left, top, right, bottom = map(round, region.box)
     return pixels[top:bottom, left:right]
 
 
 def _padded(pixels: Pixels, region: Region, policy: CropPolicy) -> tuple[Pixels, Region]:
-    """The photograph with what lies outside filled as far as the region reaches, and the region moved with it."""
+    """The photograph, padded as far as the region reaches, and the region in its px."""
     height, width = pixels.shape[:2]
     left, top, right, bottom = region.bounds
     before_x, before_y = max(0, math.ceil(-left)), max(0, math.ceil(-top))
@@ -128,17 +128,19 @@ def _padded(pixels: Pixels, region: Region, policy: CropPolicy) -> tuple[Pixels,
     return _uint8(padded), Region(region.x + before_x, region.y + before_y, region.width, region.height, region.angle)
 
 
-def _turned(pixels: Pixels, region: Region) -> Pixels:
-    """The turned region, upright, at the photograph's own scale (bicubic); the caller resizes it."""
+def _rotated(pixels: Pixels, region: Region) -> Pixels:
+    """The rotated region, upright, at the photograph's scale (bicubic); the caller resizes it."""
     width, height = max(1, round(region.width)), max(1, round(region.height))
     cos, sin = math.cos(region.angle), math.sin(region.angle)
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
-    turn = np.array([[cos, -sin], [sin, cos]])
-    corner = np.array([region.x, region.y]) - 0.5 - turn @ middle  # OpenCV counts from the middle of the first px
-    how = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return _uint8(cv2.warpAffine(pixels, np.column_stack([turn, corner]), (width, height), flags=how, borderMode=cv2.BORDER_REPLICATE))
+    rotation = np.array([[cos, -sin], [sin, cos]])
+    corner = np.array([region.x, region.y]) - 0.5 - rotation @ middle  # OpenCV's origin is the centre of the first px
+    flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
+    return _uint8(
+        cv2.warpAffine(pixels, np.column_stack([rotation, corner]), (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+    )
 
 
 def _uint8(pixels: NDArray[Any]) -> Pixels:
-    """OpenCV's arrays by the type that they have."""
+    """The array with the type that OpenCV's stubs leave open."""
     return cast(Pixels, pixels)

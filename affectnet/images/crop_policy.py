@@ -1,7 +1,7 @@
-"""The framing: which part of a photograph becomes the face that the network sees.
+"""The crop policy: which part of a photograph the network sees.
 
-The policy is stored in the model file, so that whoever predicts later cuts just as the training crops were cut: a
-mismatch costs this field 10 to 15 points of accuracy (py-feat, cross-tool methodology).
+The policy is stored in the model file, so that predictions use the crops of the training: a mismatch costs 10 to 15 points of
+accuracy (py-feat, cross-tool methodology).
 """
 
 import math
@@ -25,9 +25,9 @@ EYE_SPAN, EYE_TO_MOUTH = 2.6, 2.3
 
 
 class CropPolicy(Section):
-    """How a face is cut; see params.yaml for each field's meaning.
+    """How a face is cropped; params.yaml explains each field.
 
-    A field that is added later has a default that means "as before", so that older model files stay readable.
+    A field that is added later has a default that keeps the earlier behaviour, so that older model files stay readable.
     """
 
     image_px: int = Field(ge=16, le=1024)
@@ -42,7 +42,7 @@ class CropPolicy(Section):
 
 @dataclass(frozen=True)
 class Region:
-    """A rectangle of the photograph: centre, width and height in px, turned by `angle` (radians, clockwise as shown)."""
+    """A rectangle of the photograph: centre, width and height in px, rotated by `angle` (radians, clockwise as shown)."""
 
     x: float
     y: float
@@ -52,29 +52,29 @@ class Region:
 
     @property
     def box(self) -> Box:
-        """Left, top, right, bottom of the rectangle before it is turned."""
+        """Left, top, right, bottom of the rectangle before the rotation."""
         return self.x - self.width / 2, self.y - self.height / 2, self.x + self.width / 2, self.y + self.height / 2
 
     @property
     def bounds(self) -> Box:
-        """The upright box around the turned rectangle."""
+        """The upright box around the rotated rectangle."""
         cos, sin = abs(math.cos(self.angle)), abs(math.sin(self.angle))
         half_w, half_h = (self.width * cos + self.height * sin) / 2, (self.width * sin + self.height * cos) / 2
         return self.x - half_w, self.y - half_h, self.x + half_w, self.y + half_h
 
-    def divided(self, by: int) -> "Region":
-        """In px of a photograph that is `by` times smaller."""
-        return Region(self.x / by, self.y / by, self.width / by, self.height / by, self.angle)
+    def divided(self, factor: int) -> "Region":
+        """The region in px of a photograph that is `factor` times smaller."""
+        return Region(self.x / factor, self.y / factor, self.width / factor, self.height / factor, self.angle)
 
     def snapped(self, grid: int) -> "Region":
-        """The nearest upright region whose edges lie on multiples of `grid` px; a square stays one."""
+        """The nearest upright region whose edges lie on multiples of `grid` px; a square stays square."""
         left, top, *_ = self.box
         width, height = (max(grid, grid * round(side / grid)) for side in (self.width, self.height))
         return Region(grid * round(left / grid) + width / 2, grid * round(top / grid) + height / 2, width, height)
 
 
 def can_align(dimensions: tuple[int, int], landmarks: Points | None, policy: CropPolicy) -> bool:
-    """Whether the face is to be aligned and its landmarks, all within a photograph's side of the photograph, can be trusted to."""
+    """Whether the policy aligns the face and its landmarks are plausible: at most one side length outside the photograph."""
     if landmarks is None or not policy.align:
         return False
     longest = max(dimensions)

@@ -1,4 +1,4 @@
-"""A picture as the address of itself, so that a page holds it and no file is kept."""
+"""An image as a `data:` URI, so that a page holds it and no file is kept."""
 
 import base64
 import io
@@ -10,7 +10,7 @@ from PIL import Image
 
 
 def data_uri(pixels: NDArray[np.uint8], kind: Literal["JPEG", "PNG"], **options: Any) -> str:
-    """The (h, w, 3) picture as a data: address. options: of Pillow's encoder."""
+    """The (h, w, 3) RGB image as a `data:` URI. options: for Pillow's encoder."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, kind, **options)
     return f"data:image/{kind.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"

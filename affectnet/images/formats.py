@@ -4,7 +4,7 @@ from types import MappingProxyType
 
 PHOTOGRAPHS = MappingProxyType(
     {
-        "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),  # a phone's MPO begins with the photograph, a plain JPEG
+        "JPEG": (".jpg", ".jpeg", ".jpe", ".jfif", ".mpo"),  # the MPO of a phone begins with a plain JPEG of the photograph
         "PNG": (".png", ".apng"),
         "GIF": (".gif",),
         "BMP": (".bmp",),
@@ -18,7 +18,7 @@ PHOTOGRAPHS = MappingProxyType(
         "HEIF": (".heic", ".heif", ".hif"),
     }
 )
-"""Format, as Pillow names it → suffixes. Not everything that Pillow knows: EPS is a program, which it would have Ghostscript run."""
+"""Format, as Pillow names it → suffixes. Pillow knows more: EPS is left out, since it is a program that Pillow runs by Ghostscript."""
 
 SUFFIX_FORMATS = MappingProxyType({suffix: name for name, suffixes in PHOTOGRAPHS.items() for suffix in suffixes})
 """Suffix → format."""
@@ -28,7 +28,7 @@ IMAGE_SUFFIXES = frozenset(SUFFIX_FORMATS)
 VIDEO_SUFFIXES = frozenset(
     (".mp4", ".m4v", ".mov", ".3gp", ".3g2", ".avi", ".mkv", ".webm", ".mpg", ".mpeg", ".mts", ".m2ts", ".ts", ".wmv", ".flv", ".ogv")
 )
-"""Of what OpenCV's FFmpeg reads."""
+"""Suffixes of videos that OpenCV's FFmpeg reads."""
 
 HEIF_BRANDS = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1")
 AVIF_BRANDS = (b"avif", b"avis")
@@ -46,7 +46,7 @@ START_FORMATS = MappingProxyType(
         b"\xff\x4f\xff\x51": "JPEG2000",
     }
 )
-"""First bytes of the image formats; those of HEIF and AVIF are told by `brand`."""
+"""First bytes of the image formats; `brand` recognises HEIF and AVIF."""
 
 STARTS = tuple(START_FORMATS)
 
@@ -57,13 +57,13 @@ def brand(content: bytes) -> str | None:
     if box != b"ftyp":
         return None
     length = int.from_bytes(content[:4], "big")
-    brands = {name, *(content[at : at + 4] for at in range(16, min(length, 256), 4))}  # mif1 stands first in files of either kind
+    brands = {name, *(content[at : at + 4] for at in range(16, min(length, 256), 4))}  # files of both kinds may begin with mif1
     if brands.intersection(AVIF_BRANDS):
         return "AVIF"
     return "HEIF" if brands.intersection(HEIF_BRANDS) else None
 
 
 def suffix_by_content(content: bytes) -> str:
-    """The first suffix of the format that the file's first bytes are of, `.jpg` for JPEG; empty for no image."""
+    """The first suffix of the format that the first bytes show, as `.jpg` for JPEG; empty when they are not those of an image."""
     kind = brand(content) or next((kind for start, kind in START_FORMATS.items() if content.startswith(start)), None)
     return PHOTOGRAPHS[kind][0] if kind else ""

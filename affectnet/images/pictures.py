@@ -1,4 +1,4 @@
-"""The forms in which a photograph comes from Python, each as the bytes of a file, so that one picture has one answer."""
+"""The types in which Python code passes a photograph, each converted to the bytes of a file, so that all types give one prediction."""
 
 import io
 import os
@@ -19,13 +19,13 @@ Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | 
 uint8 or float in 0–1."""
 
 NAMELESS = "photograph"
-"""Its place in messages when it has no path."""
+"""The name of a photograph without a path in messages."""
 
 FORMS = "give a path, a file's bytes, a file open in binary mode, a Pillow image, an array (h, w) or (h, w, 3) uint8, or a tensor (3, h, w)"
 
 
 def file_content(picture: Picture) -> tuple[bytes, str]:
-    """The photograph as the bytes of a file, and its name in messages. Errors: UserError for what is no photograph."""
+    """The photograph as the bytes of a file, and its name in messages. Errors: UserError for anything else."""
     match picture:
         case str() | os.PathLike():
             return read_photograph(Path(picture)), str(picture)
@@ -38,7 +38,7 @@ def file_content(picture: Picture) -> tuple[bytes, str]:
         case torch.Tensor():
             content = _of_array(_array(picture))
         case None:
-            raise UserError("photograph: None, as OpenCV's imread answers for a file that it cannot read; check the path")
+            raise UserError("photograph: None, which OpenCV's imread returns for a file that it cannot read; check the path")
         case _ if hasattr(picture, "read"):
             return _of_file(picture)
         case _:
@@ -47,30 +47,30 @@ def file_content(picture: Picture) -> tuple[bytes, str]:
 
 
 def _of_file(file: IO[bytes]) -> tuple[bytes, str]:
-    """From its beginning where it can be sought, as Pillow reads it: a buffer that was just written is at its end."""
-    name = getattr(file, "name", None)
-    place = name if isinstance(name, str) else NAMELESS
+    """The content from the beginning, as Pillow reads it: a buffer that was just written stands at its end."""
+    path = getattr(file, "name", None)
+    name = path if isinstance(path, str) else NAMELESS
     try:
         if file.seekable():
             file.seek(0)
         content = file.read(MOST_BYTES + 1)
     except (OSError, ValueError, AttributeError) as error:  # closed, or open for writing
-        reraise_machine_fault(error, place)
-        raise UserError(f"{place}: cannot be read: {error}; {FORMS}") from None
+        reraise_machine_fault(error, name)
+        raise UserError(f"{name}: cannot be read: {error}; {FORMS}") from None
     if not isinstance(content, bytes):
-        raise UserError(f"{place}: a file that gives {type(content).__name__}; open it in binary mode, as open(path, 'rb')")
+        raise UserError(f"{name}: a file that gives {type(content).__name__}; open it in binary mode, as open(path, 'rb')")
     if len(content) > MOST_BYTES:
-        raise UserError(f"{place}: more than {MOST_BYTES >> 20} MiB; give a photograph")
-    return content, place
+        raise UserError(f"{name}: more than {MOST_BYTES >> 20} MiB; give a photograph")
+    return content, name
 
 
 def _of_image(image: Image.Image) -> bytes:
-    """As `upright` sees the pixels of a file: turned by EXIF or XMP, transparency on white, 16 bits divided by 257."""
+    """The pixels as `upright` converts those of a file: rotated by EXIF or XMP, transparent pixels white, 16 bits divided by 257."""
     try:
         return _of_array(np.asarray(upright(image)))
     except UserError:
         raise
-    except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes, and a closed file something else
+    except Exception as error:  # decoders raise errors of any kind for broken bytes, and for a closed file
         reraise_machine_fault(error, NAMELESS)
         raise UserError(f"{NAMELESS}: unreadable image: {error}") from None
 

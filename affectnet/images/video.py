@@ -1,4 +1,4 @@
-"""Frames of a video, as many a second as are asked for."""
+"""Frames of a video, at the requested interval."""
 
 import os
 import tempfile
@@ -13,9 +13,11 @@ from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels
 
 SLACK_S, SLACK_SHARE = 2.0, 0.05
-"""By so much may the last frame of a file that may be cut come before the end that it states: sound may go on."""
+"""How much before the stated end the last frame may come: the sound of a video may be longer than its frames."""
+
 MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
-"""Of the two elements of which an mkv or webm file is made (RFC 9559)."""
+"""First bytes of the two elements of an mkv or webm file (RFC 9559)."""
+
 LONGEST_HEAD = 4096
 HALF_A_MS = 0.0005
 
@@ -23,8 +25,8 @@ HALF_A_MS = 0.0005
 def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
     """Time in seconds and (h, w, 3) RGB uint8 of the first frame in each `every` seconds; of each frame when that is 0.
 
-    Errors: UserError when it is no video that OpenCV reads, and after the last frame when that comes too early and the file lacks
-    frames: a last picture that stands for long, as in recordings of a screen, is no fault.
+    Errors: UserError when OpenCV cannot read the video, and after the last frame when it comes too early and the file lacks frames.
+    A last frame that is shown for long, as in a recording of a screen, is not an error.
     """
     with _opened(path) as video:
         rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
@@ -32,8 +34,8 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
         while video.grab():
             seconds = round(video.get(cv2.CAP_PROP_POS_MSEC) / 1000, 3)
             if seconds + HALF_A_MS >= due:
-                whole, picture = video.retrieve()
-                if not whole:
+                decoded, picture = video.retrieve()
+                if not decoded:
                     raise UserError(f"{path}: unreadable video: its frame at {seconds:.3f} s is broken")
                 yield seconds, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
                 due = (np.floor((seconds + HALF_A_MS) / every) + 1) * every if every else 0.0
@@ -46,19 +48,19 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
 
 @contextmanager
 def _opened(path: str) -> Iterator[cv2.VideoCapture]:
-    """By its absolute path, which FFmpeg cannot take for an address; a name that is no UTF-8, which OpenCV refuses, by a link."""
+    """The video by its absolute path, which FFmpeg cannot take for a URL; by a link for a name that is not UTF-8, which OpenCV refuses."""
     with ExitStack() as stack:
         try:
-            stack.enter_context(open(path, "rb"))  # noqa: PTH123 (says why it cannot be read, which OpenCV does not)
+            stack.enter_context(open(path, "rb"))  # noqa: PTH123 (its error states the reason, OpenCV's does not)
         except OSError as error:
             reraise_machine_fault(error, path)
             raise UserError(f"{path}: {error.strerror}") from None
-        place = Path(os.path.abspath(path))  # noqa: PTH100 (leaves links as they are)
-        if os.fsencode(place).decode("utf-8", "replace") != str(place):
+        absolute = Path(os.path.abspath(path))  # noqa: PTH100 (leaves links as they are)
+        if os.fsencode(absolute).decode("utf-8", "replace") != str(absolute):
             link = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "video"
-            link.symlink_to(place)
-            place = link
-        video = cv2.VideoCapture(str(place), cv2.CAP_FFMPEG)
+            link.symlink_to(absolute)
+            absolute = link
+        video = cv2.VideoCapture(str(absolute), cv2.CAP_FFMPEG)
         stack.callback(video.release)
         if not video.isOpened():
             raise UserError(f"{path}: unreadable video: not in a format that OpenCV knows")
@@ -66,8 +68,8 @@ def _opened(path: str) -> Iterator[cv2.VideoCapture]:
 
 
 def _is_whole_matroska(path: str) -> bool:
-    """Whether it is an mkv or webm file that ends no sooner than its head states; it states no number of frames that could be held."""
-    with open(path, "rb") as file:  # noqa: PTH123 (as the path stands)
+    """Whether it is an mkv or webm file that is not shorter than its header states; these formats state no number of frames."""
+    with open(path, "rb") as file:  # noqa: PTH123 (the path as it is)
         head, length = file.read(LONGEST_HEAD), os.fstat(file.fileno()).st_size
     end = 0
     for name in (MATROSKA, SEGMENT):
@@ -77,7 +79,7 @@ def _is_whole_matroska(path: str) -> bool:
         width = 9 - first[0].bit_length()
         most = (1 << 7 * width) - 1
         size = int.from_bytes(head[end + 4 : end + 4 + width], "big") & most
-        if size == most:  # unknown, as in a recording that was never closed
+        if size == most:  # unknown: the recording was not closed
             return False
         end += 4 + width + size
     return end <= length

@@ -231,7 +231,7 @@ PIXELS: NDArray[np.uint8] = np.zeros((8, 8, 3), np.uint8)
 @pytest.mark.parametrize(
     ("picture", "said"),
     [
-        (lambda: None, "None, as OpenCV's imread answers for a file that it cannot read"),
+        (lambda: None, "None, which OpenCV's imread returns for a file that it cannot read"),
         (lambda: 3, "photograph: int; give a path, a file's bytes"),
         (lambda: [[0, 1], [2, 3]], "photograph: list; give"),
         (lambda: io.StringIO("text"), "a file that gives str; open it in binary mode"),
