@@ -28,7 +28,7 @@ FILE_FAULTS = {errno.EACCES, errno.EPERM}
 
 
 class UserError(Exception):
-    """A mistake in params, data or the command line: each problem is one line `place: what, with the values; what to do`."""
+    """A mistake in params, data or the command line: each problem is one line `param or file: problem, with the values; what to do`."""
 
     def __init__(self, *problems: str) -> None:
         super().__init__("\n".join(problems))
@@ -59,25 +59,25 @@ def user_problems(error: Exception) -> tuple[str, ...]:
     if isinstance(error, MemoryError):
         return ("memory is full; lower runtime.workers or train.batch and run again",)
     if isinstance(error, OSError) and error.errno in MACHINE_FAULTS:
-        place = f"{os.fsdecode(error.filename)}: " if error.filename else ""
-        return (f"{place}{os.strerror(error.errno)}; {MACHINE_FAULTS[error.errno]} and run again",)
+        file = f"{os.fsdecode(error.filename)}: " if error.filename else ""
+        return (f"{file}{os.strerror(error.errno)}; {MACHINE_FAULTS[error.errno]} and run again",)
     return ()
 
 
-def reraise_machine_fault(error: Exception, place: object) -> None:
-    """Raises the error again, with the place as its file name, when the machine caused it: memory, disk, network, too many open files.
+def reraise_machine_fault(error: Exception, file: object) -> None:
+    """Raises the error again, with the file's name, when the machine caused it: memory, disk, network, too many open files.
 
     Returns when the data may have caused it. Readers call it before they report a file as broken.
     """
     if isinstance(error, OSError) and error.errno in MACHINE_FAULTS.keys() - FILE_FAULTS:
-        error.filename = error.filename or str(place)
+        error.filename = error.filename or str(file)
         raise error
     if isinstance(error, MemoryError):
         raise error
 
 
 def brief(value: object) -> str:
-    """The value as Python writes it, cut short however long, deep or often repeated its parts are."""
+    """The value as Python writes it, cut short, however long or deep it is."""
     return _BRIEF.repr(value)
 
 

@@ -25,7 +25,7 @@ def _number_as_text(name: object) -> object:
 
 
 FolderName = Annotated[str, BeforeValidator(_number_as_text)]
-"""A folder's name as the key of a map: YAML makes a number of `0: Neutral`."""
+"""A folder's name as the key of a map: YAML reads the key of `0: Neutral` as a number."""
 
 
 class Section(BaseModel):
@@ -84,11 +84,10 @@ def switches(document: Mapping[str, Any]) -> dict[str, str]:
 
 
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
-    """The values for `model`: its own section, and for each field that is a switch, on top or in the section, the selected entry.
+    """The values for `model`: its section, and for each field that is a switch, on top or in the section, the selected entry.
 
-    A field `<switch>_name` gets the entry's name.
-
-    Returns the values, the dotted name of each field's home (`optimizer` → `optimizers.adam`), and problems found.
+    A field `<switch>_name` gets the entry's name. Returns the values, the dotted name of each field's home (`optimizer` →
+    `optimizers.adam`), and the problems.
     """
     problems: list[str] = []
     content = document.get(section)
@@ -120,8 +119,11 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
     return values, homes, problems
 
 
-def parse(document: Mapping[str, Any], section: str, model: type[AnySection], place: Path = PARAMS_FILE) -> AnySection:
-    """The section as its class. Errors: UserError that names every problem at once, one line each, by dotted name."""
+def parse(document: Mapping[str, Any], section: str, model: type[AnySection], path: Path = PARAMS_FILE) -> AnySection:
+    """The section as its class. path: of the document, in messages.
+
+    Errors: UserError with all problems, one line each, by dotted name.
+    """
     values, homes, problems = select(document, section, model)
     unresolved = set(model.model_fields) - set(values) if problems else set()
     try:
@@ -129,7 +131,7 @@ def parse(document: Mapping[str, Any], section: str, model: type[AnySection], pl
     except ValidationError as error:
         problems += [_line(section, homes, model, detail) for detail in error.errors() if not unresolved.intersection(detail["loc"][:1])]
     if problems:
-        raise UserError(*(f"{place}: {problem}" for problem in problems))
+        raise UserError(*(f"{path}: {problem}" for problem in problems))
     return parsed
 
 
@@ -139,7 +141,7 @@ def _line(section: str, homes: Mapping[str, str], model: type[Section], detail: 
     first, *rest = detail["loc"]
     field = model.model_fields.get(first)
     if rest and field is not None and field.discriminator is not None:
-        rest = rest[1:]  # pydantic puts the union's tag there, which params.yaml does not have
+        rest = rest[1:]  # pydantic adds the union's tag, which params.yaml does not have
     name = ".".join([homes[first], *map(str, rest)])
     if detail["type"] == "missing":
         return f"{name}: missing; give it a value"

@@ -1,4 +1,4 @@
-"""Draws the demo download, or writes a pointer to the user's own copy after a look whether it is there."""
+"""Draws the demo download, or locates the user's copy of a data set and writes a pointer to it."""
 
 import os
 from dataclasses import replace
@@ -54,20 +54,20 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
 
 
 def own_copy(name: str, dataset: LayoutParams) -> Pointer:
-    """The pointer to the user's copy. Errors: UserError when its root or checksum list is not set, not absolute or not there."""
-    place = f"params.yaml: datasets.{name}"
+    """The pointer to the user's copy. Errors: UserError when its root is not set, or root or checksum list are not absolute or missing."""
+    entry = f"params.yaml: datasets.{name}"
     if dataset.root is None:
-        raise UserError(f"{place}.root: not set; give the absolute path of your copy")
+        raise UserError(f"{entry}.root: not set; give the absolute path of your copy")
     root = Path(dataset.root)
     if not root.is_absolute():
-        raise UserError(f"{place}.root: {root} is not absolute; experiments run in folders of their own")
+        raise UserError(f"{entry}.root: {root} is not absolute; experiments run in temporary folders, so give the absolute path")
     if not os.path.isdir(root) or not os.access(root, os.R_OK | os.X_OK):  # noqa: PTH112 (Path raises for a name that is too long)
-        raise UserError(f"{place}.root: {root} is not a folder that can be read")
+        raise UserError(f"{entry}.root: {root} is not a readable folder; check the path and its permissions")
     checksums = getattr(dataset, "checksums", None)
     if checksums is not None and not Path(checksums).is_absolute():
-        raise UserError(f"{place}.checksums: {checksums} is not absolute")
+        raise UserError(f"{entry}.checksums: {checksums} is not absolute; give the absolute path")
     if checksums is not None and not os.path.isfile(checksums):  # noqa: PTH113
-        raise UserError(f"{place}.checksums: {checksums} is not there")
+        raise UserError(f"{entry}.checksums: {checksums} is not there; check the path, or set it to null")
     values = dataset.model_dump()
     options = {option: values.pop(option) for option in sorted(values.keys() - Pointer.__dataclass_fields__.keys())}
     return Pointer(**{**values, "expected": dataset.expected or {}}, name=name, options=options)

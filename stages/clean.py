@@ -1,4 +1,4 @@
-"""Reads the annotations of any layout, rejects what breaks a rule with its reason, and cuts the splits."""
+"""Reads the annotations of any layout, rejects rows that break a rule, with the reason, and cuts the splits."""
 
 from contextlib import suppress
 from pathlib import Path
@@ -12,7 +12,7 @@ from pydantic import Field
 
 from affectnet.cleaning.label_order import permuted
 from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
-from affectnet.cleaning.splits import lacking, stratified_cut
+from affectnet.cleaning.splits import missing_expressions, stratified_cut
 from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
@@ -31,6 +31,8 @@ from affectnet.tables.source_pointer import Pointer
 
 Mask = NDArray[np.bool_]
 PIECE = 1 << 14
+"""Rows that are written at a time."""
+
 TRAIN, VALIDATION, TEST = range(3)
 
 
@@ -51,7 +53,10 @@ class CleanParams(Section):
 
 
 class Rows:
-    """All rows of a download: the table, its columns as arrays, and the first rule that each row broke ('' for none)."""
+    """All rows of a download: the table, its columns as arrays, and the first rule that each row breaks ('' for none).
+
+    file_row: the position of each row's photograph in the inventory, −1 where it is missing.
+    """
 
     def __init__(self, table: pa.Table, inventory: pa.Table) -> None:
         self.table = table
@@ -62,21 +67,21 @@ class Rows:
         self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
         self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in ("left", "top", "right", "bottom")], axis=1)
         self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
-        place = pc.index_in(table["image"], inventory["path"])
-        self.found = pc.is_valid(place).to_numpy()
-        of_file = inventory.select(["status", "sha256", "width", "height"])
-        self.file = of_file.take(pc.fill_null(place, 0)) if len(inventory) else of_file
+        file_row = pc.index_in(table["image"], inventory["path"])
+        self.in_inventory = pc.is_valid(file_row).to_numpy()
+        files = inventory.select(["status", "sha256", "width", "height"])
+        self.file = files.take(pc.fill_null(file_row, 0)) if len(inventory) else files
         relative = _filled(table["relative"], False)
         self.box[relative] *= np.stack([_filled(self.file[name], 0)[relative] for name in ("width", "height")] * 2, axis=1)
-        self.place = _filled(place, -1)
+        self.file_row = _filled(file_row, -1)
 
     def reject(self, where: Mask, reason: str) -> None:
-        """Marks the rows that no earlier rule has rejected."""
+        """Marks these rows as rejected, except those that an earlier rule rejected."""
         self.reason[where & (self.reason == "")] = reason
 
-    def judge(self, where: Mask, fault: str, verdict: str) -> None:
-        """Rejects the rows, or keeps them without the faulty value (which the caller takes out) and counts them."""
-        if verdict == "reject":
+    def judge(self, where: Mask, fault: str, rule: str) -> None:
+        """Rejects the rows, or counts those that the caller keeps without the faulty value. rule: `reject`, or any other."""
+        if rule == "reject":
             self.reject(where, fault)
         else:
             self.dropped[fault] = where
@@ -88,13 +93,13 @@ class Rows:
 
 def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, rejected: Path, metrics: Path) -> str:
     """Writes the annotations, the rejected rows and the counts; returns the summary line."""
-    with suppress(NotImplementedError):  # of the pools that pyarrow has, jemalloc gives most back: 770 MB at most for 910
+    with suppress(NotImplementedError):  # jemalloc returns most memory to the system: a peak of 770 MB, not 910
         pa.set_memory_pool(pa.jemalloc_memory_pool())
     pointer = Pointer.read(raw)
     source = open_source(pointer)
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
     with checked_against_inventory():
-        _unchanged(source, files)
+        _check_annotation_files(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
     _reject_unusable(rows, params)
     _reject_contradictions(rows, params)
@@ -106,7 +111,7 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     counts = _counts(rows, warning)
     write_json(metrics, counts)
     absent = f"no row has {', '.join(names)}, which layout {pointer.layout} has" if (names := source.absent(rows.table)) else None
-    warnings = filter(None, [warning, absent, lacking(counts["by_split"])])
+    warnings = filter(None, [warning, absent, missing_expressions(counts["by_split"])])
     splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())
     return (
@@ -117,18 +122,18 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     )
 
 
-def _unchanged(source: Source, files: pa.Table) -> None:
+def _check_annotation_files(source: Source, files: pa.Table) -> None:
     """Errors: ChangedFileError when an annotation file is not the one that verify hashed."""
     paths = source.annotation_files()
-    place = pc.index_in(pa.array(map(readable, paths), pa.string()), files["path"]).to_pylist()
-    known = [None if at is None else files["sha256"][at].as_py() for at in place]
+    positions = pc.index_in(pa.array(map(readable, paths), pa.string()), files["path"]).to_pylist()
+    known = [None if at is None else files["sha256"][at].as_py() for at in positions]
     changed = [path for path, digest in zip(paths, known, strict=True) if digest != sha256_or_none(source.root / path)]
     if changed:
         raise ChangedFileError(f"{source.root}: annotation files have changed since verify read them, {first_few(changed)}; {VERIFY_AGAIN}")
 
 
 def _reject_unusable(rows: Rows, params: CleanParams) -> None:
-    """Cells that cannot be read, labels that name no expression, files that do not decode, boxes without a face."""
+    """Rejects unreadable cells, labels other than an expression, files that do not decode, and boxes without a face."""
     fault = np.asarray(pc.fill_null(rows.table["fault"], "").to_numpy(zero_copy_only=False))
     rows.reject(fault == "left_out", "left_out")
     rows.reject(fault == "malformed", "malformed")
@@ -138,14 +143,14 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
     rows.reject((rows.expression < 0) | (rows.expression > max(NOT_AN_EXPRESSION)), "expression_unknown")
     rows.reject(~np.isin(rows.expression, [CODES[name] for name in params.expressions]), "expression_left_out")
-    status = np.where(rows.found, rows.file["status"].to_numpy(zero_copy_only=False), "missing")
+    status = np.where(rows.in_inventory, rows.file["status"].to_numpy(zero_copy_only=False), "missing")
     for name in np.unique(status[status != "ok"]):
         rows.reject(status == name, str(name))
     _judge_boxes(rows, params, null_box=fault == "null_box")
 
 
 def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
-    """A box must have an extent and touch its photograph; otherwise the row goes, or stands for the whole photograph."""
+    """A box must have an extent and overlap its photograph; otherwise the row is rejected, or gets the whole photograph."""
     rows.box[null_box] = np.nan
     left, top, right, bottom = rows.box.T
     width, height = _filled(rows.file["width"], 0), _filled(rows.file["height"], 0)
@@ -158,7 +163,7 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
 
 
 def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
-    """Valence and arousal: −2 is absent; what lies outside −1…1 goes; EmoNet's rules where they are asked for."""
+    """Removes valence and arousal of −2 (absent) and outside −1…1, and applies EmoNet's rules where they are selected."""
     absent = (rows.valence == -2) | (rows.arousal == -2)
     outside = ~absent & ((np.abs(rows.valence) > 1) | (np.abs(rows.arousal) > 1))
     rows.judge(outside, "valence_arousal_outside", params.valence_arousal)
@@ -171,9 +176,9 @@ def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
 def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
     """(n,) near-duplicate group of each row's photograph; −1 for a rejected row."""
     kept = np.flatnonzero(rows.kept)
-    photographs, inverse = np.unique(rows.place[kept], return_inverse=True)
+    photographs, inverse = np.unique(rows.file_row[kept], return_inverse=True)
     hashes = files["dhash"].combine_chunks().take(pa.array(photographs))
-    groups = np.full(len(rows.place), -1, np.int32)
+    groups = np.full(len(rows.file_row), -1, np.int32)
     groups[kept] = near_duplicate_groups(np.frombuffer(hashes.buffers()[1], np.uint8).reshape(-1, DHASH_BYTES)[: len(hashes)], bits)[
         inverse
     ]
@@ -181,14 +186,14 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
 
 
 def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
-    """Training gives way to test, which is never thinned; then the exact duplicates within training."""
+    """Rejects training rows that are in test, too, which stays complete; then exact duplicates within training."""
     content = _codes(rows.file["sha256"])
     test = rows.kept & (rows.split == TEST)
     if params.copies_of_test == "reject":
-        for reason, key in (("listed_in_test", rows.place), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
+        for reason, key in (("listed_in_test", rows.file_row), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
             rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
     if params.exact_duplicates != "keep":
-        positions = np.arange(len(rows.place))
+        positions = np.arange(len(rows.file_row))
         kept = positions[rows.kept & (rows.split != TEST)]
         repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
@@ -197,10 +202,10 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
 
 
 def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> None:
-    """Moves shares of the training faces to test where the source has no test split, then to validation where it has none."""
-    own = rows.kept & (rows.split == VALIDATION)
-    rows.reject((rows.split == TRAIN) & np.isin(groups, groups[own]), "near_duplicate_of_validation")
-    for split, share in ((TEST, test_share), (VALIDATION, None if own.any() else params.validation_share)):
+    """Moves a share of the training faces to test where the source has no test split, then to validation where it has none."""
+    validation = rows.kept & (rows.split == VALIDATION)
+    rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
+    for split, share in ((TEST, test_share), (VALIDATION, None if validation.any() else params.validation_share)):
         if share is not None:
             train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
             chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)

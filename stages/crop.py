@@ -1,4 +1,4 @@
-"""Cuts every annotated face into Parquet shards, in parallel; the bytes do not depend on the number of workers."""
+"""Crops every annotated face into Parquet shards, in parallel; the bytes do not depend on the number of workers."""
 
 import hashlib
 import math
@@ -62,27 +62,27 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
                     writer.write(table)
                     count, passed, aligned = count + len(table), passed + unchanged, aligned + level
         next(done, None)
-    unaligned = f", {count - aligned:,} not aligned for want of landmarks" if params.align else ""
+    unaligned = f", {count - aligned:,} not aligned, without landmarks" if params.align else ""
     return f"crop: {count:,} faces, longest side at most {params.image_px} px, {passed:,} passed through unchanged{unaligned}"
 
 
 def _shards(splits: pa.ChunkedArray, rows_per_shard: int) -> list[Shard]:
-    """The shards in the order of the annotations, by each row's split. Errors: ValueError (a bug of ours) when these are not in order."""
+    """The shards in the order of the annotations, by each row's split. Errors: ValueError (a bug) when these are not in order."""
     codes = pc.index_in(splits, pa.array(SPLITS)).to_numpy()
     if (np.diff(codes) < 0).any():
         raise ValueError("annotations: not sorted by split")
-    found = []
+    shards: list[Shard] = []
     for split, rows in zip(SPLITS, np.bincount(codes, minlength=len(SPLITS)).tolist(), strict=True):
-        shards = max(1, math.ceil(rows / rows_per_shard))
-        for shard in range(shards):
+        count = max(1, math.ceil(rows / rows_per_shard))
+        for shard in range(count):
             left = min(rows_per_shard, rows - shard * rows_per_shard)
             groups = [min(ROWS_PER_GROUP, left - first) for first in range(0, left, ROWS_PER_GROUP)]
-            found.append(Shard(shard_name(split, shard, shards), groups))
-    return found
+            shards.append(Shard(shard_name(split, shard, count), groups))
+    return shards
 
 
 def _hashes(images: pa.ChunkedArray, inventory: pa.Table) -> pa.Array:
-    """The SHA-256 that verify found for each annotation's photograph."""
+    """The SHA-256 of each annotation's photograph, from the inventory."""
     order = pc.index_in(images, inventory["path"])
     if order.null_count:
         raise UserError(f"data/annotations.parquet: {order.null_count} photographs are not in data/inventory.parquet; run `dvc repro`")
@@ -90,20 +90,20 @@ def _hashes(images: pa.ChunkedArray, inventory: pa.Table) -> pa.Array:
 
 
 def _chunks(annotations: Path, hashes: pa.Array, groups: Sequence[int]) -> Iterator[pa.Table]:
-    """The annotations of one row group of faces at a time, with the hashes; no more of the landmarks is in memory."""
+    """The annotations with the hashes, one row group of faces at a time, so that few landmarks are in memory."""
     first, rest = 0, ANNOTATIONS.schema.empty_table()
     batches = ANNOTATIONS.pieces(annotations, ROWS_PER_GROUP)
     for count in groups:
         while len(rest) < count:
             rest = pa.concat_tables([rest, pa.Table.from_batches([next(batches)])])
-        positions = pa.array(range(count))  # a slice would be pickled with all that it is a slice of
+        positions = pa.array(range(count))  # `take` copies; a slice pickles its parent buffers
         yield rest.take(positions).append_column("sha256", hashes.take(pc.add(positions, first))).combine_chunks()
         first, rest = first + count, rest.slice(count)
 
 
 def _cut_chunk(root: Path, policy: CropPolicy, rows: pa.Table) -> tuple[pa.Table, int, int]:
     """The faces of one row group as a table, how many passed through unchanged, and how many were aligned."""
-    cv2.setNumThreads(1)  # the chunks are what is done in parallel
+    cv2.setNumThreads(1)  # the workers run in parallel
     crops = [_cut_row(root, policy, row) for row in rows.to_pylist()]
     table = pa.table(
         {

@@ -1,6 +1,6 @@
-"""Records what the user's copy and the start weights are now, so that `dvc repro` sees when either changes.
+"""Records the state of the user's copy and of the start weights, so that `dvc repro` notices when either changes.
 
-Runs each time, since DVC cannot know: about a stat a file of the copy, and SHA-256 of a local weights file.
+Runs each time, since DVC does not track them: one stat per file of the copy, and the SHA-256 of a local weights file.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ from affectnet.running.run_stage import launch
 
 
 class DatasetParams(Section):
-    """Where the selected data set lies; the rest of its entry is read by `acquire`. The demo has neither."""
+    """The location of the selected data set; `acquire` reads the rest of its entry. The demo has neither field."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -27,7 +27,7 @@ class DatasetParams(Section):
 
 
 class WeightsParams(Section):
-    """What the selected model starts from; the rest of its entry is read by `train`."""
+    """The start weights of the selected model; `train` reads the rest of its entry."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -46,32 +46,34 @@ class FingerprintParams(Section):
 def run(params: FingerprintParams, *, download: Path, weights: Path) -> str:
     """Writes both records, each only when it differs; returns the summary line.
 
-    What is not there keeps its record, so that crops and model of a copy that is not mounted here stay valid; what misses it says so.
+    A copy or file that is not there keeps its record, so that crops and model stay valid where the copy is not mounted; a stage that
+    needs the copy then says that it is missing.
     """
     copies, starts = read_records(download, UserCopy), read_records(weights, Weights)
-    copy, of_copy = recorded_copy(params, copies.get("copy"))
-    start, of_start = recorded_weights(named_weights(params.model.architecture, params.model.weights), starts.get("start"))
+    copy, copy_summary = recorded_copy(params, copies.get("copy"))
+    start, start_summary = recorded_weights(named_weights(params.model.architecture, params.model.weights), starts.get("start"))
     write_records(download, {"copy": copy}, copies)
     write_records(weights, {"start": start}, starts)
-    return f"fingerprint: {of_copy}; {of_start}"
+    return f"fingerprint: {copy_summary}; {start_summary}"
 
 
 def recorded_copy(params: FingerprintParams, before: UserCopy | None) -> tuple[UserCopy, str]:
-    """The record of the user's copy, and what the summary line says of it."""
+    """The record of the user's copy, and its part of the summary line."""
     root = params.dataset.root
     if root is None:
         return UserCopy(), "no copy of yours"
-    known = before if before is not None and before.root == root else UserCopy(root)
+    recorded = before if before is not None and before.root == root else UserCopy(root)
     if not params.walk:
-        return known, f"{root} not looked at (fingerprint.walk), its record kept"
-    if Path(root).is_dir() and (seen := look_at_copy(Path(root), params.dataset.checksums)).files:
-        return seen, f"{seen.files:,} files in {root}, {_changed(before, seen)}"
-    return known, f"{root} not there or empty, {'its record kept' if known.sha256 else 'no record of it'}"
+        return recorded, f"{root} not looked at (fingerprint.walk), its record kept"
+    if Path(root).is_dir() and (current := look_at_copy(Path(root), params.dataset.checksums)).files:
+        return current, f"{current.files:,} files in {root}, {_changed(before, current)}"
+    return recorded, f"{root} not there or empty, {'its record kept' if recorded.sha256 else 'no record of it'}"
 
 
 def look_at_copy(root: Path, checksums: str | None) -> UserCopy:
-    """The user's copy as it lies there, for one stat a file. Errors: UserError when a folder cannot be read."""
-    files, length = list[str](), 0
+    """The current record of the user's copy, for one stat per file. Errors: UserError when a folder cannot be read."""
+    files: list[str] = []
+    length = 0
     for path, _, size, mtime_ns in files_below(root, follow=True):
         files.append(f"{path}\0{size}\0{mtime_ns}")
         length += size
@@ -83,19 +85,19 @@ def look_at_copy(root: Path, checksums: str | None) -> UserCopy:
 
 
 def recorded_weights(named: Weights, before: Weights | None) -> tuple[Weights, str]:
-    """The record of the start weights, and what the summary line says of them."""
+    """The record of the start weights, and their part of the summary line."""
     if named.source != "file":
         return named, f"start weights {named.name}"
     try:
-        seen = replace(named, sha256=file_sha256(Path(named.name)).hex())
+        current = replace(named, sha256=file_sha256(Path(named.name)).hex())
     except (OSError, ValueError):
-        known = before if before is not None and before.name == named.name else named
-        return known, f"start weights {named.name} not there, {'their record kept' if known.sha256 else 'no record of them'}"
-    return seen, f"start weights {named.name}, {_changed(before, seen)}"
+        recorded = before if before is not None and before.name == named.name else named
+        return recorded, f"start weights {named.name} not there, {'their record kept' if recorded.sha256 else 'no record of them'}"
+    return current, f"start weights {named.name}, {_changed(before, current)}"
 
 
-def _changed(before: Any, seen: Any) -> str:
-    return "as before" if before == seen else "changed" if before is not None and before.sha256 else "new"
+def _changed(before: Any, current: Any) -> str:
+    return "as before" if before == current else "changed" if before is not None and before.sha256 else "new"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Plans which training faces an epoch shows and how often, and weighs the expressions. No image is copied."""
+"""Plans how often an epoch shows each training face, and computes the class weights. No image is copied."""
 
 from pathlib import Path
 from typing import Literal
@@ -33,33 +33,33 @@ class RebalanceParams(Section):
     beta: float = Field(gt=0, lt=1)
 
 
-def wanted_counts(counts: Counts, params: RebalanceParams) -> Counts:
-    """Faces an epoch shows of each expression, (8,) from (8,): an expression without faces stays at 0.
+def planned_counts(counts: Counts, params: RebalanceParams) -> Counts:
+    """Faces that an epoch shows per expression, (8,) from (8,) counts; an expression without faces stays at 0.
 
     downsample: at most `limit` (15,000 in Mollahosseini et al. 2017, section 5.2); upsample: at least `target`, where 0
     is the largest expression's count; both: first the limit, then the target.
     """
-    wanted = counts.copy()
+    planned = counts.copy()
     if params.method in {"downsample", "both"}:
-        wanted = np.minimum(wanted, params.limit)
+        planned = np.minimum(planned, params.limit)
     if params.method in {"upsample", "both"}:
-        wanted = np.maximum(wanted, params.target or wanted.max(initial=0))
-    return np.where(counts > 0, wanted, 0)
+        planned = np.maximum(planned, params.target or planned.max(initial=0))
+    return np.where(counts > 0, planned, 0)
 
 
-def repeats_of(expression: NDArray[np.int8], wanted: Counts, generator: np.random.Generator) -> Counts:
-    """How often each face is shown: within an expression every face the quotient, and as many as the remainder says one more."""
+def repeats_of(expression: NDArray[np.int8], planned: Counts, generator: np.random.Generator) -> Counts:
+    """How often each face is shown, (n,): within an expression every face equally often, some of them, drawn at random, once more."""
     repeats = np.zeros(len(expression), np.int64)
-    for code in np.flatnonzero(wanted):
+    for code in np.flatnonzero(planned):
         rows = np.flatnonzero(expression == code)
-        each, more = divmod(int(wanted[code]), len(rows))
+        each, more = divmod(int(planned[code]), len(rows))
         repeats[rows] = each
         repeats[generator.permutation(rows)[:more]] += 1
     return repeats
 
 
 def expression_weights(counts: Counts, method: str, beta: float, exponent: float = 0.5) -> Weights:
-    """Weight of each expression in the loss, (8,) from the (8,) counts of an epoch; 0 where there is no face.
+    """The weight per expression in the loss, (8,) from the (8,) counts of an epoch; 0 without faces.
 
     inverse: n_max / n_c (1 for the largest; HSEmotion, Savchenko 2021); inverse_mean_1: 1 / n_c scaled to mean 1;
     sqrt_inverse: 1 / √n_c scaled to mean 1; effective_number: (1 − β) / (1 − β^n_c) scaled to mean 1 (Cui et al. 2019,
@@ -89,7 +89,7 @@ def run(params: RebalanceParams, annotations: Path, *, plan: Path, class_weights
     if not len(expression):
         raise UserError("data/annotations.parquet: the training split holds no face; see metrics/clean.json for why rows were rejected")
     counts = np.bincount(expression, minlength=len(EXPRESSIONS))
-    repeats = repeats_of(expression, wanted_counts(counts, params), np.random.default_rng(params.seed))
+    repeats = repeats_of(expression, planned_counts(counts, params), np.random.default_rng(params.seed))
     planned = np.bincount(expression, weights=repeats, minlength=len(EXPRESSIONS)).astype(np.int64)
     weights = expression_weights(planned, params.weights, params.beta, params.exponent)
     shown = np.flatnonzero(repeats)
@@ -112,11 +112,11 @@ def run(params: RebalanceParams, annotations: Path, *, plan: Path, class_weights
     )
     absent = [name for name, count in zip(names, counts, strict=True) if not count]
     missing = f"; no face of {', '.join(absent)}: weight 0" if absent else ""
-    return f"rebalance: {params.method}, {len(expression):,} training faces, {planned.sum():,} an epoch, weights {params.weights}{missing}"
+    return f"rebalance: {params.method}, {len(expression):,} training faces, {planned.sum():,} per epoch, weights {params.weights}{missing}"
 
 
 def _imbalance(counts: Counts) -> float:
-    """Largest by smallest count, over the expressions that have faces."""
+    """The largest count divided by the smallest, over the expressions that have faces."""
     present = counts[counts > 0]
     return float(present.max() / present.min())
 

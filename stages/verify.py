@@ -1,4 +1,4 @@
-"""Verifies the download: every file hashed and decoded once, held against its lists, checksums and published counts."""
+"""Verifies the download: hashes and decodes each file once, and compares the files with lists, checksums and published counts."""
 
 import hashlib
 import json
@@ -39,16 +39,18 @@ from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, MEMORY, STATUSES
 from affectnet.tables.source_pointer import POINTER, Pointer
 
 CHUNK = 64
+"""Files that a worker reads at a time."""
+
 PIECE = 8192
-"""Files that the walk gathers before they become columns."""
+"""Files that are gathered in Python before they become an Arrow table."""
 
 SETTLED_NS = 2_000_000_000
-"""A file whose time stamp is younger than this when it is read may change again within the same tick: it is not remembered."""
+"""A file that changed less than this before it was read may change again without a new time stamp: it is not remembered."""
 
 IMAGE_NAME = rf"[^/]({'|'.join(map(re.escape, sorted(IMAGE_SUFFIXES)))})$"
 
 SEEN = pa.schema([("path", pa.string()), ("real", pa.binary()), ("bytes", pa.int64()), ("mtime_ns", pa.int64())])
-"""A file as the directory shows it: path below the root; its real name, where that is no UTF-8 and the path is escaped; bytes, time."""
+"""A file before it is read: path below the root; its real name where that is not UTF-8, so that the path is escaped; bytes; time."""
 
 INSPECTED = pa.schema(
     [
@@ -57,7 +59,7 @@ INSPECTED = pa.schema(
         *(("height", pa.int32()), ("mode", pa.string()), ("dhash", pa.binary(DHASH_BYTES))),
     ]
 )
-"""A file as it was read: time before, content, and what inspect_file found in it."""
+"""A file after it was read: its time before, and the result of inspect_file."""
 
 
 class VerifyParams(Section):
@@ -68,7 +70,7 @@ class VerifyParams(Section):
 
 
 class Listed(NamedTuple):
-    """What the annotation lists name: images, each once, and how many rows by official split."""
+    """The images that the annotation lists name, each once, and the number of rows by split."""
 
     images: pa.Array
     rows: dict[str, int]
@@ -78,14 +80,14 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     """Writes the inventory and the counts, then fails if more than the tolerance is wrong; returns the summary line."""
     pointer = Pointer.read(raw)
     root = Path(pointer.root)
-    seen = _walk(root, params.follow_links)  # before the lists are read: one of them may be a link, too
+    seen = _walk(root, params.follow_links)  # before the lists are read: a list may be a link, too
     source = open_source(pointer)
     listed = _listed(source)
     checksums = read_checksums(Path(pointer.checksums)) if pointer.checksums else CHECKSUMS.empty_table()
     md5 = bool(pc.any(pc.equal(pc.binary_length(checksums["digest"]), 16)).as_py())
-    found = _inspect(root, _with_kinds(seen, listed.images, source.annotation_files()), md5, runtime)
-    differing = mismatched(checksums, found)
-    table = _table(found, listed.images)
+    inspected = _inspect(root, _with_kinds(seen, listed.images, source.annotation_files()), md5, runtime)
+    differing = mismatched(checksums, inspected)
+    table = _table(inspected, listed.images)
     counts = _counts(table, listed, len(differing), {str(split): count for split, count in pointer.expected.items()})
     INVENTORY.write(inventory, table, {"labelling": json.dumps(pointer.labelling(), sort_keys=True)})
     write_json(metrics, counts)
@@ -98,7 +100,7 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
 
 
 def _listed(source: Source) -> Listed:
-    """Errors: UserError when a list names a path that is absolute or climbs out of the root."""
+    """The images and rows of the lists. Errors: UserError when a list names a path that is absolute or leads out of the root."""
     pieces: list[pa.Array] = []
     rows: dict[str, int] = {}
     for split, paths in source.images():
@@ -107,15 +109,16 @@ def _listed(source: Source) -> Listed:
     images = pc.unique(pa.chunked_array(pieces, pa.string()))
     images = images.filter(pc.not_equal(images, ""))
     absolute = pc.or_(pc.starts_with(images, "/"), pc.match_substring(images, "\0"))
-    climbing = images.filter(pc.or_(absolute, pc.match_substring_regex(images, r"(^|/)\.\.(/|$)")))
-    if len(climbing):
-        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(sorted(climbing.to_pylist()))}; fix the list")
+    outside = images.filter(pc.or_(absolute, pc.match_substring_regex(images, r"(^|/)\.\.(/|$)")))
+    if len(outside):
+        raise UserError(f"{source.root}: listed paths lead out of the root, {first_few(sorted(outside.to_pylist()))}; fix the list")
     return Listed(images, rows)
 
 
 def _walk(root: Path, follow_links: bool) -> pa.Table:
-    """Every file below the root, sorted by path, as SEEN. Errors: UserError when a link leads out of the root, or a folder is closed."""
-    files, pieces = files_below(root, follow_links), []
+    """Every file below the root as SEEN, sorted by path. Errors: UserError when a link leads out of the root, or a folder is unreadable."""
+    files = files_below(root, follow_links)
+    pieces = []
     while piece := list(islice(files, PIECE)):
         columns = zip(*piece, strict=True)
         pieces.append(pa.record_batch([pa.array(column, kind) for column, kind in zip(columns, SEEN.types, strict=True)], schema=SEEN))
@@ -124,7 +127,7 @@ def _walk(root: Path, follow_links: bool) -> pa.Table:
 
 
 def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) -> pa.Table:
-    """A file that a list names is an image, whatever else it seems: a list that names itself has a row without a photograph."""
+    """The files with column `kind`. A file that a list names is an image, whatever its name; a list that names itself, too."""
     hidden = pc.match_substring_regex(seen["path"], HIDDEN.pattern)
     image = pc.and_(pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True), pc.invert(hidden))
     annotation = pc.is_in(seen["path"], pa.array(map(readable, annotations), pa.string()))
@@ -133,41 +136,42 @@ def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) ->
 
 
 def _inspect(root: Path, seen: pa.Table, md5: bool, runtime: Runtime) -> pa.Table:
-    """What each file holds, as INSPECTED, in no order: remembered where bytes and time are as they were, else read, in parallel.
+    """The files as INSPECTED, in any order: recalled where bytes and time are unchanged, else read, in parallel.
 
-    What was read before an error or Ctrl-C is remembered, too.
+    The files that were read before an error or Ctrl-C are remembered, too.
     """
-    memory, began = Memory(root), time.time_ns()
+    memory = Memory(root)
+    began = time.time_ns()
     known, unread = memory.recall(seen, md5)
     chunks = (unread.take(pa.array(rows)) for rows in ranges(len(unread), CHUNK))
     done = map_chunks(partial(_inspect_chunk, root, md5), chunks, runtime, root)
-    whole, read = [known], INSPECTED.empty_table()
+    tables, last = [known], INSPECTED.empty_table()
     try:
         for batch in progress(done, "verify", math.ceil(len(unread) / CHUNK), f"{CHUNK} files"):
-            read = pa.concat_tables([read, pa.Table.from_batches([batch])])
-            if len(read) >= PIECE:  # many small batches take more memory than what they hold
-                whole, read = [*whole, read.combine_chunks()], INSPECTED.empty_table()
+            last = pa.concat_tables([last, pa.Table.from_batches([batch])])
+            if len(last) >= PIECE:  # many small batches take more memory than their content
+                tables, last = [*tables, last.combine_chunks()], INSPECTED.empty_table()
     finally:
-        found = pa.concat_tables([*whole, read])
+        inspected = pa.concat_tables([*tables, last])
         if len(unread):
-            memory.remember(found.filter(pc.less(found["mtime_ns"], began - SETTLED_NS)))
-    return found
+            memory.remember(inspected.filter(pc.less(inspected["mtime_ns"], began - SETTLED_NS)))
+    return inspected
 
 
 def _inspect_chunk(root: Path, md5: bool, files: pa.Table) -> pa.RecordBatch:
-    """The files of some rows of SEEN with their kind, read: as INSPECTED."""
-    found = []
+    """Reads the files of these rows of SEEN with their kind; returns INSPECTED."""
+    rows = []
     for file in files.to_pylist():
         name = file["path"] if file["real"] is None else os.fsdecode(file["real"])
         inspected = inspect_file(root / name, file["kind"], md5).row()
         if file["real"] is not None and file["kind"] == "image" and inspected["status"] == "ok":
-            inspected["status"] = "unreadable"  # no table can name it, so that crop could not open it
-        found.append({**file, **inspected})
-    return pa.RecordBatch.from_pylist(found, schema=INSPECTED)
+            inspected["status"] = "unreadable"  # crop cannot open it by the escaped path
+        rows.append({**file, **inspected})
+    return pa.RecordBatch.from_pylist(rows, schema=INSPECTED)
 
 
 class Memory:
-    """What the last run read with the same code and decoders, so that a repeat costs one stat a file. Results are the same without it."""
+    """The files that the last run read with the same code and decoders, so that a repeat costs one stat per file. It changes no result."""
 
     def __init__(self, root: Path) -> None:
         readers = [Path(module.__file__ or "").read_bytes() for module in (decode, formats, inspection)]
@@ -177,32 +181,33 @@ class Memory:
         try:
             self.table = pq.read_table(self.path, schema=INSPECTED, page_checksum_verification=True)
         except (pa.ArrowException, OSError, ValueError) as error:
-            reraise_machine_fault(error, self.path)  # else what it holds would be read again, and lost
+            reraise_machine_fault(error, self.path)  # not a broken table: the next run may be able to read it
             self.table = INSPECTED.empty_table()
 
     def recall(self, seen: pa.Table, md5: bool) -> tuple[pa.Table, pa.Table]:
-        """The rows of the files that are as they were, as INSPECTED, and the other files of `seen`."""
-        found = self.table.take(pc.index_in(seen["path"], self.table["path"]))
-        equal = [pc.equal(found[name], seen[name]) for name in ("bytes", "mtime_ns", "kind")]
-        known = pc.fill_null(reduce(pc.and_, [*equal, *([pc.is_valid(found["md5"])] * md5)]), False)
-        return found.filter(known), seen.filter(pc.invert(known)).combine_chunks()
+        """INSPECTED for the unchanged files, and the other files of `seen`."""
+        remembered = self.table.take(pc.index_in(seen["path"], self.table["path"]))
+        equal = [pc.equal(remembered[name], seen[name]) for name in ("bytes", "mtime_ns", "kind")]
+        unchanged = pc.fill_null(reduce(pc.and_, [*equal, *([pc.is_valid(remembered["md5"])] * md5)]), False)
+        return remembered.filter(unchanged), seen.filter(pc.invert(unchanged)).combine_chunks()
 
-    def remember(self, found: pa.Table) -> None:
+    def remember(self, inspected: pa.Table) -> None:
+        """Replaces the memory."""
         with replacing(self.path) as temporary:
-            pq.write_table(found, temporary, write_page_checksum=True)
+            pq.write_table(inspected, temporary, write_page_checksum=True)
 
 
-def _table(found: pa.Table, images: pa.Array) -> pa.Table:
-    """The inventory: files found and files missing, sorted by path."""
-    missing = images.filter(pc.invert(pc.is_in(images, found["path"])))
-    same = {"kind": "image", "status": "missing", "misnamed": False, "listed": True}
-    gone = pa.table({"path": missing, **{name: pa.repeat(value, len(missing)) for name, value in same.items()}})
-    here = found.drop_columns(["mtime_ns", "md5"]).append_column("listed", pc.is_in(found["path"], images))
-    return pa.concat_tables([here, gone], promote_options="default").sort_by("path").combine_chunks()
+def _table(inspected: pa.Table, images: pa.Array) -> pa.Table:
+    """The inventory: the files that exist, and the listed files that are missing, sorted by path."""
+    missing = images.filter(pc.invert(pc.is_in(images, inspected["path"])))
+    constants = {"kind": "image", "status": "missing", "misnamed": False, "listed": True}
+    absent = pa.table({"path": missing, **{name: pa.repeat(value, len(missing)) for name, value in constants.items()}})
+    present = inspected.drop_columns(["mtime_ns", "md5"]).append_column("listed", pc.is_in(inspected["path"], images))
+    return pa.concat_tables([present, absent], promote_options="default").sort_by("path").combine_chunks()
 
 
 def _counts(table: pa.Table, listed: Listed, differing: int, expected: Mapping[str, int]) -> dict[str, Any]:
-    """metrics/verify.json: of all files `files` and `bytes`; of the listed images one count a status; then the differences."""
+    """metrics/verify.json: number and bytes of all files, one count per status of the listed images, and the differences."""
     table = table.select(["kind", "status", "bytes", "sha256", "misnamed", "listed"])
     of_listed = table.filter(table["listed"])
     statuses = {entry["values"]: entry["counts"] for entry in pc.value_counts(of_listed["status"]).to_pylist()}
@@ -224,13 +229,13 @@ def _counts(table: pa.Table, listed: Listed, differing: int, expected: Mapping[s
 
 
 OFFICIAL = {"training": "train", "validation": "test"}
-"""The official list that an expected count speaks of → our split of its rows."""
+"""The official list of an expected count → our split of its rows."""
 
 
 def _judge(
     table: pa.Table, counts: Mapping[str, Any], differing: Sequence[str], params: VerifyParams, inventory: Path, pointer: Pointer
 ) -> None:
-    """Errors: UserError with a line for each kind of fault that exceeds the tolerance, and for a split without an image."""
+    """Errors: UserError with one line per kind of fault above the tolerance, and per split without an image."""
     needed = ("train", "test") if pointer.test_share is None else ("train",)
     problems = [
         f"{pointer.root}: no image is listed for the split {split}, {counts['files']:,} files are there, {counts['unreferenced_images']:,} "
@@ -253,11 +258,11 @@ def _judge(
         problems.append(f"{inventory}: checksums differ, {share}; {first_few(differing)}")
     for split, difference in counts["expected_difference"].items():
         listed = counts["rows"].get(OFFICIAL[split], 0)
-        wanted = listed - difference
-        if abs(difference) > params.tolerance * wanted:
+        expected = listed - difference
+        if abs(difference) > params.tolerance * expected:
             problems.append(
-                f"params.yaml: {pointer.params}.expected.{split}: {wanted:,}, but the list names {listed:,} images, a difference that is "
-                f"{share}; mend the download, set it to {listed}, or {pointer.params}.expected to null"
+                f"params.yaml: {pointer.params}.expected.{split}: {expected:,}, but the list names {listed:,} images, a difference that is "
+                f"{share}; fix the download, set it to {listed}, or {pointer.params}.expected to null"
             )
     if problems:
         raise UserError(*problems)

@@ -1,1 +1,1 @@
-"""What is checked per file and per row: decoding, near duplicates, label order, splits. `verify` and `clean` stand on it."""
+"""The checks per file and per row: decoding, near duplicates, label order, splits. Used by `verify` and `clean`."""

@@ -1,4 +1,4 @@
-"""What one file of a download is: its hash, its format, and whether it decodes whole. One read a file."""
+"""The inspection of one file of a download: its hash, its format, and whether it decodes completely. Each file is read once."""
 
 import hashlib
 import os
@@ -28,12 +28,12 @@ from affectnet.images.formats import STARTS, SUFFIX_FORMATS, brand
 PIECE = 1 << 20
 
 HASH_PX = 64
-"""JPEG is decoded at 1/2, 1/4 or 1/8 as long as it stays this large: the difference hash needs no more, and a cut is still seen."""
+"""A JPEG is decoded at 1/2, 1/4 or 1/8 as long as it stays this large: enough for the difference hash, and a truncated file still fails."""
 
 
 @dataclass(frozen=True)
 class Inspected:
-    """The columns of the inventory that come from a file's bytes; md5 only when it was asked for."""
+    """The columns of the inventory that come from a file's bytes; md5: only where it is required."""
 
     length: int
     sha256: bytes | None
@@ -47,13 +47,13 @@ class Inspected:
     dhash: bytes | None = None
 
     def row(self) -> dict[str, Any]:
-        """As a row of the inventory, where the length is called `bytes`."""
+        """The row of the inventory, where the length is called `bytes`."""
         columns = asdict(self)
         return {"bytes": columns.pop("length"), **columns}
 
 
 def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:
-    """Reads the file once; `kind` image decodes it. Never raises for what the file holds. Errors: what is the machine's fault."""
+    """Reads the file once, and decodes it when its kind is `image`. Broken content is a status; errors are only those of the machine."""
     try:
         with path.open("rb") as file:
             length = os.fstat(file.fileno()).st_size
@@ -71,7 +71,7 @@ def inspect_file(path: Path, kind: str, md5: bool) -> Inspected:
 
 
 def _unopened(file: BinaryIO, status: str, md5: bool) -> Inspected:
-    """A file that is no photograph, or too large for one: hashed piece by piece, since an archive may be larger than memory."""
+    """A file that is not an image, or too large: hashed in pieces, since an archive may be larger than memory."""
     sha256, digest, length = hashlib.sha256(), hashlib.md5(usedforsecurity=False), 0
     while piece := file.read(PIECE):
         length += len(piece)
@@ -88,7 +88,7 @@ def _inspect_image(content: bytes, suffix: str, sha256: bytes, md5: bytes | None
         width, height, is_grey = plain
         try:
             grey = decode_plain(content, (width, height), True, shrink_within(min(width, height) / HASH_PX))
-        except ValueError:  # stricter than Pillow, which has the last word
+        except ValueError:  # stricter than Pillow, which decides
             pass
         else:
             mode, dhash = "L" if is_grey else "RGB", difference_hash(Image.fromarray(grey))
@@ -104,7 +104,7 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
             image = open_image(content)
         except Image.DecompressionBombError:
             return Inspected(count, sha256, md5, "unreadable")
-        except Exception as error:  # Pillow's header parsers raise many kinds: each means that this is no image, or one cut short
+        except Exception as error:  # Pillow's header parsers raise many kinds of error for broken bytes
             reraise_machine_fault(error, "image")
             return _unopenable(content, suffix, sha256, md5)
         kind, mode, (width, height) = format_name(image), image.mode, image.size
@@ -118,14 +118,14 @@ def _by_pillow(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) ->
             except OSError as error:
                 reraise_machine_fault(error, "image")
                 status = "truncated" if "truncated" in str(error) or "broken data stream" in str(error) else "unreadable"
-            except Exception as error:  # a decoder that stumbles over broken bytes raises what it likes
+            except Exception as error:  # decoders raise errors of any kind for broken bytes
                 reraise_machine_fault(error, "image")
                 status = "unreadable"
     return Inspected(count, sha256, md5, status, kind, misnamed, width, height, mode, dhash)
 
 
 def _unopenable(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) -> Inspected:
-    """What its first bytes say of a file that is no image, or no whole one, or one that needs pillow-heif."""
+    """The result by the first bytes, for a file that is not an image, is truncated, or needs pillow-heif."""
     kind, count = brand(content), len(content)
     if kind == "HEIF" and pillow_heif() is None:
         return Inspected(count, sha256, md5, "unreadable", kind, SUFFIX_FORMATS.get(suffix) != kind)
@@ -133,7 +133,7 @@ def _unopenable(content: bytes, suffix: str, sha256: bytes, md5: bytes | None) -
 
 
 def difference_hash(image: Image.Image) -> bytes:
-    """128 bits: where a 9×8 grey thumbnail grows brighter to the right, then where an 8×9 one grows brighter downwards."""
+    """128 bits: where a 9×8 grey thumbnail gets brighter to the right, then where an 8×9 thumbnail gets brighter downwards."""
     grey = image.convert("L")
     across = np.asarray(grey.resize((9, 8), Image.Resampling.BOX), np.int16)
     down = np.asarray(grey.resize((8, 9), Image.Resampling.BOX), np.int16)

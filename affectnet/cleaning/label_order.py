@@ -1,4 +1,4 @@
-"""Whether a permuted label order shows in the valence and arousal of the classes: the field's most common silent mistake."""
+"""Detects a permuted label order by the valence and arousal of the classes: a common silent mistake with AffectNet."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,22 +7,22 @@ from scipy.optimize import linear_sum_assignment
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
 
 FEWEST = 5
-"""Faces of an expression that a mean needs to be compared."""
+"""Faces of an expression from which on its mean is compared."""
 
 FAR = 0.15
-"""How much nearer, on average over the classes, another order must be to be named."""
+"""Distance by which another order must fit better, on average over the classes, to be reported."""
 
 
 def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], arousal: NDArray[np.floating]) -> str | None:
-    """A line that names the order that fits better; None when the labels' own order fits, or too few classes have values."""
+    """A line with the order that fits better; None when the present order fits, or too few classes have values."""
     known = np.isfinite(valence) & np.isfinite(arousal)
     counts = np.bincount(expression[known], minlength=len(EXPRESSIONS))
     classes = np.flatnonzero(counts >= FEWEST)
     if len(classes) < 3:
         return None
     sums = (np.bincount(expression[known], values[known], len(EXPRESSIONS)) for values in (valence, arousal))
-    found = np.stack([total[classes] / counts[classes] for total in sums], axis=1)
-    distance = np.linalg.norm(found[:, None] - np.array(CLASS_MEANS)[None], axis=2)
+    means = np.stack([total[classes] / counts[classes] for total in sums], axis=1)
+    distance = np.linalg.norm(means[:, None] - np.array(CLASS_MEANS)[None], axis=2)
     rows, columns = linear_sum_assignment(distance)
     gain = distance[np.arange(len(classes)), classes].mean() - distance[rows, columns].mean()
     if gain < FAR:

@@ -1,4 +1,4 @@
-"""Photographs that are there more than once: exactly, or nearly, by the Hamming distance of their difference hashes."""
+"""Duplicate photographs: exact, or near by the Hamming distance of their difference hashes."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -7,11 +7,12 @@ from scipy.sparse.csgraph import connected_components
 
 from affectnet.tables.inventory import DHASH_BYTES
 
-BLOCK = 1 << 22
+PAIRS_PER_STEP = 1 << 22
+"""Pairs of hashes compared at a time."""
 
 
 def near_duplicate_groups(hashes: NDArray[np.uint8], bits: int) -> NDArray[np.int32]:
-    """(n,) group numbers from (n, 16) hashes: hashes at most `bits` bits apart share a group, and so do chains of such.
+    """(n,) group numbers from (n, 16) hashes: hashes at most `bits` bits apart share a group, also through chains.
 
     Exact, without comparing all pairs: of bits + 1 bands of bytes, two hashes within `bits` bits agree in at least one
     (pigeonhole), so only hashes that share a band are compared. bits: 0–15.
@@ -26,7 +27,7 @@ def near_duplicate_groups(hashes: NDArray[np.uint8], bits: int) -> NDArray[np.in
 
 
 def _unique(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.intp]]:
-    """The different hashes, sorted, and which of them each is: np.unique(axis=0), by whole words."""
+    """The distinct hashes, sorted, and the position of each hash among them: as np.unique(axis=0), but by 64-bit words."""
     words = np.ascontiguousarray(hashes).view(">u8").astype(np.uint64)
     order = np.lexsort((words[:, 1], words[:, 0]))
     differs = np.ones(len(words), np.bool_)
@@ -38,22 +39,22 @@ def _unique(hashes: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], NDArray[np.in
 
 def _close_pairs(unique: NDArray[np.uint8], band: NDArray[np.intp], bits: int) -> NDArray[np.int64]:
     """(2, m) positions of hashes that agree in the band, of 8 bytes at most, and are at most `bits` bits apart."""
-    width = 2 if len(band) <= 2 else 8  # of two bytes numpy sorts by radix
+    width = 2 if len(band) <= 2 else 8  # numpy sorts two-byte numbers by radix
     padded = np.zeros((len(unique), width), np.uint8)
     padded[:, : len(band)] = unique[:, band]
     bucket = padded.view(f"u{width}").ravel()
     order = np.argsort(bucket, kind="stable")
     bucket, words = bucket[order], unique.view(np.uint64)[order]
     last = np.searchsorted(bucket, bucket, side="right")
-    found = [np.empty((2, 0), np.int64)]
+    pairs = [np.empty((2, 0), np.int64)]
     position, distance = np.arange(len(bucket)), 1
     while len(position := position[position + distance < last[position]]):
-        for part in np.array_split(position, len(position) // BLOCK + 1):
+        for part in np.array_split(position, len(position) // PAIRS_PER_STEP + 1):
             apart = np.bitwise_count(words[part] ^ words[part + distance])
             close = part[apart[:, 0] + apart[:, 1] <= bits]
-            found.append(order[np.stack([close, close + distance])])
+            pairs.append(order[np.stack([close, close + distance])])
         distance += 1
-    return np.concatenate(found, axis=1)
+    return np.concatenate(pairs, axis=1)
 
 
 def repeated_faces(

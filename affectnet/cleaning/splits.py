@@ -1,4 +1,4 @@
-"""The cut of a share of the faces, such as our validation split from the official training list, and what it lacks."""
+"""Cuts a share of the faces off as a split, such as validation from the official training list, and reports what a split lacks."""
 
 from collections.abc import Mapping
 
@@ -9,11 +9,11 @@ from affectnet.errors import UserError
 
 
 def stratified_cut(expression: NDArray[np.integer], groups: NDArray[np.integer], share: float, seed: int) -> NDArray[np.bool_]:
-    """(n,) true for the faces that are cut off: a share of each expression, whole groups of near duplicates at a time.
+    """(n,) true for the faces that are cut off: a share of each expression, in whole groups of near duplicates.
 
-    A group counts to the expression of its first face. Of each expression at least one face is due. For a share of at most
-    0.5, what is cut differs from what is due by at most half of the expression's largest group, and where single faces stay,
-    by none; a single group is never cut off. share: 0–1; the same seed gives the same cut.
+    A group belongs to the expression of its first face. The target is at least one face of each expression. For a share of at
+    most 0.5, the number of faces differs from the target by at most half of the expression's largest group, and not at all where
+    single faces are left; the only group of an expression is never cut off. share: 0–1; the same seed gives the same cut.
     """
     members, first, lengths = np.unique(groups, return_index=True, return_counts=True)
     stratum = expression[first]
@@ -22,12 +22,12 @@ def stratified_cut(expression: NDArray[np.integer], groups: NDArray[np.integer],
     taken = np.zeros(len(members), np.bool_)
     for code in np.unique(stratum):
         candidates = order[stratum[order] == code]
-        taken[candidates] = _filling(lengths[candidates], share)
+        taken[candidates] = _fill(lengths[candidates], share)
     return np.isin(groups, members[taken])
 
 
-def _filling(lengths: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
-    """(n,) true for the groups that are taken: in their order each that still fits, then the smallest, if that comes nearer."""
+def _fill(lengths: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
+    """(n,) true for the groups that are cut off: in order each group that fits, then the smallest other one if it reduces the gap."""
     taken = np.zeros(len(lengths), np.bool_)
     if len(lengths) == 1:
         return taken
@@ -44,8 +44,8 @@ def _filling(lengths: NDArray[np.integer], share: float) -> NDArray[np.bool_]:
     return taken
 
 
-def lacking(by_split: Mapping[str, Mapping[str, int]]) -> str | None:
-    """Which expressions validation or test lacks of training, and training of test, in one line, None for none of them.
+def missing_expressions(by_split: Mapping[str, Mapping[str, int]]) -> str | None:
+    """One line with the expressions of training that validation or test lacks, and those of test that training lacks; None for none.
 
     by_split: faces by split and expression. Errors: UserError when validation or test has no face at all.
     """

@@ -24,7 +24,7 @@ def contradicts(expression: NDArray[np.integer], valence: NDArray[np.floating], 
         "Anger": (a <= 0) | (r <= 0.2),
         "Contempt": (v >= 0) | (r <= 0.2),
     }
-    found = np.zeros(len(expression), np.bool_)
+    contradicting = np.zeros(len(expression), np.bool_)
     for name, outside in wrong.items():
-        found |= (expression == CODES[name]) & outside
-    return found & np.isfinite(r)
+        contradicting |= (expression == CODES[name]) & outside
+    return contradicting & np.isfinite(r)

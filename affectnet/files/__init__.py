@@ -1,1 +1,1 @@
-"""Files on the disk: written whole or not at all, walked, held against checksums. Every stage stands on it."""
+"""Files on the disk: written completely or not at all, walked, compared with checksums. Used by every stage."""

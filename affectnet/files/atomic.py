@@ -1,4 +1,4 @@
-"""Files and folders that appear whole or not at all."""
+"""Files and folders that appear completely or not at all."""
 
 import fcntl
 import glob
@@ -46,20 +46,20 @@ def _unfinished(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     for lock in path.parent.glob(f".{glob.escape(path.name)}.*.lock"):
-        _remove_if_left(lock)
+        _remove_if_abandoned(lock)
     temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     lock = temporary.with_suffix(".lock")
-    with lock.open("x") as held:
+    with lock.open("x") as file:
         try:
             with suppress(OSError):  # a file system without locks: no other process can lock the file and remove it either
-                fcntl.flock(held, fcntl.LOCK_EX)
+                fcntl.flock(file, fcntl.LOCK_EX)
             yield temporary
         finally:
             _remove(temporary)
             lock.unlink(missing_ok=True)
 
 
-def _remove_if_left(lock: Path) -> None:
+def _remove_if_abandoned(lock: Path) -> None:
     """Removes the lock and its unfinished file or folder, unless a process holds the lock."""
     with suppress(OSError), lock.open("r+") as file:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -75,7 +75,7 @@ def _remove(path: Path) -> None:
 
 
 def _to_disk(path: Path) -> None:
-    """Waits until the disk has the content of the file or folder."""
+    """Waits until the content of the file or folder is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -90,6 +90,6 @@ def write_text(path: Path, text: str) -> None:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Writes the mapping, keys in their given order, with a final newline; NaN and infinity are refused (ValueError)."""
+    """Writes the mapping, keys in their order, with a final newline. Errors: ValueError for NaN and infinity."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
     write_text(path, f"{text}\n")

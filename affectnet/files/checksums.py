@@ -40,7 +40,7 @@ def read_checksums(path: Path) -> pa.Table:
 
 
 def sha256_or_none(path: Path) -> bytes | None:
-    """The file's SHA-256; None for what is no file (a pipe would never end), or cannot be read."""
+    """The file's SHA-256; None for anything but a readable file (a pipe would never end)."""
     try:
         return file_sha256(path) if path.is_file() else None
     except OSError as error:

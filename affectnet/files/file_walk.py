@@ -17,7 +17,7 @@ HIDDEN = re.compile(r"(^|/)(\.|__MACOSX(/|$))")
 
 
 def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
-    """Each folder below the root with the names of its folders and files, sorted, as os.walk gives them: through links, too.
+    """Each folder below the root with the names of its folders and files, sorted, as os.walk returns them; links are followed.
 
     Hidden files and folders are left out: they are not part of a data set. To skip a folder, the caller removes its name from the
     first list. `verify` decides whether links may lead out of the root, before anything there is read.
@@ -43,7 +43,7 @@ class FollowedLinks:
     def __init__(self, root: Path) -> None:
         self._root, self._entered = Path(os.path.realpath(root)), set[Path]()
 
-    def lead_out(self, link: str) -> bool:
+    def leads_out(self, link: str) -> bool:
         return not Path(os.path.realpath(link)).is_relative_to(self._root)
 
     def enter(self, link: str) -> bool:
@@ -65,7 +65,9 @@ def files_below(root: Path, follow: bool) -> Iterator[File]:
 
     Errors: UserError, at the end, when folders cannot be read, or links lead out of the root and `follow` is false.
     """
-    links, leaving, unread = FollowedLinks(root), list[str](), list[str]()
+    links = FollowedLinks(root)
+    leaving: list[str] = []
+    unread: list[str] = []
     folders, start = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
     while folders:
         below: list[str] = []
@@ -73,10 +75,10 @@ def files_below(root: Path, follow: bool) -> Iterator[File]:
         try:
             with os.scandir(folder) as entries:
                 for entry in entries:
-                    out = entry.is_symlink() and links.lead_out(entry.path)
-                    if out and not follow:
+                    leads_out = entry.is_symlink() and links.leads_out(entry.path)
+                    if leads_out and not follow:
                         leaving.append(entry.path)
-                    elif entry.is_dir(follow_symlinks=False) or (out and Path(entry.path).is_dir()):
+                    elif entry.is_dir(follow_symlinks=False) or (leads_out and Path(entry.path).is_dir()):
                         below.append(entry.path)
                     elif (stat := _stat(entry)) is not None and S_ISREG(stat.st_mode):
                         name = entry.path[start:]
@@ -85,7 +87,7 @@ def files_below(root: Path, follow: bool) -> Iterator[File]:
         except OSError as error:
             unread.append(f"{folder} ({error.strerror})")
         folders += reversed([path for path in sorted(below) if not Path(path).is_symlink() or links.enter(path)])
-    _complain(root, leaving, unread)
+    _refuse(root, leaving, unread)
 
 
 def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
@@ -97,7 +99,7 @@ def _stat(entry: os.DirEntry[str]) -> os.stat_result | None:
         return None
 
 
-def _complain(root: Path, leaving: list[str], unread: list[str]) -> None:
+def _refuse(root: Path, leaving: list[str], unread: list[str]) -> None:
     problems = []
     if leaving:
         problems.append(

@@ -1,1 +1,1 @@
-"""How a stage runs: its arguments, parallel work, progress, and records of what lies outside DVC. Every stage stands on it."""
+"""How a stage runs: its arguments, parallel work, progress, and records of files outside DVC. Used by every stage."""

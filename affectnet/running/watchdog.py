@@ -1,4 +1,4 @@
-"""Ends this process when the process that it works for has ended: children of a killed parent would work on for hours."""
+"""Watchdog: ends this process when the process that started it has ended; else children of a killed parent would work on for hours."""
 
 import _thread
 import os
@@ -12,28 +12,28 @@ SEARCH = "AFFECTNET_SEARCH"
 CHECK_EVERY_S = 0.5
 
 CLEANUP_S = 20.0
-"""What Ctrl-C does in a stage may take so long: remove temporary files, end workers."""
+"""Time for a stage to end after Ctrl-C: it removes temporary files and ends its workers."""
 
 
 def end_when(is_over: Callable[[], bool], cleanup_s: float = 0.0) -> None:
-    """Checks `is_over` in a thread; once true, the process ends: with cleanup_s above 0 by Ctrl-C first, after that time at once."""
+    """Checks `is_over` in a thread; once true, ends the process at once, or by Ctrl-C and after `cleanup_s` seconds at the latest."""
     threading.Thread(target=_watch, args=(is_over, cleanup_s), daemon=True).start()
 
 
 def end_with_parent() -> None:
-    """Ends a stage with the DVC that started it, and with its search. Started by hand or with nohup, a stage has no watch."""
+    """Ends a stage when the DVC or the search that started it ends. A stage started by hand or with nohup has no watchdog."""
     if "DVC_STAGE" in os.environ:
         parent, search = os.getppid(), os.environ.get(SEARCH)
         end_when(lambda: os.getppid() != parent or (search is not None and not is_alive(int(search))), CLEANUP_S)
 
 
 def is_alive(process: int) -> bool:
-    """Whether a process of this machine, by its number, has not ended."""
+    """Whether the process of this machine with this number has not ended."""
     try:
         os.kill(process, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # it is another user's
+    except PermissionError:  # the process of another user
         pass
     return True
 

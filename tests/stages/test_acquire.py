@@ -116,9 +116,9 @@ def own(layout: str, **changes: Any) -> AcquireParams:
     [
         ("affectnet2017", None, "root: not set"),
         ("affectnet2017", "data", "data is not absolute"),
-        ("affectnet2017", "/nowhere/at/all", "is not a folder"),
-        ("affectnet2017", "/" + "a" * 300, "is not a folder"),
-        ("affectnet2017", "/a\0b", "is not a folder"),
+        ("affectnet2017", "/nowhere/at/all", "is not a readable folder"),
+        ("affectnet2017", "/" + "a" * 300, "is not a readable folder"),
+        ("affectnet2017", "/a\0b", "is not a readable folder"),
         ("affectnet2017", "", "no training.csv and no validation.csv"),
         ("affectnet2021", "", "one train_set and one val_set are needed"),
         ("affectnet_plus", "", "one train_set and one val_set are needed"),

@@ -94,7 +94,7 @@ def test_landmarks_align_where_they_exist_and_the_rest_is_counted(workspace: Pat
     listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
     listing.write_text(listing.read_text().replace(LANDMARKS, "", 5))
     prepare(pointer)
-    assert "5 not aligned for want of landmarks" in run_stage("crop", align=True)
+    assert "5 not aligned, without landmarks" in run_stage("crop", align=True)
 
 
 @pytest.mark.parametrize("workers", [1, 2])

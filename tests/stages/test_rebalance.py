@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from affectnet.errors import UserError
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
-from stages.rebalance import RebalanceParams, expression_weights, repeats_of, run, wanted_counts
+from stages.rebalance import RebalanceParams, expression_weights, planned_counts, repeats_of, run
 
 RELEASED = np.array([74874, 134415, 25459, 14090, 6378, 3803, 24882, 3750])
 """Training faces by expression in the 2017 and 2021 releases."""
@@ -38,15 +38,15 @@ def annotations(path: Path, expressions: list[int], split: str = "train") -> Pat
 
 
 def test_the_papers_limit_leaves_its_88021_images() -> None:
-    assert wanted_counts(RELEASED, params(method="downsample")).sum() == 88_021
+    assert planned_counts(RELEASED, params(method="downsample")).sum() == 88_021
 
 
 def test_upsampling_to_the_largest_gives_eight_times_happy() -> None:
-    assert wanted_counts(RELEASED, params(method="upsample")).tolist() == [134_415] * 8
+    assert planned_counts(RELEASED, params(method="upsample")).tolist() == [134_415] * 8
 
 
 def test_both_first_limits_then_raises() -> None:
-    assert wanted_counts(np.array([9, 5, 1, 0]), params(method="both", limit=6, target=3)).tolist() == [6, 5, 3, 0]
+    assert planned_counts(np.array([9, 5, 1, 0]), params(method="both", limit=6, target=3)).tolist() == [6, 5, 3, 0]
 
 
 @pytest.mark.parametrize(
@@ -77,13 +77,13 @@ def test_normalised_weights_average_to_one_over_the_expressions_that_exist(drawn
 @given(counts, st.sampled_from(["none", "downsample", "upsample", "both"]), st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
 def test_a_plan_meets_its_counts_and_repeats_fairly(drawn: list[int], method: str, limit: int, target: int, seed: int) -> None:
     expression = np.repeat(np.arange(8, dtype=np.int8), drawn)
-    wanted = wanted_counts(np.array(drawn), params(method=method, limit=limit, target=target))
-    repeats = repeats_of(expression, wanted, np.random.default_rng(seed))
-    assert np.bincount(expression, repeats, 8).astype(int).tolist() == wanted.tolist()
+    planned = planned_counts(np.array(drawn), params(method=method, limit=limit, target=target))
+    repeats = repeats_of(expression, planned, np.random.default_rng(seed))
+    assert np.bincount(expression, repeats, 8).astype(int).tolist() == planned.tolist()
     for code in np.unique(expression):
         assert np.ptp(repeats[expression == code]) <= 1
     if method == "downsample":
-        assert wanted.max() <= limit
+        assert planned.max() <= limit
 
 
 @pytest.mark.parametrize(("exponent", "same"), [(0.0, "none"), (1.0, "inverse")])
