@@ -24,13 +24,18 @@ def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     """
     links = FollowedLinks(root)
     for folder, below, files in os.walk(root, followlinks=True):
-        names = _visible(below)
-        yield Path(folder), names, _visible(files)
+        names = _without_hidden(below)
+        yield Path(folder), names, _without_hidden(files)
         paths = {name: Path(folder) / name for name in names}
         below[:] = [name for name, path in paths.items() if not path.is_symlink() or links.enter(str(path))]
 
 
-def _visible(names: list[str]) -> list[str]:
+def visible_names(folder: Path) -> list[str]:
+    """The names in the folder, sorted, without hidden files; none where the folder is missing."""
+    return _without_hidden([entry.name for entry in os.scandir(folder)]) if folder.is_dir() else []
+
+
+def _without_hidden(names: list[str]) -> list[str]:
     return sorted(name for name in names if not HIDDEN.search(name))
 
 

@@ -73,7 +73,7 @@ class AffectNet2017(Source):
         return [_sniff(path, *about) for path, about in self._files.items()]
 
     def annotation_files(self) -> list[str]:
-        return [self._below(path) for path in self._files]
+        return [self.below(path) for path in self._files]
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for listing in self.lists:
@@ -110,7 +110,7 @@ class AffectNet2017(Source):
         return batch(
             len(table),
             image=self._paths(listing, table),
-            list=readable(self._below(listing.path)),
+            list=readable(self.below(listing.path)),
             row=pa.array(numbered),
             split=listing.split,
             left=x,
@@ -131,7 +131,7 @@ class AffectNet2017(Source):
             texts = list(invalid.values())
             images = pa.array([text.split(",")[0] for text in texts], pa.string())
             columns = {"image": self._prefixed(listing, images), "row": list(invalid), "detail": [text[:120] for text in texts]}
-            yield batch(len(texts), list=readable(self._below(listing.path)), split=listing.split, fault="malformed", **columns)
+            yield batch(len(texts), list=readable(self.below(listing.path)), split=listing.split, fault="malformed", **columns)
 
     def _paths(self, listing: AnnotationList, table: pa.Table) -> pa.Array:
         return self._prefixed(listing, table["subDirectory_filePath"].combine_chunks())
@@ -154,11 +154,8 @@ class AffectNet2017(Source):
                 raise UserError(
                     f"{listing.path}: none of its first {len(names)} images is below {self.root}; unpack the image folders there"
                 )
-            prefixes[listing.path] = readable(f"{self._below(best)}/") if best != self.root else ""
+            prefixes[listing.path] = readable(f"{self.below(best)}/") if best != self.root else ""
         return prefixes
-
-    def _below(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
 
 
 def plain_paths(names: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:

@@ -9,9 +9,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
-from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES
-from affectnet.files.file_walk import folders_below
+from affectnet.files.file_walk import folders_below, readable
 from affectnet.sources.maps import splits_read
 from affectnet.sources.per_image import DETAIL_LENGTH
 from affectnet.sources.source import LayoutParams, layout
@@ -45,10 +44,7 @@ class Fer2013Csv(Container):
         super().__init__(pointer)
         csvs = [folder / name for folder, _, names in folders_below(self.root) for name in names if name.lower().endswith(".csv")]
         files = [path for path in csvs if set(COLUMNS) <= set(_header(path))]
-        if len(files) != 1:
-            fault = f"more than one, {first_few([self.below(path) for path in files])}" if files else "none"
-            raise UserError(f"{self.root}: expected one CSV file with the columns {', '.join(COLUMNS)} below it, there is {fault}")
-        (self.file,) = files
+        self.file = self.only(files, f"CSV file with the columns {', '.join(COLUMNS)}")
         test = pointer.options["test"].lower()
         other = "privatetest" if test == "publictest" else "publictest"
         self.splits = {"training": "train", test: "test", other: "validation" if pointer.options["other"] == "validation" else None}
@@ -60,7 +56,7 @@ class Fer2013Csv(Container):
         return [self.file]
 
     def members(self) -> Iterator[Member]:
-        columns, name = _header(self.file), self.below(self.file)
+        columns, name = _header(self.file), readable(self.below(self.file))
         with self.file.open(encoding="utf-8-sig", errors="replace") as lines:
             lines.readline(LONGEST_LINE)
             for number, line in enumerate(iter(lambda: lines.readline(LONGEST_LINE), ""), 1):

@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from affectnet.errors import UserError
-from affectnet.files.file_walk import folders_below
+from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES, suffix_by_content
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DETAIL_LENGTH
@@ -23,11 +23,11 @@ IMAGES_PER_BATCH = 64
 
 @layout("huggingface")
 class HuggingFace(Container):
-    """`*.parquet` anywhere below the root; a name of the map of splits in the file's name, or its folder's, says its split.
+    """`*.parquet` anywhere below the root; the split is the name in the map of splits that the name of the file or its folder holds.
 
     options: image and label, the names of the columns. An image is a struct of bytes and path, or bytes; a label is text, or a
-    number whose name stands in the features of the Parquet file's metadata, else it is its name. The bytes of the images are
-    kept as they are. Errors: UserError when columns are not there, or a map lacks the name of a label or of a split.
+    number; its name is in the features of the Parquet file's metadata, else the number is the name. The bytes of the images are
+    kept as they are. Errors: UserError when columns are missing, or a map lacks the name of a label or of a split.
     """
 
     class Params(MapParams):
@@ -57,7 +57,7 @@ class HuggingFace(Container):
     def members(self) -> Iterator[Member]:
         columns = [self.pointer.options["image"], self.pointer.options["label"]]
         for path in self.shards:
-            split, shard = self.splits[self.split_names[path]], self.below(path)
+            split, shard = self.splits[self.split_names[path]], readable(self.below(path))
             number = 0
             for part in self._batches(path, columns, IMAGES_PER_BATCH):
                 for image, label in zip(*(part[name].to_pylist() for name in columns), strict=True):
@@ -134,7 +134,7 @@ class HuggingFace(Container):
 
 
 def _label_names(schema: pa.Schema, column: str) -> list[str] | None:
-    """The names of a ClassLabel, in the order of its numbers, from the features that `datasets` writes; None where there are none."""
+    """The names of a ClassLabel by number, from the features that `datasets` writes; None where there are none."""
     try:
         feature = json.loads((schema.metadata or {})[b"huggingface"])["info"]["features"][column]
         names = feature["names"]
@@ -144,7 +144,7 @@ def _label_names(schema: pa.Schema, column: str) -> list[str] | None:
 
 
 def _name(label: int | str | None, names: list[str] | None) -> str | None:
-    """The name of a label; None for null, for −1, which stands for no label, and for a number beyond the names."""
+    """The name of a label; None for null, for −1 (no label), and for a number without a name."""
     if isinstance(label, str) or label is None:
         return label or None
     if names is None:

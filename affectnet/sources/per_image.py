@@ -1,6 +1,5 @@
 """The layouts with one annotation file per image: a train_set and a val_set, each with images/ and annotations/."""
 
-import os
 import re
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -14,7 +13,7 @@ import numpy as np
 import pyarrow as pa
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.file_walk import HIDDEN, folders_below, readable
+from affectnet.files.file_walk import folders_below, readable, visible_names
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.running.parallel import in_order, ranges
 from affectnet.sources.source import LARGEST_NUMBER, Source, batch, landmark_lists
@@ -128,7 +127,7 @@ class PerImage(Source):
 
     def _image_set(self, folder: Path, split: str) -> ImageSet:
         files: dict[str, list[str]] = {}
-        entries = list(_visible(folder / "annotations"))
+        entries = visible_names(folder / "annotations")
         for file in entries:
             if (name := self.annotated_name(file)) is not None:
                 files.setdefault(name, []).append(file)
@@ -136,8 +135,7 @@ class PerImage(Source):
             raise UserError(
                 f"{folder / 'annotations'}: no file there is an annotation of layout {self.pointer.layout}, {first_few(entries)}"
             )
-        shown = sorted(_visible(folder / "images"))
-        images = {Path(name).stem: name for name in shown if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+        images = {Path(name).stem: name for name in visible_names(folder / "images") if Path(name).suffix.lower() in IMAGE_SUFFIXES}
         names = sorted(files, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
         below = folder.relative_to(self.root).as_posix()
         return ImageSet(
@@ -147,11 +145,6 @@ class PerImage(Source):
             tuple(images.get(name, f"{name}.jpg") for name in names),
             tuple(tuple(sorted(files[name])) for name in names),
         )
-
-
-def _visible(folder: Path) -> Iterator[str]:
-    """The names in a folder, those of hidden files left out."""
-    return (entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name))
 
 
 def read_limited(file: Path, largest: int) -> bytes:
@@ -178,7 +171,7 @@ def parse_annotation(expression: object, valence: object, arousal: object, landm
 
 
 def _number(value: object) -> float | None:
-    """A number, or one as text; None for anything else, true and false among them."""
+    """A number, or a number as text; None for anything else, also for true and false."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")
     if isinstance(value, bool) or not (isinstance(value, Real) or (isinstance(value, str) and DECIMAL_NUMBER.fullmatch(value))):
@@ -191,7 +184,7 @@ def _number(value: object) -> float | None:
 
 
 def _shown(value: object) -> str:
-    """The value in short, however deep or long it is."""
+    """The value in short."""
     return str(value) if isinstance(value, str) else brief(value)
 
 

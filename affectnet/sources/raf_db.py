@@ -7,12 +7,12 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import ranges
 from affectnet.sources.per_image import DECIMAL_NUMBER, DETAIL_LENGTH, read_limited
-from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
+from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch_of, layout
 from affectnet.tables.source_pointer import Pointer
 
 LISTS = {"list_patition_label.txt", "list_partition_label.txt"}
@@ -44,8 +44,8 @@ class RafDb(Source):
         super().__init__(pointer)
         self.images_are = pointer.options["images"]
         lists, folders = _search(self.root)
-        self.list = self._one(lists, f"{' or '.join(sorted(LISTS))}; is this the root of a RAF-DB download?")
-        self.folder = self._one(folders.get(self.images_are, []), f"folder {self.images_are} with images; unpack {self.images_are}.zip")
+        self.list = self.only(lists, " or ".join(sorted(LISTS)), "set the root to that of a RAF-DB download")
+        self.folder = self.only(folders.get(self.images_are, []), f"folder {self.images_are} with images", f"unpack {self.images_are}.zip")
         boxes = folders.get("boundingbox", [])
         self.boxes = {path.name: path for folder in boxes for path in folder.iterdir()} if self.images_are == "original" else {}
         self.lines = [line for line in enumerate(_lines(self.list), 1) if line[1].strip()]
@@ -55,7 +55,7 @@ class RafDb(Source):
 
     def annotation_files(self) -> list[str]:
         boxes = [self._box_file(name) for name in dict.fromkeys(self._names())]
-        return [self._below(path) for path in (self.list, *boxes) if path is not None]
+        return [self.below(path) for path in (self.list, *boxes) if path is not None]
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for split in ("train", "test"):
@@ -64,14 +64,8 @@ class RafDb(Source):
     def rows(self) -> Iterator[pa.RecordBatch]:
         for chunk in ranges(len(self.lines), ROWS_PER_BATCH):
             chosen = self.lines[chunk.start : chunk.stop]
-            rows = [self._row(line) for _, line in chosen]
-            names = ("image", "split", "left", "top", "right", "bottom", "expression", "fault", "detail")
-            yield batch(
-                len(rows),
-                list=readable(self._below(self.list)),
-                row=[number for number, _ in chosen],
-                **{name: [row.get(name) for row in rows] for name in names},
-            )
+            rows = [{"row": number, **self._row(line)} for number, line in chosen]
+            yield batch_of(rows, list=readable(self.below(self.list)))
 
     def _row(self, line: str) -> dict[str, Any]:
         cells = line.split()
@@ -90,24 +84,16 @@ class RafDb(Source):
     def _image(self, name: str) -> str:
         """The path of a listed image. A name with `..` stays recognisable, so that verify refuses it."""
         stem, dot, suffix = name.rpartition(".")
-        return readable(f"{self._below(self.folder)}/") + (f"{stem}_aligned{dot}{suffix}" if self.images_are == "aligned" else name)
+        return readable(f"{self.below(self.folder)}/") + (f"{stem}_aligned{dot}{suffix}" if self.images_are == "aligned" else name)
 
     def _box_file(self, name: str) -> Path | None:
         return self.boxes.get(f"{name.rpartition('.')[0]}_boundingbox.txt")
 
-    def _one(self, paths: list[Path], what: str) -> Path:
-        if len(paths) != 1:
-            present = f"more than one, {first_few([self._below(path) for path in paths])}" if paths else "none"
-            raise UserError(f"{self.root}: expected one {what}: below the root is {present}")
-        return paths[0]
-
-    def _below(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
-
 
 def _search(root: Path) -> tuple[list[Path], dict[str, list[Path]]]:
     """The lists, and the folders `aligned`, `original` and `boundingbox` that hold files."""
-    lists, folders = list[Path](), dict[str, list[Path]]()
+    lists: list[Path] = []
+    folders: dict[str, list[Path]] = {}
     for folder, _, files in folders_below(root):
         lists += [folder / name for name in files if name.lower() in LISTS and folder.name.lower() == "emolabel"]
         if files and folder.name.lower() in {"aligned", "original", "boundingbox"}:

@@ -1,4 +1,4 @@
-"""The layouts that this room registers, and the reader of a download; what a tree looks like that the selected reader cannot read."""
+"""The registered layouts, the reader of a download, and a guess of the layout when the selected reader cannot read it."""
 
 import os
 import pkgutil
@@ -17,15 +17,15 @@ from affectnet.sources.source import LAYOUTS, Layout, LayoutParams, Source
 from affectnet.tables.source_pointer import Pointer
 
 DEEPEST_LEVEL = 4
-"""Levels below the root that are looked at: a list of RAF-DB's lies on the fourth of its whole archive."""
+"""Levels below the root that are searched: in RAF-DB's archive a list is on the fourth."""
 
 ENTRIES_PER_FOLDER, ENTRIES = 1_000, 20_000
-"""Entries looked at, per folder and in all: one of the first has a layout's sign."""
+"""Entries that are searched, per folder and in all: one of the first has the sign of the layout."""
 
 
 @cache
 def layouts() -> Mapping[str, type[Layout]]:
-    """Every layout by name: each module of this room registers its own when it is imported."""
+    """Every layout by name; each module of this folder registers its layout when it is imported."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)], "affectnet.sources."):
         import_module(module.name)
     return dict(sorted(LAYOUTS.items()))
@@ -44,7 +44,7 @@ def params_classes() -> list[type[LayoutParams]]:
 def open_layout(pointer: Pointer) -> Layout:
     """The reader of the pointer's layout, its lists located, not read.
 
-    Errors: UserError when they are missing; it names the layout that the tree looks like, or what is at its top.
+    Errors: UserError when they are missing, with the layout that the tree resembles, or the names at its top.
     """
     if pointer.layout not in layouts():
         raise UserError(f"source.json: no layout {pointer.layout!r}; choose one of {', '.join(layouts())}")
@@ -52,14 +52,14 @@ def open_layout(pointer: Pointer) -> Layout:
         return layouts()[pointer.layout](pointer)
     except OSError as error:
         reraise_machine_fault(error, pointer.root)
-        raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user the right to, or take it out") from None
+        raise UserError(f"{error.filename}: cannot be read: {error.strerror}; give this user permission, or remove it") from None
     except UserError as error:
         *others, problem = error.problems
         raise UserError(*others, "; ".join(filter(None, [problem, resemblance(pointer)]))) from None
 
 
 def open_source(pointer: Pointer) -> Source:
-    """As open_layout, for a download whose images are files. Errors: UserError when they are still to be unpacked."""
+    """As open_layout, for a download whose images are files. Errors: UserError when they are not unpacked."""
     reader = open_layout(pointer)
     if not isinstance(reader, Source):
         raise UserError(f"source.json: the images of {pointer.root} are not unpacked; run `dvc repro -f acquire`")
@@ -67,7 +67,7 @@ def open_source(pointer: Pointer) -> Source:
 
 
 def resemblance(pointer: Pointer) -> str:
-    """Which other layout the tree looks like, with the params that select it, or what is at its top; empty if it looks like its own."""
+    """The other layout that the tree resembles, with the params that select it, or the names at its top; empty for the selected layout."""
     paths = list(islice(_paths(Path(pointer.root)), ENTRIES))
     similar = [name for name, layout in layouts().items() if any(layout.sign.search(path.lower()) for path in paths)]
     if pointer.layout in similar:

@@ -1,16 +1,17 @@
-"""What every reader offers: its params, the listed images, the files that carry annotations, and the annotations as rows."""
+"""The interface of a reader: its params, the listed images, the files with the annotations, and the annotations as rows."""
 
 import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
+from affectnet.errors import UserError, first_few
 from affectnet.params import Section
 from affectnet.tables.annotations import LANDMARKS
 from affectnet.tables.source_pointer import Pointer
@@ -41,7 +42,7 @@ ROWS = pa.schema(
 
 
 class LayoutParams(Section):
-    """What every entry of `datasets` has: the layout's name, the folder of the user's copy, and the published numbers of images."""
+    """The params of every entry of `datasets`: the layout's name, the folder of the user's copy, and the published numbers of images."""
 
     layout: str
     root: str | None
@@ -49,7 +50,7 @@ class LayoutParams(Section):
 
 
 class FileParams(LayoutParams):
-    """As LayoutParams, for a download whose images are files: with a checksum list."""
+    """LayoutParams and a checksum list, for a download whose images are files."""
 
     checksums: str | None
 
@@ -58,9 +59,9 @@ class Layout(ABC):
     """A download of one layout: a Source, or a Container, whose images `acquire` unpacks.
 
     Adding a layout is one file in this room with such a class, decorated with `@layout("its_name")`. Params: the class of its entries
-    under `datasets` in params.yaml, whose own fields the reader finds in `pointer.options`; None for a layout that cannot be selected.
-    sign: what a path below the root, in lower case, looks like in this layout and in no other; it names the layout where another one
-    is selected. annotates: what the layout has in addition to expressions.
+    under `datasets` in params.yaml, whose further fields are in `pointer.options`; None for a layout that cannot be selected. sign:
+    matches a path below the root, in lower case, only in this layout; it recognises the layout where another one is selected.
+    annotates: the values in addition to expressions.
     """
 
     Params: ClassVar[type[LayoutParams] | None] = None
@@ -73,6 +74,17 @@ class Layout(ABC):
     def reading(self) -> str:
         """How the download is read, for the summary line of `acquire`, as which folder is which split; may be empty."""
         return ""
+
+    def below(self, path: Path) -> str:
+        """The path relative to the root, with `/`."""
+        return path.relative_to(self.root).as_posix()
+
+    def only(self, paths: Sequence[Path], what: str, remedy: str = "leave exactly one there") -> Path:
+        """The single path. what: its description for the message. Errors: UserError when there is none, or more than one."""
+        if len(paths) != 1:
+            present = f"more than one, {first_few([self.below(path) for path in paths])}" if paths else "none"
+            raise UserError(f"{self.root}: expected one {what} below it, there is {present}; {remedy}")
+        return paths[0]
 
 
 AnyLayout = TypeVar("AnyLayout", bound=type[Layout])
@@ -130,6 +142,12 @@ def batch(count: int, **columns: object) -> pa.RecordBatch:
         else:
             arrays.append(pa.array(value, field.type))
     return pa.record_batch(arrays, schema=ROWS)
+
+
+def batch_of(rows: Sequence[Mapping[str, Any]], **columns: object) -> pa.RecordBatch:
+    """A batch of ROWS from one mapping per row. columns: as in `batch`, for names that the mappings lack."""
+    names = [name for name in ROWS.names if name not in columns]
+    return batch(len(rows), **columns, **{name: [row.get(name) for row in rows] for name in names})
 
 
 def numbers(cells: pa.Array, kind: pa.DataType) -> pa.Array:

@@ -1,4 +1,4 @@
-"""Downloads whose images lie within larger files: unpacked once, one file per image, then read like any other download."""
+"""Downloads whose images are inside larger files: unpacked once, one file per image, then read like any other download."""
 
 import fcntl
 import hashlib
@@ -20,7 +20,6 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
 from affectnet.files.checksums import sha256_or_none
-from affectnet.files.file_walk import readable
 from affectnet.running.progress import progress
 from affectnet.sources.maps import splits_of
 from affectnet.sources.source import ROWS, Layout, Source, layout
@@ -56,7 +55,7 @@ class Member(NamedTuple):
 
 
 class Container(Layout):
-    """A layout whose images lie within larger files."""
+    """A layout whose images are inside larger files."""
 
     @abstractmethod
     def files(self) -> list[Path]:
@@ -65,9 +64,6 @@ class Container(Layout):
     @abstractmethod
     def members(self) -> Iterator[Member]:
         """Each row of each file, once. Errors: UserError when a file cannot be read to its end."""
-
-    def below(self, file: Path) -> str:
-        return readable(file.relative_to(self.root).as_posix())
 
 
 @layout("unpacked")
@@ -100,7 +96,7 @@ def unpack(container: Container, folder: Path) -> Pointer:
     """The pointer to the container's images, which are written below `folder` unless they are all there already.
 
     Their folder is named by the SHA-256 of the container's files, the options and this code, and its content never changes.
-    One process at a time writes it, and it appears whole or not at all.
+    One process at a time writes it, and it appears completely or not at all.
     """
     images = folder / _key(container)
     folder.mkdir(parents=True, exist_ok=True)
@@ -115,7 +111,7 @@ def unpack(container: Container, folder: Path) -> Pointer:
 
 
 def _key(container: Container) -> str:
-    """16 hex digits that stand for everything that decides the unpacked bytes."""
+    """16 hex digits that identify the unpacked bytes: of the container's files, the options and the code."""
     digests = {container.below(file): (sha256_or_none(file) or b"").hex() for file in container.files()}
     code = b"".join(Path(inspect.getfile(part)).read_bytes() for part in (type(container), Container, splits_of))
     return hashlib.sha256(json.dumps([digests, container.pointer.labelling()]).encode() + code).hexdigest()[:16]

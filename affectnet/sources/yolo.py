@@ -1,6 +1,5 @@
 """Copies for YOLO detectors: one text file per image, one face per line, and the names of the classes in data.yaml."""
 
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,13 +10,13 @@ from typing import Any
 import pyarrow as pa
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.files.file_walk import HIDDEN, folders_below, readable
+from affectnet.files.file_walk import folders_below, readable, visible_names
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.params import read_document
 from affectnet.running.parallel import in_order, ranges
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
 from affectnet.sources.per_image import DECIMAL_NUMBER, DETAIL_LENGTH, read_limited
-from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout
+from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch_of, layout
 from affectnet.tables.source_pointer import Pointer
 
 IMAGES_PER_BATCH = 4096
@@ -48,7 +47,7 @@ class Yolo(Source):
     """
 
     class Params(MapParams, FileParams):
-        """No option of its own."""
+        """No further option."""
 
     sign = re.compile(r"(^|/)labels/([^/]+/)?[^/]+\.txt$")
     annotates = ("box",)
@@ -56,10 +55,7 @@ class Yolo(Source):
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
         documents, pairs = self._search()
-        if len(documents) != 1:
-            present = f"more than one, {first_few([self._below(path) for path in documents])}" if documents else "none"
-            raise UserError(f"{self.root}: expected one data.yaml with the names of the classes below it, there is {present}")
-        (self.document,) = documents
+        self.document = self.only(documents, "data.yaml with the names of the classes")
         self.names = class_names(self.document)
         codes = class_codes(pointer, self.names)
         self.codes = [codes[name.lower()] for name in self.names]
@@ -71,7 +67,7 @@ class Yolo(Source):
 
     def annotation_files(self) -> list[str]:
         labels = [f"{part.labels_folder}/{name}" for part in self.sets for name in part.labels if name is not None]
-        return [self._below(self.document), *labels]
+        return [self.below(self.document), *labels]
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for part in self.sets:
@@ -83,8 +79,7 @@ class Yolo(Source):
 
     def _batch(self, part: ImageSet, images: range) -> pa.RecordBatch:
         rows = [row for number in images for row in self._rows(part, number)]
-        names = ("image", "list", "row", "left", "top", "right", "bottom", "relative", "expression", "fault", "detail")
-        return batch(len(rows), split=part.split, **{name: [row.get(name) for row in rows] for name in names})
+        return batch_of(rows, split=part.split)
 
     def _rows(self, part: ImageSet, number: int) -> list[dict[str, Any]]:
         """The faces of one image."""
@@ -128,7 +123,7 @@ class Yolo(Source):
             lower = {name.lower(): name for name in below}
             if {"images", "labels"} <= set(lower):
                 images, labels = folder / lower["images"], folder / lower["labels"]
-                inner = [name for name in _names(images) if (images / name).is_dir()]
+                inner = [name for name in visible_names(images) if (images / name).is_dir()]
                 below_here = {name: (images / name, labels / name) for name in inner} or {folder.name: (images, labels)}
                 if doubled := sorted(set(below_here) & set(pairs)):
                     raise UserError(f"{self.root}: more than one folder for {first_few(doubled)}; leave one of each")
@@ -137,21 +132,13 @@ class Yolo(Source):
         return documents, pairs
 
     def _image_set(self, images: Path, labels: Path, split: str) -> ImageSet:
-        image_names = [name for name in _names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        texts = {Path(name).stem: name for name in _names(labels) if name.lower().endswith(".txt")}
+        image_names = [name for name in visible_names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        texts = {Path(name).stem: name for name in visible_names(labels) if name.lower().endswith(".txt")}
         pairs = [(name, texts.get(Path(name).stem)) for name in image_names]
         stems = {Path(name).stem for name in image_names}
         without_image = [(f"{stem}.jpg", text) for stem, text in texts.items() if stem not in stems]
         names, labelled = zip(*pairs, *without_image, strict=True) if pairs or without_image else ((), ())
-        return ImageSet(self._below(images), self._below(labels), split, names, labelled)
-
-    def _below(self, path: Path) -> str:
-        return path.relative_to(self.root).as_posix()
-
-
-def _names(folder: Path) -> list[str]:
-    """The names in a folder, sorted, without hidden files; none where the folder is missing."""
-    return sorted(entry.name for entry in os.scandir(folder) if not HIDDEN.search(entry.name)) if folder.is_dir() else []
+        return ImageSet(self.below(images), self.below(labels), split, names, labelled)
 
 
 def class_names(document: Path) -> list[str]:

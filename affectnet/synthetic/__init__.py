@@ -1,1 +1,1 @@
-"""The data set that the pipeline draws itself: faces, photographs, and the known faults of AffectNet. `acquire` stands on it."""
+"""The demo data set, which the pipeline draws: faces, photographs, and the known faults of AffectNet. Used by `acquire`."""

@@ -90,7 +90,7 @@ class Contract:
             raise ValueError(f"{self.title}: " + "; ".join(violations))
 
     def write(self, path: Path, table: pa.Table, metadata: Mapping[str, str] | None = None) -> None:
-        """Casts to the schema, checks, and writes zstd Parquet; the file appears whole or not at all. metadata: for the file's schema."""
+        """Casts to the schema, checks, and writes zstd Parquet, completely or not at all. metadata: for the file's schema."""
         with self.writer(path, metadata) as writer:
             writer.write(table)
 
@@ -142,7 +142,7 @@ class Contract:
         return table
 
     def markdown(self) -> str:
-        """The contract as a Markdown table, as it stands in docs/data.md."""
+        """The contract as a Markdown table, as in docs/data.md."""
         lines = ["| column | type | unit | range | null | meaning |", "|---|---|---|---|---|---|"]
         for c in self.columns:
             null = "yes" if c.nullable else ""

@@ -33,7 +33,7 @@ FACES = Contract(
         Column("list", pa.string(), "annotation list of the face"),
         Column("row", pa.int64(), "its row there", low=1),
     ),
-    lenient=True,  # Hugging Face's features stand for Arrow's fields as they make them: nullable, labels of 64 bits
+    lenient=True,  # the fields that Hugging Face's features imply: nullable, labels of 64 bits
 )
 
 CROP_AGAIN = "run `dvc repro -f crop`"

@@ -1,4 +1,4 @@
-"""data/raw/source.json: which download this is and where it lies. `acquire` writes it; `verify`, `clean` and `crop` read it."""
+"""data/raw/source.json: which download this is and where it is. `acquire` writes it; `verify`, `clean` and `crop` read it."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
@@ -48,7 +48,7 @@ class Pointer:
         return f"datasets.{self.name or self.layout}"
 
     def labelling(self) -> dict[str, Any]:
-        """The fields that decide which rows a reader makes of the files: all except their place and what is expected of them."""
+        """The fields that decide which rows a reader makes of the files: all except the root, the expected numbers and names."""
         without_effect = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
         return {name: value for name, value in asdict(self).items() if name not in without_effect}
 

@@ -97,7 +97,7 @@ def _no_text(root: Path) -> None:
     ("change", "message"),
     [
         (_no_list, "expected one list_partition_label.txt or list_patition_label.txt"),
-        (_no_images, "expected one folder aligned with images; unpack aligned.zip: below the root is none"),
+        (_no_images, "expected one folder aligned with images below it, there is none; unpack aligned.zip"),
         (_twice, r"more than one, 2: basic/Image/aligned, copy/aligned"),
         (_no_text, "unreadable list"),
     ],

@@ -226,7 +226,7 @@ def test_raf_dbs_official_archive_is_read(workspace: Path) -> None:
     assert "30 kept" in said["clean"] and "0 rejected" in said["clean"] and len(crops("test")) == 10
     order = ["Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral"]
     assert [row["expression"] for row in annotations() if row["split"] == "test"][:7] == [CODES[name] for name in order]
-    with pytest.raises(UserError, match=r"expected one folder original with images; unpack original.zip"):
+    with pytest.raises(UserError, match=r"expected one folder original with images below it, there is none; unpack original.zip"):
         run("raf_db", workspace / "own", ("acquire",), images="original")
 
 
