@@ -29,8 +29,8 @@ REPORTS = "AFFECTNET_REPORTS"
 """Environment variable with the folder where a process that fails leaves its report."""
 
 
-def launch_processes(module: str, processes: int, device: torch.device) -> str:
-    """The standard output of the first process. Its progress bar is shown; the other processes are silent.
+def launch_processes(module: str, processes: int, device: torch.device, *arguments: str) -> str:
+    """Runs `python -m module arguments …` in so many processes; returns the standard output of the first, whose progress bar is shown.
 
     Errors: UserError as a process reports it, and when the system killed one; SystemExit after a bug, whose traceback is printed,
     and after a signal. However this process ends, no other is left.
@@ -45,7 +45,7 @@ def launch_processes(module: str, processes: int, device: torch.device) -> str:
         os.environ.setdefault("TORCH_CPP_LOG_LEVEL", "ERROR")
         logging.disable(logging.CRITICAL)  # the launcher would log each failure at length in this process
         try:
-            elastic_launch(_config(folder, processes), sys.executable)("-m", module)
+            elastic_launch(_config(folder, processes), sys.executable)("-m", module, *arguments)
         except ChildFailedError as failed:
             raise _failure(folder, failed.failures) from None
         except SignalException as stopped:

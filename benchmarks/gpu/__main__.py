@@ -36,6 +36,7 @@ def main() -> None:
     parser.add_argument("--device", default="auto", help="auto | cpu | cuda; the processor only shows that the program runs")
     parser.add_argument("--smallest", action="store_true", help="sizes for a test of this program")
     parser.add_argument("--trainings", type=Path, help="YAML list of trainings for the rest of the minutes")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the data sets that the list names")
     parser.add_argument("--jobs", type=int, default=4, help="trainings side by side")
     parser.add_argument("--only", nargs="*", help="these parts; without a name none, for the trainings only")
     parser.add_argument("--here", action="store_true", help=argparse.SUPPRESS)
@@ -52,7 +53,7 @@ def main() -> None:
     print(json.dumps(machine(device)), flush=True)
     _run_in_processes(names, arguments, until)
     if arguments.trainings:
-        trainings.run_list(arguments.trainings, arguments.out, device, arguments.jobs, until)
+        trainings.run_list(arguments.trainings.resolve(), arguments.data.resolve(), arguments.out.resolve(), device, arguments.jobs, until)
     print(summary(arguments.out), flush=True)
 
 

@@ -1,8 +1,6 @@
 """Whether a training on the GPU is the training on the processor, and what of it is exactly repeatable there."""
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
@@ -14,6 +12,7 @@ import torch
 
 from affectnet.training.distributed import Group, process_group
 from affectnet.training.fit import fit
+from affectnet.training.launcher import launch_processes
 from affectnet.training.resume import TrainingState
 from affectnet.training.trainer import Trainer
 from benchmarks.gpu.drawn import SEED, draw_faces, trainer_of, training_params
@@ -123,10 +122,7 @@ def _folder(parent: str, name: str) -> Path:
 def one_process(device: torch.device, faces: int = 512, px: int = 48) -> Result:
     """Two epochs with torch's launcher and one process (NCCL on a GPU, gloo on the processor), and without."""
     alone = group_losses(device, faces, px)
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "1"]
-    command = [sys.executable, *launcher, "-m", "benchmarks.gpu.correctness", device.type, str(faces), str(px)]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=os.environ)
-    launched = json.loads(done.stdout.splitlines()[-1])
+    launched = json.loads(launch_processes("benchmarks.gpu.correctness", 1, device, device.type, str(faces), str(px)))
     close = max(abs(one - other) for one, other in zip(alone, launched, strict=True)) <= REPEATED_TOLERANCE * max(alone)
     return {"losses": {"no group": alone, "one process": launched}, "tolerance": REPEATED_TOLERANCE, "holds": close}
 
@@ -167,7 +163,7 @@ def parts(*, smallest: bool) -> dict[str, Callable[[torch.device], Result]]:
         "one_process": one_process,
         "memory": memory,
     }
-    sizes = {"faces": 64, "px": 32} if smallest else {}
+    sizes = {"faces": 16, "px": 32} if smallest else {}
     return {name: partial(part, **sizes) for name, part in named.items()}
 
 

@@ -1,15 +1,16 @@
 """Trainings on one GPU, several side by side, from a list; each resumes, and ends in time with its best epoch scored.
 
-The list is a YAML document, one mapping a training:
+The list is a YAML document; those of docs/experiments.md are in this folder. One mapping a training:
 
     trainings:
-      - name: half_width                      # of its files
-        data: /data/fer2013                   # what the stages made: data/faces, data/plan.parquet, data/class_weights.parquet
-        set: {model: vgg16_48, train.epochs: 240, optimizers.sgd.lr: 0.1}   # on params.yaml, as `dvc exp run -S`
-        keep: true                            # writes the model file, float16
-        logits: false                         # writes the outputs for all three splits, float16
+      - name: half_width     # of its files
+        data: fer2013        # a clone below --data in which `dvc repro crop rebalance` ran, or a copy of its folder data/
+        set: {model: vgg16_48, train.epochs: 240, optimizers.sgd.lr: 0.1} # on params.yaml, as `dvc exp run -S`; {out} is the --out folder
+        after: other_name    # starts when this training has ended; may be left out, as the two below
+        keep: true           # writes the model file, float16
+        logits: true         # writes the outputs for all three splits, float16
 
-Several small networks share a GPU well: a step of one leaves most of it idle. `<out>/<name>.training.json` has the curve after each
+A step of a small network leaves most of a GPU idle, so several share it. `<out>/<name>.training.json` has the curve after each
 epoch and the scores at the end.
 """
 
@@ -65,25 +66,28 @@ class TimedState(TrainingState):
     def save(self, state: Mapping[str, Any]) -> None:
         """Errors: TimeOverError when no further epoch fits."""
         self.latest = state
-        if time.monotonic() - self.written > SAVE_EVERY:
+        over = time.monotonic() > self.until - SCORING
+        if over or time.monotonic() - self.written > SAVE_EVERY:
             super().save(state)
             self.written = time.monotonic()
-        if time.monotonic() > self.until - SCORING:
+        if over:
             raise TimeOverError
 
 
-def run_list(file: Path, out: Path, device: torch.device, jobs: int, until: float) -> None:
+def run_list(file: Path, data: Path, out: Path, device: torch.device, jobs: int, until: float) -> None:
     """Runs the trainings of the list in its order, `jobs` at a time, until the monotonic clock shows `until`."""
-    waiting = [name for name in _listed(file) if not _ended(out, name)]
+    listed = _listed(file)
+    waiting = [name for name in listed if not _ended(out, name)]
     running: dict[str, subprocess.Popen[bytes]] = {}
     while (waiting or running) and time.monotonic() < until:
-        while waiting and len(running) < jobs and time.monotonic() < until - 2 * SCORING:
-            name = waiting.pop(0)
-            command = [sys.executable, "-m", "benchmarks.gpu.trainings", str(file), name, str(out), device.type]
-            running[name] = subprocess.Popen([*command, "--seconds", f"{until - time.monotonic():.0f}"], cwd=ROOT)
         running = {name: process for name, process in running.items() if process.poll() is None}
+        ready = [name for name in waiting if listed[name].get("after") not in {*waiting, *running}]
         if time.monotonic() > until - 2 * SCORING:
-            waiting = []
+            waiting = ready = []
+        for name in ready[: jobs - len(running)]:
+            waiting.remove(name)
+            command = [sys.executable, "-m", "benchmarks.gpu.trainings", str(file), name, str(data), str(out), device.type]
+            running[name] = subprocess.Popen([*command, "--seconds", f"{until - time.monotonic():.0f}"], cwd=ROOT)
         time.sleep(0.2)
     for process in running.values():
         process.kill()
@@ -102,15 +106,14 @@ def _result(out: Path, name: str) -> Path:
     return out / f"{name}.training.json"
 
 
-def train(one: Mapping[str, Any], out: Path, device: torch.device, until: float) -> str:
-    """Trains one entry of the list; returns its summary line."""
-    params = _params(one.get("set", {}))
-    data = Path(one["data"])
+def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, until: float) -> str:
+    """Trains one entry of the list on a folder `data` of a clone; returns its summary line."""
+    params = _params(one.get("set", {}), out)
     configure_torch(device)
     began = time.monotonic()
-    splits = {split: load_faces(data / "data" / "faces", split, params.model.image_px, 0) for split in ("train", "validation", "test")}
-    classes = learned_classes(CLASS_WEIGHTS.read(data / "data" / "class_weights.parquet"), params.task)
-    trainer = Trainer(params, Group(device), classes, planned_rows(data / "data" / "plan.parquet"), splits["train"], splits["validation"])
+    splits = {split: load_faces(data / "faces", split, params.model.image_px, 0) for split in ("train", "validation", "test")}
+    classes = learned_classes(CLASS_WEIGHTS.read(data / "class_weights.parquet"), params.task)
+    trainer = Trainer(params, Group(device), classes, planned_rows(data / "plan.parquet"), splits["train"], splits["validation"])
     folder = out.resolve().parent / f"{out.name}.states" / one["name"]
     folder.mkdir(parents=True, exist_ok=True)
     state = TimedState(folder, until)
@@ -127,7 +130,7 @@ def train(one: Mapping[str, Any], out: Path, device: torch.device, until: float)
     result["validation"] = {averaging: _scores(trainer, splits["validation"], averaging) for averaging in VIEWS}
     if one.get("keep"):
         grey = all_grey(splits["train"].images) and all_grey(splits["validation"].images)
-        metadata = model_metadata(trainer, params, reached, data / "data" / "faces", grey)
+        metadata = model_metadata(trainer, params, reached, data / "faces", grey)
         save_model(out / f"{one['name']}.safetensors", trainer.evaluated, metadata, "float16")
     if one.get("logits"):
         _write_logits(out / f"{one['name']}.npz", trainer, splits)
@@ -137,14 +140,14 @@ def train(one: Mapping[str, Any], out: Path, device: torch.device, until: float)
     return f"{one['name']}: {took}, best {reached.best_epoch}, {reached.best_score:.4f}, test {shown}"
 
 
-def _params(changes: Mapping[str, Any]) -> TrainParams:
+def _params(changes: Mapping[str, Any], out: Path) -> TrainParams:
     document = read_document()
     for dotted, value in changes.items():
         *sections, key = dotted.split(".")
         section = document
         for name in sections:
             section = section[name]
-        section[key] = value
+        section[key] = value.replace("{out}", str(out.resolve())) if isinstance(value, str) else value
     return parse(document, "train", TrainParams)
 
 
@@ -184,6 +187,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu.trainings", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("list", type=Path)
     parser.add_argument("name")
+    parser.add_argument("data", type=Path)
     parser.add_argument("out", type=Path)
     parser.add_argument("device")
     parser.add_argument("--seconds", type=float, required=True, help="after which it ends")
@@ -191,8 +195,10 @@ def main() -> None:
     listed = _listed(arguments.list)
     if arguments.name not in listed:
         raise UserError(f"{arguments.list}: lists no training {arguments.name}; it has {', '.join(listed)}")
-    until = time.monotonic() + arguments.seconds
-    print(train(listed[arguments.name], arguments.out, select_device(arguments.device, "device"), until), flush=True)
+    one, until = listed[arguments.name], time.monotonic() + arguments.seconds
+    clone = arguments.data / one["data"]
+    data = clone / "data" if (clone / "data").is_dir() else clone
+    print(train(one, data, arguments.out, select_device(arguments.device, "device"), until), flush=True)
 
 
 if __name__ == "__main__":

@@ -1,0 +1,94 @@
+"""The program for a machine with a GPU, on the processor at its smallest size."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from clones import Clone
+
+from affectnet.models.checkpoint import load_model
+from benchmarks.gpu import correctness, speed
+
+LIST = """
+trainings:
+  - {name: first, data: CLONE, keep: true, logits: true, set: {models.vgg16_small.image_px: 32, train.epochs: 2}}
+  - {name: second, data: CLONE, after: first, set: {models.vgg16_small.image_px: 32, train.epochs: 1,
+     models.vgg16_small.weights: '{out}/first.safetensors'}}
+"""
+COMPILED = "compiled_vgg16_48"
+"""torch.compile takes a minute of a processor."""
+
+
+def test_the_lists_name_every_part() -> None:
+    whole, smallest = ({*correctness.parts(smallest=small), *speed.parts(smallest=small)} for small in (False, True))
+    assert COMPILED in smallest < whole
+
+
+def run_program(clone: Clone, out: Path, *options: str, minutes: float = 4) -> str:
+    command = ["-m", "benchmarks.gpu", "--smallest", "--device", "cpu", "--minutes", str(minutes), "--out", str(out), *options]
+    done = clone.attempt(sys.executable, *command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def results(out: Path) -> Mapping[str, Any]:
+    return {path.stem: json.loads(path.read_text()) for path in out.glob("*.json")}
+
+
+def test_each_part_leaves_its_figures_and_is_not_run_again(reproduced: Clone, tmp_path: Path) -> None:
+    parts = [name for name in (*correctness.parts(smallest=True), *speed.parts(smallest=True)) if name != COMPILED]
+    run_program(reproduced, tmp_path, "--only", *parts)
+    first = results(tmp_path)
+    assert first.keys() == {*parts, "machine"}
+    assert [name for name, result in first.items() if "failed" in result] == []
+    held = {name for name, result in first.items() if result.get("holds")}
+    assert {*correctness.parts(smallest=True)} - {"precisions"} <= held  # few faces in few epochs teach nothing
+    rates = [rate for result in first.values() for rate in result.get("faces/s", {}).values()]
+    assert len(rates) == 7 and min(rates) > 0
+    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json") if path.stem != "machine"}
+    run_program(reproduced, tmp_path, "--only", "agreement", "feeds")
+    assert written == {path: path.stat().st_mtime_ns for path in written}
+
+
+def test_the_trainings_of_a_list_end_with_scores_and_a_model(reproduced: Clone, tmp_path: Path) -> None:
+    listed, out = tmp_path / "list.yaml", tmp_path / "out"
+    listed.write_text(LIST.replace("CLONE", reproduced.folder.name))
+    options = ["--only", "--trainings", str(listed), "--data", str(reproduced.folder.parent), "--jobs", "2"]
+    said = run_program(reproduced, out, *options)
+    trained = results(out)
+    assert said.index("first: 2 epochs") < said.index("second: 1 epochs")
+    for name, epochs in (("first", 2), ("second", 1)):
+        result = trained[f"{name}.training"]
+        assert len(result["curve"]) == result["epochs"] == epochs
+        assert {*result["test"]} == {*result["validation"]} == {"none", "flip", "ten_crop"}
+        assert 0 < result["test"]["none"]["accuracy"] < 1
+    _, metadata = load_model(out / "first.safetensors")
+    assert metadata.training["epochs"] == 2
+    with np.load(out / "first.npz") as logits:
+        assert {name: array.shape[1] for name, array in logits.items()} == dict.fromkeys(("train", "validation", "test"), 8)
+
+
+def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path) -> None:
+    listed, out = tmp_path / "list.yaml", tmp_path / "out"
+    listed.write_text(LIST.replace("CLONE", reproduced.folder.name).replace("train.epochs: 2", "train.epochs: 4"))
+    command = ["-m", "benchmarks.gpu.trainings", str(listed), "first", str(reproduced.folder.parent), str(out), "cpu", "--seconds"]
+    out.mkdir()
+    cut = reproduced.attempt(sys.executable, *command, "1")
+    assert "first: 1 epochs" in cut.stdout, cut.stderr
+    whole = reproduced.attempt(sys.executable, *command, "600")
+    assert "first: 4 epochs" in whole.stdout, whole.stderr
+    assert "resume: continuing after epoch 1" in whole.stderr
+
+
+@pytest.mark.parametrize(("name", "line"), [("third", "lists no training third; it has first, second")])
+def test_a_training_that_is_not_listed_is_refused(reproduced: Clone, tmp_path: Path, name: str, line: str) -> None:
+    listed = tmp_path / "list.yaml"
+    listed.write_text(LIST)
+    done = reproduced.attempt(
+        sys.executable, "-m", "benchmarks.gpu.trainings", str(listed), name, ".", str(tmp_path), "cpu", "--seconds", "9"
+    )
+    assert done.returncode == 2 and done.stderr.startswith("error: ") and line in done.stderr
