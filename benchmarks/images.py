@@ -20,7 +20,7 @@ from PIL import Image
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.params import parse, read_document
 from affectnet.synthetic.actions import draw_actions
-from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.synthetic.photograph import draw_photograph, draw_scene
 from affectnet.tables.annotations import LANDMARKS
 from benchmarks.timing import ABSENT, Row, Scale, installed, medians
 from stages.crop import CropParams, _cut_chunk
@@ -52,7 +52,7 @@ def write_photographs(folder: Path, side: int, count: int) -> list[Path]:
     paths = []
     for number in range(count):
         generator = np.random.default_rng([number, side])
-        shot = photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side))
+        shot = draw_photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side))
         paths.append(folder / f"{number}.jpg")
         shot.image.save(paths[-1], quality=90)
     return paths

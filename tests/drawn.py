@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.synthetic.actions import draw_actions
-from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.synthetic.photograph import draw_photograph, draw_scene
 from affectnet.tables.source_pointer import Pointer
 
 NAMES = ("Neutral", "Happy", "Surprise")
@@ -19,7 +19,7 @@ def face(name: str, *seed: int, side: int = 48) -> Image.Image:
     """Another person at each seed, the expression in full, cut out: RGB, side × side px."""
     generator = np.random.default_rng(seed)
     scene = replace(draw_scene(generator, 96, 96), occlusion="", yaw=0.0, pitch=0.0, roll=0.0, noise=1.0, blur=0.0)
-    shot = photograph(draw_actions(name, generator, 1.0), generator, scene)
+    shot = draw_photograph(draw_actions(name, generator, 1.0), generator, scene)
     left, top, length = shot.box
     return shot.image.crop((left, top, left + length, top + length)).resize((side, side))
 

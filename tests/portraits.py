@@ -13,7 +13,7 @@ from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
 from affectnet.models.network import build
 from affectnet.synthetic.actions import draw_actions
-from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.synthetic.photograph import draw_photograph, draw_scene
 
 MODEL = Path("models/model.safetensors")
 
@@ -28,4 +28,4 @@ def write_model(**changes: Any) -> None:
 def drawn(side: int = 320) -> Image.Image:
     """A drawn face, which the cascade finds."""
     generator = np.random.default_rng(4)
-    return photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side)).image
+    return draw_photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side)).image

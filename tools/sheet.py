@@ -9,7 +9,7 @@ from PIL import Image, ImageDraw, ImageFont
 from affectnet.errors import UserError, exit_code
 from affectnet.expressions import EXPRESSIONS
 from affectnet.synthetic.actions import draw_actions
-from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.synthetic.photograph import draw_photograph, draw_scene
 
 TILE, HEADING, ROWS = 128, 22, 5
 
@@ -23,7 +23,7 @@ def contact_sheet(seed: int) -> Image.Image:
         for row in range(ROWS):
             generator = np.random.default_rng([seed, column, row])
             actions = draw_actions(expression, generator, 1.0 if row == 0 else None)
-            shot = photograph(actions, generator, draw_scene(generator, 200, 400))
+            shot = draw_photograph(actions, generator, draw_scene(generator, 200, 400))
             left, top, side = shot.box
             face = shot.image.convert("RGB").crop((left, top, left + side, top + side)).resize((TILE, TILE), Image.Resampling.LANCZOS)
             sheet.paste(face, (column * TILE, HEADING + row * TILE))

@@ -16,8 +16,8 @@ PROTOTYPES: dict[str, dict[str, float]] = {
     "Anger": {"AU4": 1.0, "AU5": 0.5, "AU7": 0.4, "AU23": 0.9, "AU24": 0.6},
     "Contempt": {"AU12L": 0.85, "AU14L": 1.0, "AU2L": 0.6, "AU43": 0.2},
 }
-"""Units at full intensity, after the prototypes of EMFACS (Friesen & Ekman 1983). L and R are sides of the photograph; contempt
-alone is one-sided, and its side is drawn."""
+"""Units at full intensity, after the prototypes of EMFACS (Friesen & Ekman 1983). L and R are sides of the photograph; only contempt
+is one-sided, and its side is drawn at random."""
 
 VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
     "Happy": ({}, {"AU25": -0.6}, {"AU26": 0.6}),
@@ -28,7 +28,7 @@ VARIANTS: dict[str, tuple[dict[str, float], ...]] = {
     "Anger": ({}, {"AU23": -0.9, "AU24": -0.6, "AU10": 0.5, "AU25": 0.9, "AU20": 0.4}),
     "Contempt": ({}, {"AU2L": -0.6}),
 }
-"""Ways in which people show the same expression: added to the prototype, one drawn a face."""
+"""Ways in which people show the same expression: one of them, drawn per face, is added to the prototype."""
 
 WEAKEST, MEAN_INTENSITY = 0.25, 0.66
 
@@ -42,13 +42,13 @@ class Actions:
     units: dict[str, float]
 
     def __getitem__(self, unit: str) -> float:
-        """Intensity of a unit; for a unit that has sides, ask for `AU12L` or `AU12R`: both count the unit without side."""
-        found = self.units.get(unit, 0.0)
-        return found + self.units.get(unit[:-1], 0.0) if unit[-1] in "LR" else found
+        """Intensity of a unit; for one side of a unit, as `AU12L`, plus that of the unit without a side."""
+        intensity = self.units.get(unit, 0.0)
+        return intensity + self.units.get(unit[:-1], 0.0) if unit[-1] in "LR" else intensity
 
 
 def draw_actions(expression: str, generator: np.random.Generator, intensity: float | None = None) -> Actions:
-    """The expression as one person shows it: a variant of its prototype at a drawn intensity, no unit quite exact."""
+    """The expression as one person shows it: a variant of its prototype at a random intensity, with noise on each unit."""
     if intensity is None:
         intensity = float(WEAKEST + (1 - WEAKEST) * generator.beta(2.0, 1.7))
     variants = VARIANTS.get(expression, ({},))
@@ -63,7 +63,7 @@ def draw_actions(expression: str, generator: np.random.Generator, intensity: flo
 
 
 def valence_arousal(actions: Actions, generator: np.random.Generator) -> tuple[float, float]:
-    """Valence and arousal in the unit disc: the expression's mean, further out with its intensity, and an annotator's scatter (0.07)."""
+    """Valence and arousal in the unit disc: the expression's mean, scaled by its intensity, with an annotator's noise (σ 0.07)."""
     if actions.expression not in EXPRESSIONS:
         raise ValueError(actions.expression)
     mean = np.array(CLASS_MEANS[CODES[actions.expression]])

@@ -14,7 +14,7 @@ from PIL import Image
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.synthetic.actions import draw_actions, valence_arousal
-from affectnet.synthetic.photograph import Photograph, draw_scene, photograph
+from affectnet.synthetic.photograph import Photograph, draw_photograph, draw_scene
 from affectnet.synthetic.plan import ALL_CODES, DemoParams, Item, plan_download
 
 IMAGES = "Manually_Annotated/Manually_Annotated_Images"
@@ -26,7 +26,7 @@ ABSENT = -2.0
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a list, its cells as they are written."""
+    """One line of a list, its cells as text."""
 
     path: str
     box: tuple[str, str, str, str]
@@ -62,7 +62,7 @@ def write_download(folder: Path, params: DemoParams, seed: int, workers: int) ->
 
 
 def _with_listed_twice(training: list[str], validation: Sequence[str], count: int) -> list[str]:
-    """The training lines, and the first `count` validation lines again: photographs that both lists name."""
+    """The training lines and the first `count` validation lines: photographs that both lists name."""
     return [*training, *validation[:count]]
 
 
@@ -78,9 +78,9 @@ def _write_chunk(images: Path, params: DemoParams, items: Sequence[Item]) -> lis
 def _write_item(images: Path, params: DemoParams, item: Item) -> list[str]:
     """Draws and writes one photograph; returns its lines for the lists."""
     generator = np.random.default_rng(item.drawing)
-    shots = [_shoot(generator, params, item)]
+    shots = [_draw_shot(generator, params, item)]
     if item.fault == "several_faces":
-        shots.append(_shoot(generator, params, item))
+        shots.append(_draw_shot(generator, params, item))
     image, boxes, landmarks = _side_by_side(shots)
     if item.fault in {"near_duplicates", "near_copies_of_validation"}:
         scale = 0.94
@@ -94,13 +94,13 @@ def _write_item(images: Path, params: DemoParams, item: Item) -> list[str]:
     return [_line(item, box, points, image.size, scores, number) for number, (box, points) in enumerate(zip(boxes, landmarks, strict=True))]
 
 
-def _shoot(generator: np.random.Generator, params: DemoParams, item: Item) -> Photograph:
+def _draw_shot(generator: np.random.Generator, params: DemoParams, item: Item) -> Photograph:
     scene = draw_scene(generator, params.smallest_px, params.largest_px)
-    return photograph(draw_actions(item.expression, generator), generator, scene)
+    return draw_photograph(draw_actions(item.expression, generator), generator, scene)
 
 
 def _side_by_side(shots: Sequence[Photograph]) -> tuple[Image.Image, list[tuple[int, ...]], list[NDArray[np.float64]]]:
-    """One image with all shots from left to right, the boxes (left, top, side) and landmarks moved along."""
+    """One image with all shots from left to right, and the boxes (left, top, side) and landmarks in its px."""
     if len(shots) == 1:
         return shots[0].image, [shots[0].box], [shots[0].landmarks]
     image = Image.new("RGB", (sum(shot.image.width for shot in shots), max(shot.image.height for shot in shots)))
@@ -115,7 +115,7 @@ def _side_by_side(shots: Sequence[Photograph]) -> tuple[Image.Image, list[tuple[
 
 
 def _file_content(image: Image.Image, item: Item, quality: int) -> bytes | None:
-    """The file's bytes, its fault included; None for a file that is missing."""
+    """The file's bytes with its fault; None for a missing file."""
     if item.fault == "missing":
         return None
     if item.fault == "empty":
@@ -143,7 +143,7 @@ def _file_content(image: Image.Image, item: Item, quality: int) -> bytes | None:
 def _line(
     item: Item, box: tuple[int, ...], landmarks: NDArray[np.float64], dimensions: tuple[int, int], generator: np.random.Generator, face: int
 ) -> str:
-    """One line of a list, its fault included."""
+    """One line of a list with its fault."""
     left, top, side = box
     cells = [str(left), str(top), str(side), str(side)]
     if item.fault == "null_box":

@@ -1,4 +1,4 @@
-"""The shape of a face: an identity, moved by action units, as curves in face units. Its 68 landmarks are points of the drawn curves.
+"""The geometry of a face: an identity, moved by action units, as curves in face units. The 68 landmarks are points of these curves.
 
 Face units: x to the right of the photograph, y down, z towards the camera; half a head's width is 1, the eyes' line is near y = 0.
 """
@@ -16,7 +16,7 @@ Curve = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Identity:
-    """What stays the same when a person's expression changes. Lengths in face units, shares around 1."""
+    """The proportions of a person, which do not depend on the expression. Lengths in face units, shares around 1."""
 
     width: float
     chin: float
@@ -60,7 +60,7 @@ def draw_identity(generator: np.random.Generator) -> Identity:
 
 @dataclass(frozen=True)
 class Face:
-    """The curves of a face as it shows an expression, each (n, 3), left and right as seen in the photograph.
+    """The curves of a face with an expression, each (n, 3), left and right as seen in the photograph.
 
     eyes: upper and lower lid of the left and the right eye, left to right; lips: upper outer, upper inner, lower inner,
     lower outer, left to right; landmarks: (68, 3), iBUG 300-W scheme.
@@ -78,7 +78,7 @@ class Face:
     landmarks: Curve
 
 
-def shape(identity: Identity, actions: Actions) -> Face:
+def build_face(identity: Identity, actions: Actions) -> Face:
     """The face of this identity with these action units."""
     opening = 0.10 * actions["AU25"] + 0.22 * actions["AU26"] + 0.42 * actions["AU27"]
     jaw = _jaw(identity, 0.55 * opening, np.linspace(-1, 1, 65))
@@ -129,7 +129,7 @@ def _flat(points: NDArray[np.float64]) -> Curve:
 
 
 def _nose_depth(points: NDArray[np.float64]) -> Curve:
-    """The nose stands out the more the lower, up to a quarter of half a head's width."""
+    """The nose sticks out more towards its tip, up to a quarter of half a head's width."""
     out = 0.26 * np.clip(points[:, 1] / 0.4, 0, 1) * np.exp(-((points[:, 0] / 0.16) ** 2))
     return np.column_stack([points, surface_depth(points) + out])
 
@@ -155,7 +155,7 @@ def _brow(identity: Identity, actions: Actions, side: int) -> NDArray[np.float64
 
 
 def _eye(identity: Identity, actions: Actions, side: int) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Upper and lower lid, 22 points each, left to right. AU5 opens, AU6, AU7 and AU9 narrow, AU43 lets the upper lid sink."""
+    """Upper and lower lid, 22 points each, left to right. AU5 opens, AU6, AU7 and AU9 narrow, AU43 lowers the upper lid."""
     t = np.linspace(0, 1, 22)
     upper = identity.eye_height * (1 + 0.75 * actions["AU5"] - 0.55 * actions["AU43"] - 0.3 * actions["AU7"] - 0.25 * actions["AU9"])
     upper = upper - identity.eye_height * 0.2 * actions["AU6"]

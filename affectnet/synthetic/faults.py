@@ -1,4 +1,4 @@
-"""The faults that AffectNet is known for, and how many of each the demo carries."""
+"""The known faults of AffectNet, and their numbers in the demo."""
 
 from pydantic import Field
 
@@ -6,7 +6,7 @@ from affectnet.params import Section
 
 
 class Faults(Section):
-    """Counts. Each fault adds rows or files of its own; the faces that the demo promises stay sound."""
+    """Counts. Each fault adds rows or files; `training` and `validation` count only faces without faults."""
 
     missing: int = Field(ge=0)
     empty: int = Field(ge=0)

@@ -26,7 +26,7 @@ def _hairline(painter: Painter, height: float, part: float = 0.0, sides: float =
 
 
 def behind(painter: Painter) -> None:
-    """What lies behind the head: long hair, volume, a bun, a scarf's fall."""
+    """The parts behind the head: long hair, volume, a bun, the fall of a scarf."""
     look = painter.look
     dark = mix(look.hair, BLACK, 0.3)
     volume, width = look.volume, painter.face.identity.width
@@ -55,7 +55,7 @@ def behind(painter: Painter) -> None:
 
 
 def front(painter: Painter) -> None:
-    """What lies before the forehead."""
+    """The parts in front of the forehead."""
     look, style = painter.look, painter.look.style
     if style == "bald":
         return

@@ -1,4 +1,4 @@
-"""How a drawn person looks, apart from the face's shape: colours, hair, glasses, beard, clothes."""
+"""The appearance of a person without the geometry of the face: colours, hair, glasses, beard, clothes."""
 
 from dataclasses import dataclass
 
@@ -42,7 +42,7 @@ HAIR_STYLES = ("short", "parted", "long", "bob", "curly", "afro", "bun", "fringe
 
 @dataclass(frozen=True)
 class Look:
-    """Colours are RGB; `beard` is 0 (none) to 1 (full); `age` 0 to 1 deepens folds; `glasses` is a frame's shape or ''."""
+    """Colours are RGB; `beard`: 0 (none) to 1 (full); `age`: 0 to 1, deepens folds; `glasses`: the shape of the frame or ''."""
 
     skin: Colour
     hair: Colour

@@ -37,7 +37,7 @@ class Painter:
                 self.draw.ellipse((x - thick / 2, y - thick / 2, x + thick / 2, y + thick / 2), fill=colour)
 
     def disc(self, centre: Curve, radius: float, colour: Colour, squash: float = 1.0) -> None:
-        """An ellipse about a point; radius in face units, `squash` its height by its width."""
+        """An ellipse around a point; radius in face units, `squash`: height divided by width."""
         ((x, y),) = self.project(centre)
         across, down = radius * self.unit, radius * squash * self.unit
         self.draw.ellipse((x - across, y - down, x + across, y + down), fill=colour)
@@ -58,7 +58,7 @@ class Painter:
         self.polygon(self.face.outline, self.look.skin)
 
     def skin(self) -> None:
-        """Cheeks, freckles and folds: what action units and age draw into the skin."""
+        """Cheeks, freckles, and the folds of action units and age."""
         actions, look = self.face.actions, self.look
         smile = max(actions["AU12L"], actions["AU12R"])
         for side in (-1, 1):
@@ -129,7 +129,7 @@ class Painter:
             self.line(lower, 0.010, self.fold)
 
     def _iris(self, contour: Curve, centre: NDArray[np.float64], gaze: tuple[float, float]) -> None:
-        """Iris and pupil, cut off by the lids: painted on a copy, pasted through the eye's mask."""
+        """Iris and pupil, clipped by the lids: painted on a copy and pasted through the mask of the eye."""
         px = self.project(contour)
         low, high = np.floor(px.min(0)).astype(int) - 2, np.ceil(px.max(0)).astype(int) + 2
         image: Image.Image = self.draw._image
@@ -189,8 +189,8 @@ class Painter:
             )
 
     def _freckles(self) -> None:
-        places = np.random.default_rng(self.look.freckles).normal(0, 1, (self.look.freckles, 2)) * (0.38, 0.09) + (0, 0.25)
-        for x, y in places:
+        points = np.random.default_rng(self.look.freckles).normal(0, 1, (self.look.freckles, 2)) * (0.38, 0.09) + (0, 0.25)
+        for x, y in points:
             self.disc(self._on(float(x), float(y)), 0.014, self.shade)
 
     def _fold(self, points: NDArray[np.float64], width: float) -> None:

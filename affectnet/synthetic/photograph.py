@@ -8,17 +8,17 @@ from PIL import Image, ImageChops, ImageDraw, ImageFilter
 
 from affectnet.synthetic import hair
 from affectnet.synthetic.actions import Actions
-from affectnet.synthetic.face import Curve, Face, draw_identity, shape
+from affectnet.synthetic.face import Curve, Face, build_face, draw_identity
 from affectnet.synthetic.look import CLOTHES, Colour, Look, draw_look, mix
 from affectnet.synthetic.paint import Painter
 
 OVERSAMPLE = 2
-"""The canvas is so many times larger than the photograph: smooth edges."""
+"""How many times larger than the photograph the canvas is, for smooth edges."""
 
 
 @dataclass(frozen=True)
 class Scene:
-    """How a photograph is taken. Angles in degrees, lengths as shares of the photograph's side, the rest as shares."""
+    """Pose, light, camera and occlusion. Angles in degrees, lengths as shares of the photograph's side, other values as shares."""
 
     side: int
     yaw: float
@@ -64,13 +64,9 @@ def draw_scene(generator: np.random.Generator, smallest: int, largest: int) -> S
     )
 
 
-PORTRAIT = Scene(320, 0, 0, 0, 0.30, (0, 0), (0, 0), (-0.35, -0.45, 0.82), 0.0, 1.02, "", 0.0, 0.0)
-"""Straight, evenly lit, sharp: for contact sheets."""
-
-
-def photograph(actions: Actions, generator: np.random.Generator, scene: Scene) -> Photograph:
-    """A new person, drawn by the generator, who shows these action units in this scene."""
-    face, look = shape(draw_identity(generator), actions), draw_look(generator)
+def draw_photograph(actions: Actions, generator: np.random.Generator, scene: Scene) -> Photograph:
+    """A photograph of a random person with these action units in this scene."""
+    face, look = build_face(draw_identity(generator), actions), draw_look(generator)
     canvas_px = scene.side * OVERSAMPLE
     camera = Camera(scene, canvas_px)
     canvas = _background(generator, look, canvas_px)
@@ -118,7 +114,7 @@ def _paint_person(painter: Painter, scene: Scene) -> None:
 
 
 def _background(generator: np.random.Generator, look: Look, side: int) -> Image.Image:
-    """Two colours running into each other, with soft shapes as of a room or a street."""
+    """A gradient of two colours, with soft shapes like those of a room or a street."""
     first, second = (_colour(generator), _colour(generator))
     small = Image.new("RGB", (32, 32))
     steps = np.linspace(0, 1, 32)[:, None, None] * np.ones((1, 32, 1))
@@ -139,7 +135,7 @@ def _colour(generator: np.random.Generator) -> Colour:
 
 
 def _lit(head: Image.Image, background: Image.Image, camera: Camera, scene: Scene) -> Image.Image:
-    """The person under a light from one side, by Lambert's law on an ellipsoid in the head's place, before the unlit background."""
+    """The person lit from one side, by Lambert's law on an ellipsoid at the head's position, in front of the unlit background."""
     cells = 48
     at = (np.arange(cells) + 0.5) * head.width / cells
     x, y = (np.stack(np.meshgrid(at, at), -1) - camera.centre).transpose(2, 0, 1) / camera.unit
@@ -156,7 +152,7 @@ def _lit(head: Image.Image, background: Image.Image, camera: Camera, scene: Scen
 
 
 def _occlude(brush: ImageDraw.ImageDraw, camera: Camera, face: Face, look: Look, scene: Scene, generator: np.random.Generator) -> None:
-    """A hand at the chin, something at the picture's edge, or strands of hair."""
+    """A hand at the chin, an object at the edge of the photograph, or strands of hair."""
     unit = camera.unit
     side = generator.choice([-1, 1])
     if scene.occlusion == "hand":
@@ -185,7 +181,7 @@ def _developed(image: Image.Image, scene: Scene, generator: np.random.Generator)
 
 
 def _box(landmarks: NDArray[np.float64], scene: Scene, generator: np.random.Generator) -> tuple[int, int, int]:
-    """A square around the face as an annotator's detector gives it: about 15 % of its side as margin, a little off."""
+    """A square around the face like that of a face detector: a margin of about 15 % of its side, with noise."""
     low, high = landmarks.min(0), landmarks.max(0)
     side = min(float((high - low).max()) * generator.uniform(1.12, 1.24), scene.side - 4.0)
     centre = (low + high) / 2 + (0, -0.06 * side) + generator.normal(0, 0.015, 2) * side

@@ -1,4 +1,4 @@
-"""What the demo download holds: one item a photograph, before anything is drawn."""
+"""The plan of the demo download: one item per photograph."""
 
 import hashlib
 from collections.abc import Iterator
@@ -27,7 +27,7 @@ class DemoParams(Section):
     """One entry of `datasets` with layout demo."""
 
     layout: Literal["demo"]
-    training: int = Field(ge=8, le=100_000)  # the numbers of the validation photographs, which seed them, begin there
+    training: int = Field(ge=8, le=100_000)  # the numbers of the validation photographs begin there and seed their drawing
     validation: int = Field(ge=8, le=100_000)
     floor: int = Field(ge=1)
     smallest_px: int = Field(ge=96)
@@ -37,7 +37,7 @@ class DemoParams(Section):
 
 @dataclass(frozen=True)
 class Item:
-    """One photograph. drawing: seed of what is seen, shared by duplicates; expression: what is drawn; label: what its row says."""
+    """One photograph. drawing: the seed of its picture, shared by duplicates; expression: that is drawn; label: in the list."""
 
     split: Literal["training", "validation", "nowhere"]
     number: int
@@ -53,14 +53,14 @@ def plan_download(params: DemoParams, seed: int) -> list[Item]:
     """Every photograph of the download, in order of split and number; the same seed gives the same plan."""
     generator = np.random.default_rng([seed, 0])
     items = [
-        *_sound("training", training_counts(params), generator, seed),
-        *_sound("validation", validation_counts(params), generator, seed),
+        *_faultless("training", training_counts(params), generator, seed),
+        *_faultless("validation", validation_counts(params), generator, seed),
     ]
     return [*items, *_faulty(params, items, generator, seed)]
 
 
 def training_counts(params: DemoParams) -> dict[str, int]:
-    """Faces of each expression: AffectNet's skew with a floor; the most frequent expression gives what the floor takes."""
+    """Faces per expression: AffectNet's shares with a minimum; the most frequent expression makes up for the minimum of the others."""
     share = np.array(AFFECTNET_COUNTS) / sum(AFFECTNET_COUNTS)
     counts = np.maximum(np.rint(params.training * share).astype(int), params.floor)
     counts[np.argmax(counts)] -= counts.sum() - params.training
@@ -72,7 +72,9 @@ def validation_counts(params: DemoParams) -> dict[str, int]:
     return {name: each + (code < more) for name, code in CODES.items()}
 
 
-def _sound(split: Literal["training", "validation"], counts: dict[str, int], generator: np.random.Generator, seed: int) -> Iterator[Item]:
+def _faultless(
+    split: Literal["training", "validation"], counts: dict[str, int], generator: np.random.Generator, seed: int
+) -> Iterator[Item]:
     first = 0 if split == "training" else 100_000
     expressions = generator.permutation([name for name, count in counts.items() for _ in range(count)])
     for number, expression in enumerate(expressions.tolist(), first):
@@ -80,12 +82,14 @@ def _sound(split: Literal["training", "validation"], counts: dict[str, int], gen
         yield _item(split, number, (seed, number), expression, expression, "", suffix)
 
 
-def _faulty(params: DemoParams, sound: list[Item], generator: np.random.Generator, seed: int) -> Iterator[Item]:
-    """Rows and files with a fault. Their expressions are drawn from the three most frequent, so that rare ones stay sound."""
+def _faulty(params: DemoParams, faultless: list[Item], generator: np.random.Generator, seed: int) -> Iterator[Item]:
+    """Rows and files with a fault. Their expressions are among the three most frequent, so that the faces of rare ones have no fault."""
     training = [
-        item for item in sound if item.split == "training" and item.suffix in {".jpg", ".JPG", ".jpeg"} and item.label in EXPRESSIONS[:3]
+        item
+        for item in faultless
+        if item.split == "training" and item.suffix in {".jpg", ".JPG", ".jpeg"} and item.label in EXPRESSIONS[:3]
     ]
-    validation = [item for item in sound if item.split == "validation" and item.suffix in {".jpg", ".JPG", ".jpeg"}]
+    validation = [item for item in faultless if item.split == "validation" and item.suffix in {".jpg", ".JPG", ".jpeg"}]
     originals = iter(generator.permutation(len(training)).tolist())
     tested = iter(generator.permutation(len(validation)).tolist())
     number = 200_000

@@ -13,7 +13,7 @@ from affectnet.cleaning.inspection import difference_hash
 from affectnet.expressions import EXPRESSIONS
 from affectnet.params import read_document
 from affectnet.synthetic.actions import draw_actions
-from affectnet.synthetic.photograph import draw_scene, photograph
+from affectnet.synthetic.photograph import draw_photograph, draw_scene
 
 BITS = read_document(ROOT / "params.yaml")["clean"]["near_duplicate_bits"]
 
@@ -56,7 +56,7 @@ def test_copies_that_are_seen_and_copies_that_are_not(tally: Tally) -> None:
     for number in range(120):
         generator = np.random.default_rng(number)
         scene = draw_scene(generator, 200, 400)
-        shots.append(jpeg(photograph(draw_actions(EXPRESSIONS[number % 8], generator), generator, scene).image, 92))
+        shots.append(jpeg(draw_photograph(draw_actions(EXPRESSIONS[number % 8], generator), generator, scene).image, 92))
     hashes = [int.from_bytes(difference_hash(shot)) for shot in shots]
     for name, (copy, least, most) in COPIES.items():
         copies = [int.from_bytes(difference_hash(copy(shot))) for shot in shots]
