@@ -154,8 +154,8 @@ BOXES = st.tuples(*[st.floats(-100, 300)] * 2, *[st.floats(2, 300)] * 2).map(lam
     enlarge=st.booleans(),
 )
 def test_any_box_that_touches_the_photograph_gives_a_face(box: Box, margin: float, square: bool, padding: str, enlarge: bool) -> None:
-    wanted = policy(margin=margin, square=square, padding=padding, enlarge=enlarge)
-    crop = crop_face(photograph(ramp()), box, None, wanted, "x")
+    changed = policy(margin=margin, square=square, padding=padding, enlarge=enlarge)
+    crop = crop_face(photograph(ramp()), box, None, changed, "x")
     assert pixels(crop.content).shape[:2] == (crop.height, crop.width) and 1 <= max(crop.width, crop.height) <= 64
     if square and padding != "shrink":
         assert crop.width == crop.height

@@ -26,8 +26,8 @@ def test_groups_are_those_of_comparing_all_pairs(seed: int, bits: int, count: in
         row[generator.choice(128, generator.integers(0, flips + 1), replace=False)] ^= 1
     hashes = np.packbits(spread, axis=1)
     labels = near_duplicate_groups(hashes, bits)
-    found = {frozenset(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)}
-    assert found == set(brute_force(hashes, bits))
+    groups = {frozenset(np.flatnonzero(labels == label).tolist()) for label in np.unique(labels)}
+    assert groups == set(brute_force(hashes, bits))
 
 
 def test_no_hash_makes_no_group() -> None:

@@ -20,5 +20,5 @@ CASES = [
 
 @pytest.mark.parametrize(("expression", "valence", "arousal", "dropped"), CASES)
 def test_rules_are_those_of_the_released_loader(expression: str, valence: float, arousal: float, dropped: bool) -> None:
-    found = contradicts(np.array([CODES[expression]]), np.array([valence], np.float32), np.array([arousal], np.float32))
-    assert found.tolist() == [dropped]
+    contradicting = contradicts(np.array([CODES[expression]]), np.array([valence], np.float32), np.array([arousal], np.float32))
+    assert contradicting.tolist() == [dropped]

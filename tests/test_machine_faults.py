@@ -40,7 +40,7 @@ def raising(error: BaseException, when: Callable[..., bool], otherwise: Callable
     return call
 
 
-def told(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
+def one_line_of(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
     """The one line with which it ends, exit code 2."""
     capsys.readouterr()
     assert exit_code(command) == 2
@@ -94,25 +94,25 @@ def test_verify_ends_and_remembers_nothing_of_it(
     with monkeypatch.context() as patch:
         if when == "opened":
             patch.setattr(Path, "open", raising(error, lambda path, *_: path == victim, Path.open))
-        else:  # of the descriptor alone, as the system tells it
+        else:  # by the file's descriptor, without its path
             patch.setattr(os, "fstat", raising(error, lambda file: Path(f"/proc/self/fd/{file}").resolve() == victim, os.fstat))
-        line = told(lambda: run_stage("verify", tolerance=1.0), capsys)
+        line = one_line_of(lambda: run_stage("verify", tolerance=1.0), capsys)
     assert str(victim) in line and os.strerror(number) in line and line.endswith("and run again")
     run_stage("verify", tolerance=1.0)
     assert metrics("verify")["ok"] == 64 and not Path("data/inventory.parquet").with_suffix(".part").exists()
 
 
-@pytest.mark.parametrize("place", ["open_image", "upright", "difference_hash", "decode_plain"])
+@pytest.mark.parametrize("function", ["open_image", "upright", "difference_hash", "decode_plain"])
 def test_a_memory_that_is_full_is_no_fault_of_the_photograph(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str
+    workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], function: str
 ) -> None:
     pointer = tree_2017(workspace / "root")
     for path in sorted((workspace / "root").rglob("*.jpg"))[:10]:  # these are Pillow's
         path.write_bytes(path.read_bytes().replace(b"\xff\xdb", b"\xff\xe2\x00\x06MPF\0\xff\xdb", 1))
     prepared(pointer)
     with monkeypatch.context() as patch:
-        patch.setattr(inspection, place, raising(MemoryError(), lambda *_: True, lambda: None))
-        assert "memory is full" in told(lambda: run_stage("verify", tolerance=1.0), capsys)
+        patch.setattr(inspection, function, raising(MemoryError(), lambda *_: True, lambda: None))
+        assert "memory is full" in one_line_of(lambda: run_stage("verify", tolerance=1.0), capsys)
     run_stage("verify", tolerance=1.0)
     assert metrics("verify")["ok"] == 64
 
@@ -143,7 +143,7 @@ def test_too_many_open_files_are_one_line_as_the_kernel_tells_it(
         if name == stage:
             with monkeypatch.context() as patch:
                 patch.setattr(module, function, without_files(getattr(module, function)))
-                assert "Too many open files; raise `ulimit -n`" in told(command, capsys)
+                assert "Too many open files; raise `ulimit -n`" in one_line_of(command, capsys)
         command()
         if name == "verify":
             run_stage("clean")
@@ -160,7 +160,7 @@ def test_crop_ends_in_its_own_words(
     error = OSError(number, os.strerror(number))
     with monkeypatch.context() as patch:
         patch.setattr(Path, "read_bytes", raising(error, lambda path: path == victim, Path.read_bytes))
-        line = told(lambda: run_stage("crop"), capsys)
+        line = one_line_of(lambda: run_stage("crop"), capsys)
     assert str(victim) in line and os.strerror(number) in line and "verify" not in line
     assert {path.name: path.read_bytes() for path in Path("data/faces").iterdir()} == before
 
@@ -174,9 +174,9 @@ def test_decoding_ends_and_leaves_nothing_half(
     load_faces(Path("data/faces"), "train", 32, 1)
     with monkeypatch.context() as patch:
         patch.setattr(dataset, "decode_face", raising(error, lambda *_: True, lambda: None))
-        assert "dvc repro" not in told(lambda: load_faces(Path("data/faces"), "train", 16, 1), capsys)
+        assert "dvc repro" not in one_line_of(lambda: load_faces(Path("data/faces"), "train", 16, 1), capsys)
         patch.setattr(zlib, "crc32", raising(error, lambda *_: True, lambda: None))
-        assert "damaged" not in told(lambda: load_faces(Path("data/faces"), "train", 24, 1), capsys)
+        assert "damaged" not in one_line_of(lambda: load_faces(Path("data/faces"), "train", 24, 1), capsys)
     capsys.readouterr()
     assert np.array_equal(load_faces(Path("data/faces"), "train", 24, 1).images, whole) and capsys.readouterr().err == ""
 
@@ -191,7 +191,7 @@ def test_no_annotation_is_malformed_because_of_the_machine(
     module = f"affectnet.sources.{layout}.read_limited"
     with monkeypatch.context() as patch:
         patch.setattr(module, raising(error, lambda path, _: path.stem.startswith("3"), per_image.read_limited))
-        told(lambda: run_stage("clean"), capsys)
+        one_line_of(lambda: run_stage("clean"), capsys)
     run_stage("clean")
     assert metrics("clean")["rejected"] == 0
 
@@ -217,4 +217,4 @@ def test_a_shard_or_table_that_cannot_be_opened_is_not_said_to_be_broken(workspa
     run_data_stages(tree_2017(workspace / "root"))
 
     for read in (lambda: INVENTORY.read(Path("data/inventory.parquet")), lambda: FACES.read(next(Path("data/faces").iterdir()))):
-        assert "Too many open files; raise" in told(without_files(read), capsys)
+        assert "Too many open files; raise" in one_line_of(without_files(read), capsys)

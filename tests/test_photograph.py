@@ -23,8 +23,8 @@ def stored(image: Image.Image, kind: str = "PNG", **options: object) -> Photogra
 def test_an_orientation_that_is_text_turns_nothing() -> None:
     pixels = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
     text = b"Exif\0\0II*\0" + struct.pack("<IHHHI4sI", 8, 1, 0x0112, 2, 2, b"6\0", 0)  # one entry, of the type ASCII
-    found = stored(Image.fromarray(pixels), exif=text)
-    assert found.dimensions == (6, 4) and np.array_equal(found.pixels(), pixels)
+    photograph = stored(Image.fromarray(pixels), exif=text)
+    assert photograph.dimensions == (6, 4) and np.array_equal(photograph.pixels(), pixels)
 
 
 def test_each_exif_orientation_is_turned_upright_without_loss() -> None:
@@ -99,9 +99,9 @@ def test_a_plain_jpeg_has_the_pixels_that_pillow_sees_at_every_scale(mode: str, 
     assert (photograph.image, photograph.plain_format, photograph.dimensions) == (None, "jpeg", (143, 101))
     image = Image.open(io.BytesIO(content))
     image.draft(None, (143 // shrink, 101 // shrink))
-    found = photograph.pixels(shrink)
-    assert found.shape == np.asarray(image).shape and found.shape[:2] == (-(-101 // shrink), -(-143 // shrink))
-    assert np.abs(found.astype(int) - np.asarray(image)).max() <= 3
+    pixels = photograph.pixels(shrink)
+    assert pixels.shape == np.asarray(image).shape and pixels.shape[:2] == (-(-101 // shrink), -(-143 // shrink))
+    assert np.abs(pixels.astype(int) - np.asarray(image)).max() <= 3
 
 
 @pytest.mark.parametrize("shrink", [1, 2])

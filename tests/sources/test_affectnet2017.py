@@ -40,9 +40,9 @@ HEADERS = {
 @pytest.mark.parametrize("header", HEADERS.values(), ids=HEADERS)
 def test_a_list_reads_the_same_whatever_its_header(root: Path, header: str) -> None:
     pointer = write_2017(root, [row("1/a.jpg", expression=6)], [row("1/b.jpg", expression=7)], header=header)
-    found = rows(pointer)
-    assert [(entry["split"], entry["expression"], entry["row"]) for entry in found] == [("train", 6, 1), ("test", 7, 1)]
-    first = found[0]
+    table = rows(pointer)
+    assert [(entry["split"], entry["expression"], entry["row"]) for entry in table] == [("train", 6, 1), ("test", 7, 1)]
+    first = table[0]
     assert first["image"] == "Manually_Annotated/Manually_Annotated_Images/1/a.jpg" and (root / first["image"]).is_file()
     assert [first[edge] for edge in ("left", "top", "right", "bottom")] == [10, 10, 80, 80]
     assert first["valence"] == pytest.approx(CLASS_MEANS[6][0]) and len(first["landmarks"]) == 136
@@ -103,8 +103,8 @@ FAULTY = {
 @pytest.mark.parametrize(("line", "fault"), FAULTY.values(), ids=FAULTY)
 def test_a_row_that_cannot_be_read_keeps_its_place_and_says_why(root: Path, line: str, fault: str) -> None:
     sound = row("1/b.jpg")
-    found = rows(write_2017(root, [sound, line, sound], [sound]))
-    of_training = sorted((entry for entry in found if entry["split"] == "train"), key=lambda entry: int(entry["row"]))
+    table = rows(write_2017(root, [sound, line, sound], [sound]))
+    of_training = sorted((entry for entry in table if entry["split"] == "train"), key=lambda entry: int(entry["row"]))
     assert [(entry["row"], entry["fault"]) for entry in of_training] == [(1, None), (2, fault), (3, None)]
     assert of_training[1]["detail"] and of_training[1]["image"].endswith("1/a.jpg")
 
@@ -147,14 +147,14 @@ def test_a_missing_list_a_doubled_list_and_missing_images_are_one_line_each(root
 
 
 def test_the_tree_of_the_other_tests_is_sound(tmp_path: Path) -> None:
-    found = rows(tree_2017(tmp_path))
-    assert len(found) == 64 and all(entry["fault"] is None and (tmp_path / entry["image"]).is_file() for entry in found)
+    table = rows(tree_2017(tmp_path))
+    assert len(table) == 64 and all(entry["fault"] is None and (tmp_path / entry["image"]).is_file() for entry in table)
 
 
 @given(st.lists(st.one_of(st.floats(-1e6, 1e6).map(repr), st.integers(-99999, 99999).map(str), st.text(max_size=8)), max_size=20))
 def test_numbers_are_those_that_python_reads_and_null_for_the_rest(texts: list[str]) -> None:
-    found = numbers(pa.array(texts, pa.string()), pa.float32()).to_pylist()
-    for text, value in zip(texts, found, strict=True):
+    values = numbers(pa.array(texts, pa.string()), pa.float32()).to_pylist()
+    for text, value in zip(texts, values, strict=True):
         if value is not None:
             assert value == np.float32(float(text.strip(" \t\"'")))
         elif text.isascii() and text.lstrip("-").isdecimal():

@@ -18,10 +18,10 @@ def rows(pointer: Pointer) -> list[dict[str, Any]]:
 
 
 def test_each_image_has_its_folders_expression_and_split(tmp_path: Path) -> None:
-    found = rows(tree_folder(tmp_path))
-    assert Counter(entry["split"] for entry in found) == {"train": 42, "test": 14}
-    assert {entry["image"].split("/")[1]: entry["expression"] for entry in found}["angry"] == CODES["Anger"]
-    assert CODES["Contempt"] not in {entry["expression"] for entry in found}
+    table = rows(tree_folder(tmp_path))
+    assert Counter(entry["split"] for entry in table) == {"train": 42, "test": 14}
+    assert {entry["image"].split("/")[1]: entry["expression"] for entry in table}["angry"] == CODES["Anger"]
+    assert CODES["Contempt"] not in {entry["expression"] for entry in table}
 
 
 def test_numbered_folders_follow_the_users_map(tmp_path: Path) -> None:
@@ -29,8 +29,8 @@ def test_numbered_folders_follow_the_users_map(tmp_path: Path) -> None:
         for number in ("0", "1"):
             noise(tmp_path / split / number / "face.png", int(number) + (split == "test") * 7)
     splits = {"train": "train", "test": "test"}
-    found = rows(Pointer("folder", str(tmp_path), classes={"0": "Anger", "1": "Contempt"}, splits=splits))
-    assert [(entry["split"], entry["expression"]) for entry in found] == [("train", 6), ("train", 7), ("test", 6), ("test", 7)]
+    table = rows(Pointer("folder", str(tmp_path), classes={"0": "Anger", "1": "Contempt"}, splits=splits))
+    assert [(entry["split"], entry["expression"]) for entry in table] == [("train", 6), ("train", 7), ("test", 6), ("test", 7)]
     with pytest.raises(UserError, match=r"datasets.folder.classes does not map, 2: 0, 1; add them"):
         open_source(Pointer("folder", str(tmp_path), classes={"happy": "Happy"}, splits=splits))
 

@@ -18,13 +18,13 @@ def rows(pointer: Pointer) -> list[dict[str, Any]]:
 
 @pytest.mark.parametrize("tree", [tree_2021, tree_plus])
 def test_every_annotation_is_read_with_its_split_and_values(tmp_path: Path, tree: Any) -> None:
-    found = rows(tree(tmp_path))
-    assert [entry["split"] for entry in found].count("train") == 48 and len(found) == 64
-    for entry in found:
+    table = rows(tree(tmp_path))
+    assert [entry["split"] for entry in table].count("train") == 48 and len(table) == 64
+    for entry in table:
         valence, arousal = CLASS_MEANS[entry["expression"]]
         assert (entry["valence"], entry["arousal"]) == (pytest.approx(valence), pytest.approx(arousal))
         assert entry["fault"] is None and (tmp_path / entry["image"]).is_file() and entry["left"] is None
-    assert [entry["expression"] for entry in found[:9]] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
+    assert [entry["expression"] for entry in table[:9]] == [0, 1, 2, 3, 4, 5, 6, 7, 0]
 
 
 def test_the_root_may_be_any_folder_above_the_sets(tmp_path: Path) -> None:

@@ -31,28 +31,28 @@ def times(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize("download", [download_fer2013_csv, download_huggingface])
-def test_what_is_whole_is_left_alone_and_what_is_not_is_written_anew(tmp_path: Path, download: Callable[[Path], Pointer]) -> None:
+def test_a_complete_folder_is_kept_and_an_incomplete_one_is_written_again(tmp_path: Path, download: Callable[[Path], Pointer]) -> None:
     pointer, folder = download(tmp_path / "root"), tmp_path / "unpacked"
-    place = unpacked(pointer, folder)
-    first, stamps = contents(place), times(place)
-    assert unpacked(pointer, folder) == place and times(place) == stamps
-    images = sorted(path for path in place.rglob("*") if path.is_file() and path.name != LIST)
-    for change in (images[0].unlink, lambda: images[1].write_bytes(b""), (place / LIST).unlink):
+    images = unpacked(pointer, folder)
+    first, stamps = contents(images), times(images)
+    assert unpacked(pointer, folder) == images and times(images) == stamps
+    files = sorted(path for path in images.rglob("*") if path.is_file() and path.name != LIST)
+    for change in (files[0].unlink, lambda: files[1].write_bytes(b""), (images / LIST).unlink):
         change()
-        assert unpacked(pointer, folder) == place and contents(place) == first
+        assert unpacked(pointer, folder) == images and contents(images) == first
 
 
-def test_other_bytes_and_other_options_have_another_place(tmp_path: Path) -> None:
+def test_other_bytes_and_other_options_have_another_folder(tmp_path: Path) -> None:
     pointer, folder = download_fer2013_csv(tmp_path / "root"), tmp_path / "unpacked"
-    places = {unpacked(pointer, folder), unpacked(replace(pointer, options={"test": "PrivateTest", "other": "unused"}), folder)}
+    folders = {unpacked(pointer, folder), unpacked(replace(pointer, options={"test": "PrivateTest", "other": "unused"}), folder)}
     file = tmp_path / "root" / "fer2013.csv"
     lines = file.read_text().splitlines(keepends=True)
     file.write_text("".join([*lines[:1], lines[2], lines[1], *lines[3:]]))
-    places.add(unpacked(pointer, folder))
-    assert len(places) == 3 and all(path.is_dir() for path in places)
+    folders.add(unpacked(pointer, folder))
+    assert len(folders) == 3 and all(path.is_dir() for path in folders)
 
 
-def test_what_a_test_share_makes_of_validation_is_not_taken_from_before(tmp_path: Path) -> None:
+def test_a_test_share_unpacks_again_since_it_changes_the_splits(tmp_path: Path) -> None:
     pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
     (path,) = (tmp_path / "root" / "data").glob("test-*")
     path.rename(path.with_name("validation-00000-of-00001.parquet"))
@@ -64,21 +64,21 @@ def test_what_a_test_share_makes_of_validation_is_not_taken_from_before(tmp_path
 def test_several_at_once_write_it_once(tmp_path: Path) -> None:
     pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
     with ThreadPoolExecutor(4) as pool:
-        places = set(pool.map(lambda _: unpacked(pointer, folder), range(8)))
-    (place,) = places
-    assert len(list(place.rglob("*.jpg"))) == 64
-    assert {path.name for path in folder.iterdir()} == {place.name, f"{place.name}.lock"}
+        folders = set(pool.map(lambda _: unpacked(pointer, folder), range(8)))
+    (images,) = folders
+    assert len(list(images.rglob("*.jpg"))) == 64
+    assert {path.name for path in folder.iterdir()} == {images.name, f"{images.name}.lock"}
 
 
-def test_what_a_killed_process_left_is_no_hindrance(tmp_path: Path) -> None:
+def test_files_of_a_killed_process_are_replaced(tmp_path: Path) -> None:
     pointer, folder = download_huggingface(tmp_path / "root"), tmp_path / "unpacked"
-    place = unpacked(pointer, folder)
-    whole = contents(place)
-    unfinished = place.rename(folder / f".{place.name}.0123.part")
+    images = unpacked(pointer, folder)
+    whole = contents(images)
+    unfinished = images.rename(folder / f".{images.name}.0123.part")
     unfinished.with_suffix(".lock").touch()
     (unfinished / LIST).unlink()
-    assert unpacked(pointer, folder) == place and contents(place) == whole
-    assert {path.name for path in folder.iterdir()} == {place.name, f"{place.name}.lock"}
+    assert unpacked(pointer, folder) == images and contents(images) == whole
+    assert {path.name for path in folder.iterdir()} == {images.name, f"{images.name}.lock"}
 
 
 def test_a_place_that_is_gone_or_broken_is_one_line_that_says_the_way_out(tmp_path: Path) -> None:

@@ -31,8 +31,8 @@ def others(root: Path) -> list[str]:
 
 
 def kept() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
+    return rows
 
 
 def rejected() -> dict[tuple[str, int], str]:
@@ -115,7 +115,7 @@ def dirty(workspace: Path) -> Pointer:
 
 def test_each_kind_of_dirt_is_rejected_with_its_reason(dirty: Pointer) -> None:
     _, counts = clean(dirty, landmarks="reject", valence_arousal="reject")
-    assert rejected() == {("training.csv", 17 + place): reason for place, reason in enumerate(DIRT)}
+    assert rejected() == {("training.csv", 17 + number): reason for number, reason in enumerate(DIRT)}
     assert counts["rejected_by"] == dict.fromkeys(DIRT, 1) and counts["kept"] == 17
 
 
@@ -195,7 +195,7 @@ def test_near_duplicates_never_stand_on_both_sides_of_the_cut(workspace: Path) -
     splits: dict[int, set[str]] = {}
     for entry in kept():
         splits.setdefault(entry["group"], set()).add(entry["split"])
-    assert all(len(found) == 1 for found in splits.values())
+    assert all(len(codes) == 1 for codes in splits.values())
     assert Counter(entry["split"] for entry in kept()) == {"train": 36, "validation": 24, "test": 1}
 
 
@@ -272,7 +272,7 @@ def test_emonets_rules_reject_what_contradicts_them(workspace: Path) -> None:
     root, values = workspace / "root", {0: "0.5,0.5", 1: "-0.5,0.1", 2: "-0.6,-0.2", 6: "-0.4,-0.5", 7: "0.5,0.5"}
     for number in range(6):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
-    rows = [row(f"1/{place}.jpg", expression=code, va=va) for place, (code, va) in enumerate(values.items())]
+    rows = [row(f"1/{number}.jpg", expression=code, va=va) for number, (code, va) in enumerate(values.items())]
     _, counts = clean(write_2017(root, [*rows, *others(root)], [row("1/5.jpg")]), emonet_rules=True)
     assert counts["rejected_by"] == {"emonet_rules": 4} and counts["kept"] == 4
 

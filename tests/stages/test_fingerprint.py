@@ -36,7 +36,7 @@ def start() -> dict[str, Any]:
 
 
 @pytest.fixture
-def own(workspace: Path) -> Path:
+def root(workspace: Path) -> Path:
     tree_folder(workspace / "own")
     (workspace / "own" / "names.csv").write_text("a,b\n")
     return workspace / "own"
@@ -48,84 +48,84 @@ def test_the_demo_has_no_copy_and_draws_its_weights(workspace: Path) -> None:
     assert start() == {"source": "none", "name": "none", "version": None, "sha256": None}
 
 
-def test_a_copy_that_is_as_it_was_leaves_its_record_untouched(own: Path) -> None:
-    files = [path for path in own.rglob("*") if path.is_file()]
-    assert f"{len(files)} files in {own}, new" in fingerprint(own)
+def test_a_copy_that_is_as_it_was_leaves_its_record_untouched(root: Path) -> None:
+    files = [path for path in root.rglob("*") if path.is_file()]
+    assert f"{len(files)} files in {root}, new" in fingerprint(root)
     assert (copy()["files"], copy()["bytes"]) == (len(files), sum(path.stat().st_size for path in files))
     before = [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (DOWNLOAD, WEIGHTS)]
-    assert f"{len(files)} files in {own}, as before" in fingerprint(own)
+    assert f"{len(files)} files in {root}, as before" in fingerprint(root)
     assert [(path.stat().st_ino, path.stat().st_mtime_ns) for path in (DOWNLOAD, WEIGHTS)] == before
 
 
-def images(own: Path) -> list[Path]:
-    return sorted((own / "train").rglob("*.*"))
+def images(root: Path) -> list[Path]:
+    return sorted((root / "train").rglob("*.*"))
 
 
-def edited(own: Path) -> None:
-    path = own / "names.csv"
+def edited(root: Path) -> None:
+    path = root / "names.csv"
     times = path.stat().st_mtime_ns
     path.write_text("a,c\n")
     os.utime(path, ns=(times, times + 1000))
 
 
-def swapped(own: Path) -> None:
-    first, second = images(own)[:2]
-    first.rename(own / "aside")
+def swapped(root: Path) -> None:
+    first, second = images(root)[:2]
+    first.rename(root / "aside")
     second.rename(first)
-    (own / "aside").rename(second)
+    (root / "aside").rename(second)
 
 
-def lengthened(own: Path) -> None:
-    (own / "names.csv").write_text("a,b,c\n")
-    os.utime(own / "names.csv", ns=(0, 0))
+def lengthened(root: Path) -> None:
+    (root / "names.csv").write_text("a,b,c\n")
+    os.utime(root / "names.csv", ns=(0, 0))
 
 
 CHANGES: dict[str, Callable[[Path], object]] = {
     "an edited list": edited,
-    "an added image": lambda own: (own / "train" / "happy" / "new.png").write_bytes(b"new"),
-    "a removed image": lambda own: images(own)[0].unlink(),
-    "a renamed image": lambda own: images(own)[0].rename(own / "train" / "renamed.png"),
+    "an added image": lambda root: (root / "train" / "happy" / "new.png").write_bytes(b"new"),
+    "a removed image": lambda root: images(root)[0].unlink(),
+    "a renamed image": lambda root: images(root)[0].rename(root / "train" / "renamed.png"),
     "two images exchanged": swapped,
-    "an added folder": lambda own: tree_folder(own / "more"),
+    "an added folder": lambda root: tree_folder(root / "more"),
     "a longer file of the same time": lengthened,
 }
 
 
 @pytest.mark.parametrize("name", CHANGES)
-def test_whatever_changes_in_the_copy_changes_its_record(own: Path, name: str) -> None:
-    os.utime(own / "names.csv", ns=(0, 0))
-    fingerprint(own)
+def test_whatever_changes_in_the_copy_changes_its_record(root: Path, name: str) -> None:
+    os.utime(root / "names.csv", ns=(0, 0))
+    fingerprint(root)
     before = copy()["sha256"]
-    CHANGES[name](own)
-    assert "changed; start" in fingerprint(own) and copy()["sha256"] != before
+    CHANGES[name](root)
+    assert "changed; start" in fingerprint(root) and copy()["sha256"] != before
 
 
-def test_an_edited_checksum_list_changes_the_record(own: Path, workspace: Path) -> None:
+def test_an_edited_checksum_list_changes_the_record(root: Path, workspace: Path) -> None:
     checksums = workspace / "sha256.txt"
     checksums.write_text("1")
-    fingerprint(own, checksums=str(checksums))
+    fingerprint(root, checksums=str(checksums))
     before = copy()["sha256"]
     checksums.write_text("22")
-    assert "changed; start" in fingerprint(own, checksums=str(checksums)) and copy()["sha256"] != before
+    assert "changed; start" in fingerprint(root, checksums=str(checksums)) and copy()["sha256"] != before
 
 
 @pytest.mark.parametrize("empty", [False, True])
-def test_a_copy_that_is_not_mounted_keeps_its_record_and_another_root_has_none(own: Path, workspace: Path, empty: bool) -> None:
-    fingerprint(own)
+def test_a_copy_that_is_not_mounted_keeps_its_record_and_another_root_has_none(root: Path, workspace: Path, empty: bool) -> None:
+    fingerprint(root)
     before = DOWNLOAD.read_bytes()
-    own.rename(workspace / "elsewhere")
+    root.rename(workspace / "elsewhere")
     if empty:
-        own.mkdir()
-    assert f"{own} not there or empty, its record kept" in fingerprint(own)
+        root.mkdir()
+    assert f"{root} not there or empty, its record kept" in fingerprint(root)
     assert DOWNLOAD.read_bytes() == before
     assert "no record of it" in fingerprint(workspace / "nowhere") and copy()["sha256"] is None
 
 
-def test_without_a_walk_the_record_stays_whatever_lies_there(own: Path) -> None:
-    fingerprint(own)
+def test_without_a_walk_the_record_stays_whatever_lies_there(root: Path) -> None:
+    fingerprint(root)
     before = DOWNLOAD.read_bytes()
-    edited(own)
-    assert "not looked at (fingerprint.walk), its record kept" in fingerprint(own, walk=False)
+    edited(root)
+    assert "not looked at (fingerprint.walk), its record kept" in fingerprint(root, walk=False)
     assert DOWNLOAD.read_bytes() == before
 
 
@@ -160,10 +160,10 @@ def test_published_weights_are_known_by_name_and_by_version_where_the_name_says_
     assert (start()["source"], start()["name"], start()["version"] is not None) == (source, name, versioned)
 
 
-def test_a_record_that_another_program_wrote_is_made_again(own: Path) -> None:
-    fingerprint(own)
+def test_a_record_that_another_program_wrote_is_made_again(root: Path) -> None:
+    fingerprint(root)
     before = DOWNLOAD.read_bytes()
     for content in ("", "{", "[]", '{"copy": 3}', '{"copy": {"depth": 3}}'):
         DOWNLOAD.write_text(content)
-        fingerprint(own)
+        fingerprint(root)
         assert DOWNLOAD.read_bytes() == before

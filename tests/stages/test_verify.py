@@ -35,8 +35,8 @@ def inventory(workspace: Path) -> dict[str, dict[str, Any]]:
 
 
 def status(workspace: Path, name: str) -> str:
-    found: str = inventory(workspace)[f"Manually_Annotated/Manually_Annotated_Images/{name}"]["status"]
-    return found
+    status: str = inventory(workspace)[f"Manually_Annotated/Manually_Annotated_Images/{name}"]["status"]
+    return status
 
 
 def faulty(root: Path) -> Pointer:
@@ -160,9 +160,9 @@ def test_any_name_is_found_and_its_suffix_says_whether_it_is_an_image(workspace:
     for name in names:
         (folder / name).write_bytes(b"\xff\xd8\xff")
     run(workspace, pointer, workers=workers)
-    found = inventory(workspace)
+    files = inventory(workspace)
     for name in names:
-        entry = found[f"more.jpg/{name.encode('utf-8', 'backslashreplace').decode()}"]
+        entry = files[f"more.jpg/{name.encode('utf-8', 'backslashreplace').decode()}"]
         assert entry["kind"] == ("image" if PurePosixPath(name).suffix.lower() in IMAGE_SUFFIXES else "other")
         assert entry["sha256"] == hashlib.sha256(b"\xff\xd8\xff").digest()
 
@@ -267,14 +267,14 @@ def test_followed_links_in_a_circle_end_and_each_folder_is_entered_once(workspac
         noise(workspace / "disk" / name / "face.jpg", 50 + ord(name))
     for name, target in (("a/b", "b"), ("b/a", "a"), ("a/c", "c"), ("b/c", "c"), ("c/itself", "c"), ("c/root", "../root"), ("c/all", "/")):
         (workspace / "disk" / name).symlink_to(workspace / "disk" / target)
-    for name, place in (
+    for name, image in (
         ("up", root.parent),
         ("root", root),
         ("slash", Path("/")),
         ("disk", workspace / "disk" / "a"),
         ("z", workspace / "disk" / "b"),
     ):
-        (root / name).symlink_to(place)
+        (root / name).symlink_to(image)
     (root / "to_itself").symlink_to("to_itself")
     assert run(workspace, pointer, follow_links=True)["files"] == before + 3
     assert sorted(path for path in inventory(workspace) if "face" in path) == ["disk/c/face.jpg", "disk/face.jpg", "z/face.jpg"]

@@ -33,8 +33,8 @@ def entry(name: str, root: Path, **changes: Any) -> dict[str, Any]:
 def run(name: str, root: Path, stages: tuple[str, ...] = STAGES, **changes: Any) -> dict[str, str]:
     """The summary line of each stage over the copy; `read` = kept + rejected is held."""
     selected = {"dataset": entry(name, root, **changes), "dataset_name": name}
-    own: dict[str, dict[str, Any]] = {"acquire": selected, "verify": {"tolerance": 1.0}}
-    said = {stage: run_stage(stage, **own.get(stage, {})) for stage in stages}
+    changes_by_stage: dict[str, dict[str, Any]] = {"acquire": selected, "verify": {"tolerance": 1.0}}
+    said = {stage: run_stage(stage, **changes_by_stage.get(stage, {})) for stage in stages}
     if "clean" in stages:
         counts = metrics("clean")
         assert counts["read"] == counts["kept"] + counts["rejected"] == len(annotations()) + len(rejected())
@@ -42,8 +42,8 @@ def run(name: str, root: Path, stages: tuple[str, ...] = STAGES, **changes: Any)
 
 
 def annotations() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return found
+    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
+    return rows
 
 
 def rejected() -> dict[tuple[str, int], str]:
@@ -254,10 +254,10 @@ def test_what_another_entry_is_pointed_at_is_named_and_nothing_is_written(worksp
 def test_unpacked_images_that_are_gone_are_one_line_for_each_stage_and_acquire_makes_them(workspace: Path) -> None:
     fer2013_csv(workspace / "own")
     said = run("fer2013_csv", workspace / "own")
-    (place,) = (path for path in (workspace / ".dvc" / "tmp" / "affectnet" / "unpacked").iterdir() if path.is_dir())
-    assert str(place) in said["acquire"]
+    (images,) = (path for path in (workspace / ".dvc" / "tmp" / "affectnet" / "unpacked").iterdir() if path.is_dir())
+    assert str(images) in said["acquire"]
     whole = Path("data/inventory.parquet").read_bytes()
-    place.rename(workspace / "gone")
+    images.rename(workspace / "gone")
     for stage in ("verify", "clean", "crop"):
         with pytest.raises(UserError, match=r"run `dvc repro -f acquire`"):
             run_stage(stage)

@@ -58,14 +58,14 @@ def folders(root: Path, splits: Sequence[str] = ("train", "test"), names: Sequen
 def sets(root: Path, **counts: int) -> Path:
     """AffectNet's release of 2021: sets by their folder, `/` as `__`, and how many faces each has of each expression."""
     for number, (folder, count) in enumerate(counts.items()):
-        place = root / folder.replace("__", "/")
-        (place / "annotations").mkdir(parents=True)
+        path = root / folder.replace("__", "/")
+        (path / "annotations").mkdir(parents=True)
         for face in range(8 * count):
-            noise(place / "images" / f"{face}.jpg", 1000 * number + face, 64)
+            noise(path / "images" / f"{face}.jpg", 1000 * number + face, 64)
             valence, arousal = CLASS_MEANS[face % 8]
             values: dict[str, Any] = {"exp": face % 8, "val": valence, "aro": arousal, "lnd": np.linspace(5, 60, 136)}
             for kind, value in values.items():
-                np.save(place / "annotations" / f"{face}_{kind}.npy", value)
+                np.save(path / "annotations" / f"{face}_{kind}.npy", value)
     return root
 
 
@@ -163,9 +163,9 @@ def test_classes_without_splits_name_the_param_that_cuts_test(workspace: Path) -
 def test_near_duplicates_stay_together_when_test_is_cut(workspace: Path) -> None:
     """Pairs of one photograph in two qualities: none is in two splits."""
     for number, name in enumerate(NAMES * 10):
-        place = workspace / "root" / name
-        noise(place / f"{number}.png", number, 64)
-        noise(place / f"{number}.jpg", number, 64)
+        path = workspace / "root" / name
+        noise(path / f"{number}.png", number, 64)
+        noise(path / f"{number}.jpg", number, 64)
     tried(workspace / "root", test_share=0.3, classes={name: name.capitalize() for name in NAMES})
     rows = pq.read_table("data/annotations.parquet", columns=["image", "split"]).to_pylist()
     splits_of_pair: dict[str, set[str]] = {}
@@ -180,15 +180,15 @@ def test_train_and_validation_with_a_test_share_keep_validation(workspace: Path)
     assert splits() == {"train": 64, "validation": 80, "test": 16}
 
 
-def test_a_test_share_beside_a_test_folder_is_refused(workspace: Path) -> None:
+def test_a_test_share_next_to_a_test_folder_is_refused(workspace: Path) -> None:
     with pytest.raises(UserError, match=r"datasets.folder.test_share: 0.2, but .* has a test split, .*; set it to null"):
         acquired(folders(workspace / "root"), test_share=0.2)
 
 
-@pytest.mark.parametrize("place", ["archive/AffectNet", "a/b/c"])
-def test_a_root_above_the_splits_is_read_from_the_one_folder_below(workspace: Path, place: str) -> None:
-    folders(workspace / "root" / place)
-    assert f"{place}/train as train, {place}/test as test" in tried(workspace / "root").acquire
+@pytest.mark.parametrize("archive", ["archive/AffectNet", "a/b/c"])
+def test_a_root_above_the_splits_is_read_from_the_one_folder_below(workspace: Path, archive: str) -> None:
+    folders(workspace / "root" / archive)
+    assert f"{archive}/train as train, {archive}/test as test" in tried(workspace / "root").acquire
 
 
 def test_splits_unpacked_into_folders_of_their_name_are_read(workspace: Path) -> None:

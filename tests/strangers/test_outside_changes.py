@@ -41,17 +41,17 @@ def test_start_weights_replaced_under_their_name_train_again_and_put_back_come_f
 
 
 def test_an_edited_download_is_seen_and_one_that_is_not_mounted_keeps_what_was_made_of_it(clone: Clone, tmp_path: Path) -> None:
-    own = tmp_path / "own"
-    tree_folder(own, each=6, tests=2)
-    switches = ["dataset=folder", f"datasets.folder.root={own}"]
+    root = tmp_path / "own"
+    tree_folder(root, each=6, tests=2)
+    switches = ["dataset=folder", f"datasets.folder.root={root}"]
     clone.dvc("exp", "run", *(part for switch in switches for part in ("-S", switch)), "clean")
     read = clone.metrics("clean")["read"]
     assert executed(clone.dvc("repro", "clean")) == []
-    noise(own / "train" / "happy" / "added.png", 4711)
+    noise(root / "train" / "happy" / "added.png", 4711)
     assert executed(clone.dvc("repro", "clean")) == ["acquire", "verify", "clean"]
     assert clone.metrics("clean")["read"] == read + 1
-    (own / "notes.txt").write_text("nothing that a list names")
+    (root / "notes.txt").write_text("nothing that a list names")
     assert executed(clone.dvc("repro", "clean")) == ["acquire", "verify", "clean"]
-    own.rename(tmp_path / "elsewhere")
+    root.rename(tmp_path / "elsewhere")
     output = clone.dvc("repro", "clean")
     assert executed(output) == [] and "not there or empty, its record kept" in output
