@@ -16,6 +16,7 @@ from affectnet.errors import UserError
 from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Runtime, Section, read_document
 from affectnet.running.run_stage import arguments
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
 
 ROOT = Path(__file__).parent.parent
@@ -46,7 +47,7 @@ CATALOGUES = {"optimizer": "optimizers", "loss": "losses", "task": "tasks", "aug
 
 
 def committed(path: str) -> bytes:
-    """A file of the repository as it was committed, whatever `dvc repro` has made of it on this machine since."""
+    """A file of the repository at HEAD, without the changes that `dvc repro` made on this machine."""
     return subprocess.run(["git", "show", f"HEAD:{path}"], cwd=ROOT, check=True, capture_output=True).stdout
 
 
@@ -56,13 +57,23 @@ def place_pipeline(folder: Path) -> None:
         (folder / name).write_bytes((ROOT / name).read_bytes())
 
 
+@contextmanager
+def pipeline_folder(factory: pytest.TempPathFactory, name: str) -> Iterator[Path]:
+    """A new folder with params.yaml and dvc.yaml, which the block has as its working folder: for the fixtures of a module."""
+    folder = factory.mktemp(name)
+    place_pipeline(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        yield folder
+
+
 def entry(switch: str, name: str, **changes: Any) -> dict[str, Any]:
     """An entry of a shipped catalogue, changed: `entry("optimizer", "sgd", lr=1e-2)`."""
     return {**read_document(ROOT / "params.yaml")[CATALOGUES[switch]][name], **changes}
 
 
 def local(workers: int = 1) -> Runtime:
-    """The processor of this machine, in this process unless there are more workers."""
+    """The runtime on this machine's CPU; with one worker in this process."""
     return Runtime(device="cpu", workers=workers, engine="local", scheduler=None, processes=1)
 
 
@@ -92,7 +103,7 @@ def forget_training() -> None:
 
 
 def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
-    """fingerprint, and verify, clean, crop and rebalance over the pointer's download. changes: fields of a stage's section, by stage."""
+    """Runs the data stages, fingerprint to rebalance, over the pointer's download. changes: fields of a stage's section, by stage."""
     pointer.write(Path("data/raw"))
     run_stage("fingerprint")
     for stage in ("verify", "clean", "crop", "rebalance"):
@@ -100,12 +111,25 @@ def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
 
 
 def metrics(stage: str) -> dict[str, Any]:
+    """The content of the stage's file of metrics."""
     numbers: dict[str, Any] = json.loads(Path(f"metrics/{stage}.json").read_text())
     return numbers
 
 
+def annotations() -> list[dict[str, Any]]:
+    """The rows of data/annotations.parquet."""
+    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
+    return rows
+
+
+def rejected() -> dict[tuple[str, int], str]:
+    """The reason per row of data/rejected.parquet, by the name of its list and its number there."""
+    rows = REJECTED.read(Path("data/rejected.parquet")).to_pylist()
+    return {(Path(row["list"]).name, row["row"]): row["reason"] for row in rows}
+
+
 def curves() -> dict[str, list[float]]:
-    """What train logged, epoch by epoch, by name."""
+    """The curves that train logged, by name, one value per epoch."""
     folder = Path("metrics/train/plots/metrics")
     return {
         file.relative_to(folder).with_suffix("").as_posix(): [float(line.split("\t")[1]) for line in file.read_text().splitlines()[1:]]

@@ -1,4 +1,4 @@
-"""What every test stands on: no network, DVC's state in a folder of its own, few threads."""
+"""The setup of every test: no network, a separate folder for DVC's state, few threads."""
 
 import fcntl
 import json
@@ -16,7 +16,7 @@ from clones import Clone, working_tree
 from running import durations
 from tally import Tally, add_to, table
 
-# The same cases in every run, but for constants that Hypothesis takes from whatever modules are loaded; and no time to be missed.
+# The same cases in every run, except for constants that Hypothesis takes from the loaded modules; no deadline.
 hypothesis.settings.register_profile("repeated", derandomize=True, deadline=None, database=None)
 hypothesis.settings.load_profile("repeated")
 
@@ -34,17 +34,17 @@ LONGEST = (
     "test_faults.py",
     "test_sharing.py",
 )
-"""Files that take longest, the longest first. Between those that want the reproduced clone stand some that leave time to make it."""
+"""Files that take longest, the longest first; those that need the reproduced clone alternate with others, while it is made."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Long files begin first, so that no worker is alone with one at the end."""
+    """Runs long files first, so that no worker is left with one at the end."""
     order = {name: number for number, name in enumerate(LONGEST)}
     items.sort(key=lambda item: order.get(item.path.name, len(LONGEST)))
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _dvc_state_of_its_own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+def _separate_dvc_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     home = tmp_path_factory.mktemp("dvc")
     os.environ.update(DVC_SITE_CACHE_DIR=str(home / "site"), DVC_GLOBAL_CONFIG_DIR=str(home / "global"), DVC_NO_ANALYTICS="1")
     refused = home / "refused.txt"

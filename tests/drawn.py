@@ -1,4 +1,4 @@
-"""Small sets of drawn faces, sharp and straight, of which a short training learns something."""
+"""Small data sets of drawn faces, sharp and straight, from which a short training learns."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -12,11 +12,11 @@ from affectnet.synthetic.photograph import draw_photograph, draw_scene
 from affectnet.tables.source_pointer import Pointer
 
 NAMES = ("Neutral", "Happy", "Surprise")
-"""Expressions that are told apart at a glance."""
+"""Expressions that are easy to distinguish."""
 
 
 def face(name: str, *seed: int, side: int = 48) -> Image.Image:
-    """Another person at each seed, the expression in full, cut out: RGB, side × side px."""
+    """A face with the full expression, another person per seed: RGB, side × side px."""
     generator = np.random.default_rng(seed)
     scene = replace(draw_scene(generator, 96, 96), occlusion="", yaw=0.0, pitch=0.0, roll=0.0, noise=1.0, blur=0.0)
     shot = draw_photograph(draw_actions(name, generator, 1.0), generator, scene)
@@ -25,7 +25,7 @@ def face(name: str, *seed: int, side: int = 48) -> Image.Image:
 
 
 def grey(images: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """(n, h, w, 3) images without their colour, as Pillow takes it."""
+    """(n, h, w, 3) images, converted to grey by Pillow."""
     return np.stack([np.asarray(Image.fromarray(image).convert("L").convert("RGB")) for image in images])
 
 

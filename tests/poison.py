@@ -1,4 +1,4 @@
-"""Pickles that would run code if anybody unpickled them: each touches a file that then gives it away."""
+"""Pickles that run code when they are unpickled: each then creates a file that shows it."""
 
 import io
 import pickle
@@ -13,7 +13,7 @@ import torch
 
 
 class Poison:
-    """Touches the file as it is unpickled."""
+    """Creates the file when it is unpickled."""
 
     def __init__(self, trace: Path) -> None:
         self.trace = trace
@@ -34,7 +34,7 @@ def _torch(value: object, zipped: bool) -> bytes:
 
 
 def _archive(data: bytes) -> bytes:
-    """What torch.save writes, around a pickle by hand."""
+    """An archive as by torch.save, with this pickle."""
     buffer = io.BytesIO()
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, content in {"data.pkl": data, "version": b"3\n", "byteorder": b"little"}.items():
@@ -66,7 +66,7 @@ CALLS: dict[str, Callable[[Path], tuple[str, str, str]]] = {
     "mkdir": lambda trace: ("posix", "mkdir", str(trace)),
     "subprocess": lambda trace: ("subprocess", "getoutput", f"touch {trace}"),
 }
-"""What such a pickle calls, and with what."""
+"""The module, function and argument that such a pickle calls."""
 
 POISONS: dict[str, Callable[[Path], bytes]] = {
     **{f"pickle protocol {protocol}": lambda trace, p=protocol: pickle.dumps(Poison(trace), p) for protocol in range(6)},  # type: ignore[misc]
@@ -77,4 +77,4 @@ POISONS: dict[str, Callable[[Path], bytes]] = {
     **{name: lambda trace, c=call: _opcodes(*c(trace)) for name, call in CALLS.items()},  # type: ignore[misc]
     **{f"{name} in torch's archive": lambda trace, c=call: _archive(_opcodes(*c(trace))) for name, call in CALLS.items()},  # type: ignore[misc]
 }
-"""Contents of a file by what they are, given the file that they would touch."""
+"""File contents by kind, as functions of the file that they create."""

@@ -1,4 +1,4 @@
-"""What the tests of trust count: outcomes of cases, printed as one table after the tests. docs/reliability.md holds the full one."""
+"""The counts of the reliability tests: outcomes of cases, printed as one table after the tests. docs/reliability.md has the full table."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
@@ -10,7 +10,7 @@ PROPERTY = "tally"
 
 
 def add_to(item: pytest.Item) -> Tally:
-    """A function (what, outcome, cases=1) that counts for the table; it travels with the test's report."""
+    """A function (what, outcome, cases=1) that counts for the table, by the properties of the test's report."""
 
     def add(what: str, outcome: str, cases: int = 1) -> None:
         item.user_properties.append((PROPERTY, (what, outcome, cases)))
@@ -19,7 +19,7 @@ def add_to(item: pytest.Item) -> Tally:
 
 
 def table(reports: Iterable[pytest.TestReport]) -> list[str]:
-    """Lines of a Markdown table: what was tried, how many cases, and how many ended in which way."""
+    """Lines of a Markdown table: what was tested, the number of cases, and the number per outcome."""
     counts: dict[str, Counter[str]] = {}
     for report in reports:
         for name, value in report.user_properties:

@@ -23,7 +23,7 @@ with replacing(path) as temporary:
     while not go.exists():
         time.sleep(0.01)
 """
-"""Writes a file, says so, and lets it appear when it is told to."""
+"""Writes a file, reports that, and renames it once the file `go` exists."""
 
 
 def writer(path: Path, content: str, go: Path, *before: str) -> subprocess.Popen[bytes]:
@@ -108,13 +108,13 @@ def test_a_folder_of_a_killed_process_goes_with_the_next(tmp_path: Path) -> None
 
 
 def test_processes_of_the_same_number_in_two_containers_write_side_by_side(tmp_path: Path) -> None:
-    """As containers have it: each in a namespace of processes of its own, in which it is number 1, and neither sees the other."""
-    alone = ["unshare", "--pid", "--fork", "--kill-child"]
-    if not shutil.which("unshare") or subprocess.run([*alone, "true"], capture_output=True, check=False).returncode:
+    """As in containers: each process is number 1 of its own namespace, and does not see the other."""
+    isolated = ["unshare", "--pid", "--fork", "--kill-child"]
+    if not shutil.which("unshare") or subprocess.run([*isolated, "true"], capture_output=True, check=False).returncode:
         pytest.skip("no namespace of processes can be made here")
     path = tmp_path / "out" / "file"
-    first = writer(path, "first", tmp_path / "go1", *alone)
-    second = writer(path, "second", tmp_path / "go2", *alone)
+    first = writer(path, "first", tmp_path / "go1", *isolated)
+    second = writer(path, "second", tmp_path / "go2", *isolated)
     write_text(path, "third")
     for process, go in ((second, "go2"), (first, "go1")):
         (tmp_path / go).touch()

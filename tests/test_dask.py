@@ -47,7 +47,7 @@ class Cluster:
         return local().model_copy(update={"engine": "dask", "scheduler": self.address})
 
     def wait_for(self, workers: int) -> None:
-        from distributed import Client  # noqa: PLC0415 (slow, and for these tests alone)
+        from distributed import Client  # noqa: PLC0415 (slow, and only for these tests)
 
         with Client(self.address, timeout=180, set_as_default=False) as client:  # type: ignore[no-untyped-call]
             until(lambda: len(client.nthreads()) == workers)
@@ -73,7 +73,7 @@ def until(condition: Callable[[], bool], seconds: float = 180) -> None:
 
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A machine that runs other tests beside may let a scheduler wait."""
+    """A longer timeout, since other tests may run on this machine."""
     monkeypatch.setattr(dask_cluster, "CONNECT_S", 20.0)
 
 
@@ -95,7 +95,7 @@ def forget() -> None:
 
 
 def verified(runtime: Runtime) -> tuple[bytes, bytes]:
-    """The bytes of the inventory and of the counts, everything read anew."""
+    """The bytes of the inventory and of the counts, with every file read again."""
     forget()
     verify.run(
         verify.VerifyParams(tolerance=1.0, follow_links=False),

@@ -246,7 +246,7 @@ def test_every_file_of_every_layout_is_refused_under_any_name(layout: str, tmp_p
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert len(files) > 13
     for path in files:
-        if path.name == "data.yaml":  # of YOLO: the names of the classes alone
+        if path.name == "data.yaml":  # of YOLO: only the names of the classes
             continue
         content = path.read_bytes()
         assert reason("notes.md", content, len(content)), path

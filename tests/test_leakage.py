@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chain import ROOT, TINY, entry, metrics, run_data_stages, run_stage
+from chain import ROOT, TINY, annotations, entry, metrics, run_data_stages, run_stage
 from drawn import NAMES, pointer, tree_drawn
 from PIL import Image, ImageEnhance
 from ruamel.yaml import YAML
@@ -27,17 +27,11 @@ from trees import tree_2017
 from affectnet.search import compare
 from affectnet.synthetic.faults import Faults
 from affectnet.synthetic.plan import DemoParams, plan_download
-from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.inventory import INVENTORY
 from affectnet.tables.source_pointer import Pointer
 
 BITS = 7
 """Of params.yaml: hashes this near are one photograph."""
-
-
-def kept() -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return found
 
 
 def on_two_sides(rows: Iterable[tuple[Hashable, str]]) -> list[Hashable]:
@@ -61,13 +55,13 @@ def near_pairs_on_two_sides(rows: list[dict[str, Any]]) -> list[tuple[str, str]]
 
 
 def assert_no_leak(root: Path, tally: Tally) -> None:
-    rows = kept()
+    rows = annotations()
     assert {row["split"] for row in rows} == {"train", "validation", "test"}
     digests = {row["image"]: hashlib.sha256((root / row["image"]).read_bytes()).hexdigest() for row in rows}
     for of in (lambda row: row["image"], lambda row: digests[row["image"]], lambda row: row["group"]):
         assert on_two_sides((of(row), row["split"]) for row in rows) == []
     assert near_pairs_on_two_sides(rows) == []
-    tally("faces looked up in the other splits: by file, bytes, group, and all pairs of hashes", "in one alone", len(rows))
+    tally("faces looked up in the other splits: by file, bytes, group, and all pairs of hashes", "in one split only", len(rows))
 
 
 def test_no_face_of_the_demo_stands_in_two_splits(workspace: Path, tally: Tally) -> None:
@@ -83,7 +77,7 @@ def test_no_face_of_the_demo_stands_in_two_splits(workspace: Path, tally: Tally)
     items = plan_download(DemoParams.model_validate(demo), 17)
     drawing = {item.path: item.drawing for item in items}
     by_drawing = defaultdict(list)
-    for row in kept():
+    for row in annotations():
         by_drawing[drawing[row["image"].split("Images/")[1]]].append((row["image"], row["split"]))
     apart = distances()
     for copies in by_drawing.values():
@@ -93,7 +87,7 @@ def test_no_face_of_the_demo_stands_in_two_splits(workspace: Path, tally: Tally)
                 "near copies in the demo, faces of 96 to 128 px",
                 "on one side" if side == other else f"unseen: hashes over {BITS} bits apart",
             )
-    assert sum(map(len, by_drawing.values())) == len(kept())
+    assert sum(map(len, by_drawing.values())) == len(annotations())
     assert metrics("clean")["rejected_by"].keys() >= {"listed_in_test", "copy_of_test", "near_duplicate_of_test", "exact_duplicate"}
 
 
@@ -124,20 +118,20 @@ def planted(root: Path) -> tuple[Pointer, dict[str, str]]:
             original = root / source / NAMES[name] / f"{NAMES[name]}{number}.png"
             target = root / "train" / NAMES[other] / f"copy{number}{source}{name}.png"
             copy(original, target)
-            found = next(target.parent.glob(f"{target.stem}.*"))
-            originals[found.relative_to(root).as_posix()] = original.relative_to(root).as_posix()
-            assert found.stat().st_size, way
+            copied = next(target.parent.glob(f"{target.stem}.*"))
+            originals[copied.relative_to(root).as_posix()] = original.relative_to(root).as_posix()
+            assert copied.stat().st_size, way
     return pointer(root), originals
 
 
 def test_no_planted_copy_of_a_test_face_is_learned_from_and_no_copy_stands_on_both_sides_of_the_cut(workspace: Path, tally: Tally) -> None:
     root = workspace / "root"
-    own, originals = planted(root)
-    own.write(Path("data/raw"))
+    download, originals = planted(root)
+    download.write(Path("data/raw"))
     for stage in ("verify", "clean"):
         run_stage(stage)
     assert_no_leak(root, tally)
-    split, apart = {row["image"]: row["split"] for row in kept()}, distances()
+    split, apart = {row["image"]: row["split"] for row in annotations()}, distances()
     for copy, original in originals.items():
         leaks = len({split[path] for path in (copy, original) if path in split}) > 1
         assert not leaks or apart(copy, original) > BITS
@@ -148,7 +142,7 @@ def test_no_planted_copy_of_a_test_face_is_learned_from_and_no_copy_stands_on_bo
 
 def test_a_validation_split_of_its_own_shares_no_copy_with_training(workspace: Path, tally: Tally) -> None:
     root = workspace / "root"
-    own, _ = planted(root)
+    download, _ = planted(root)
     (root / "train").rename(root / "all")
     for name in NAMES:
         for split, numbers in (("train", range(15, 40)), ("valid", range(15))):
@@ -159,7 +153,7 @@ def test_a_validation_split_of_its_own_shares_no_copy_with_training(workspace: P
             copy.rename(root / "train" / name / copy.name)
     shutil.rmtree(root / "all")
     splits = {"train": "train", "valid": "validation", "test": "test"}
-    Pointer("folder", str(root), classes=own.classes, splits=splits).write(Path("data/raw"))
+    Pointer("folder", str(root), classes=download.classes, splits=splits).write(Path("data/raw"))
     for stage in ("verify", "clean"):
         run_stage(stage)
     assert_no_leak(root, tally)
@@ -285,6 +279,6 @@ def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> N
     rows = [line.rsplit(",", 3) for line in listing.read_text().splitlines()]
     listing.write_text("".join(f"{row[0]},{(int(row[1]) * 3 + 1) % 8},0.5,-0.5\n" for row in rows))
     run_data_stages(Pointer("affectnet2017", str(prepared / "root")), clean={"validation_share": 0.25})
-    assert np.unique([row["valence"] for row in kept() if row["split"] == "test"]).tolist() == [0.5]
+    assert np.unique([row["valence"] for row in annotations() if row["split"] == "test"]).tolist() == [0.5]
     learn()
     assert learned() == before

@@ -80,8 +80,8 @@ def test_faces_are_found_the_largest_first_and_many_photographs_answered_at_once
     two = Image.new("RGB", (640, 320), "grey")
     two.paste(one.resize((200, 200)), (20, 60))
     two.paste(one, (320, 0))
-    alone, none, both = predictor.predict_many([one, Image.new("RGB", (200, 200)), two])
-    assert len(alone) == 1 and not none and len(both) == 2
+    single, none, both = predictor.predict_many([one, Image.new("RGB", (200, 200)), two])
+    assert len(single) == 1 and not none and len(both) == 2
     assert both[0].box[0] > 320 > both[1].box[2]
     assert predictor.predict(two)[0].expression == both[0].expression
     areas = [(face.box[2] - face.box[0]) * (face.box[3] - face.box[1]) for face in both]

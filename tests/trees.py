@@ -1,4 +1,4 @@
-"""Tiny downloads of each layout, written by the tests: noise for faces, true shapes for everything else."""
+"""Tiny downloads of each layout: noise in place of faces, and otherwise the real formats."""
 
 import io
 import json
@@ -31,7 +31,7 @@ FER_CLASSES = {
 
 
 def smooth(seed: int, side: int) -> Image.Image:
-    """A picture of nothing: smooth noise, so that no two hashes are near."""
+    """An image of smooth noise, so that no two hashes are near."""
     cells = np.random.default_rng(seed).integers(0, 256, (12, 12, 3), dtype=np.uint8)
     return Image.fromarray(cells).resize((side, side), Image.Resampling.BICUBIC)
 
@@ -44,7 +44,7 @@ def encoded(image: Image.Image, kind: str = "JPEG") -> bytes:
 
 
 def noise(path: Path, seed: int, side: int = 96, kind: str | None = None, mode: str = "RGB") -> None:
-    """A photograph of nothing."""
+    """Writes an image of smooth noise."""
     path.parent.mkdir(parents=True, exist_ok=True)
     image = smooth(seed, side).convert(mode)
     image.save(path, kind, **({"quality": 90} if path.suffix.lower() in {".jpg", ".jpeg"} and kind is None else {}))
@@ -73,7 +73,7 @@ def images_2017(root: Path) -> Path:
 
 
 def tree_2017(root: Path, each: int = 6, tests: int = 2) -> Pointer:
-    """`each` training and `tests` validation rows of each of the eight expressions, all sound."""
+    """`each` training and `tests` validation rows of each of the eight expressions, without faults."""
     training: list[str] = []
     validation: list[str] = []
     for number in range(8 * (each + tests)):
@@ -120,7 +120,7 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
 
 
 def tree_folder(root: Path, each: int = 6, tests: int = 2) -> Pointer:
-    """Seven grey classes, as FER2013 has them."""
+    """Seven grey classes, as in FER2013."""
     for split, count in (("train", each), ("validation", tests)):
         for code, name in enumerate(FER_CLASSES):
             for number in range(count):
@@ -147,7 +147,7 @@ def tree_raf(root: Path, each: int = 6, tests: int = 2) -> Pointer:
 
 
 def tree_yolo(root: Path, each: int = 6, tests: int = 2) -> Pointer:
-    """Eight classes in alphabetical order, which data.yaml says, a face an image; the boxes differ."""
+    """Eight classes in alphabetical order, by data.yaml, one face per image; the boxes differ."""
     for split, count in (("train", each), ("valid", tests)):
         for number in range(8 * count):
             noise(root / split / "images" / f"{number:04d}.jpg", number + 3000 * (split == "valid"), 96)
@@ -171,7 +171,7 @@ def download_fer2013_csv(root: Path, each: int = 6, tests: int = 2) -> Pointer:
 
 
 def features(names: list[str]) -> dict[bytes, bytes]:
-    """What `datasets` writes into a Parquet file's metadata of an image and a ClassLabel."""
+    """The metadata that `datasets` writes for an image and a ClassLabel into a Parquet file."""
     kinds = {"image": {"_type": "Image"}, "label": {"names": names, "_type": "ClassLabel"}}
     return {b"huggingface": json.dumps({"info": {"features": kinds}}).encode()}
 
@@ -201,15 +201,15 @@ def download_huggingface(root: Path, each: int = 6, tests: int = 2) -> Pointer:
 
 
 def unpacked_rows(pointer: Pointer, folder: Path) -> tuple[Path, list[dict[str, Any]]]:
-    """Where a container's images are, once unpacked below the folder, and its rows."""
+    """The folder of a container's images, unpacked below `folder`, and its rows."""
     reader = open_layout(pointer)
     assert isinstance(reader, Container)
-    there = unpack(reader, folder)
-    return Path(there.root), [row for part in open_source(there).rows() for row in part.to_pylist()]
+    images = unpack(reader, folder)
+    return Path(images.root), [row for part in open_source(images).rows() for row in part.to_pylist()]
 
 
 def unpacked(download: Callable[..., Pointer]) -> Callable[..., Pointer]:
-    """A tree whose images were unpacked to its root, from the download in the same folder."""
+    """A tree with the unpacked images of a download."""
 
     def tree(root: Path, each: int = 6, tests: int = 2) -> Pointer:
         reader = open_layout(download(root.with_name(f"{root.name}-download"), each, tests))
@@ -231,7 +231,7 @@ DOWNLOADS: dict[str, Callable[..., Pointer]] = {
     "yolo": tree_yolo,
     "folder": tree_folder,
 }
-"""Downloads as their owners have them, by layout."""
+"""Downloads as they are released, by layout."""
 
 TREES: dict[str, Callable[..., Pointer]] = {
     **DOWNLOADS,
@@ -241,4 +241,4 @@ TREES: dict[str, Callable[..., Pointer]] = {
 """Downloads as the stages after `acquire` see them, by layout."""
 
 CLASSES = {name: 7 if name in {"fer2013_csv", "raf_db", "folder"} else 8 for name in TREES}
-"""Expressions that each of them has; seven are all but Contempt."""
+"""Number of expressions per layout; seven are all but Contempt."""

@@ -20,7 +20,7 @@ SHARD = "train-00000-of-00001.parquet"
 
 
 def shard(root: Path, images: list[Any], labels: list[Any], name: str = SHARD, names: list[str] | None = None, **changes: Any) -> Pointer:
-    """A shard of these columns beside a sound one for test, and the pointer to both."""
+    """A training shard with these columns and a valid test shard, and the pointer to both."""
     pointer = download_huggingface(root, 1, 1)
     for path in (root / "data").glob("train-*"):
         path.unlink()

@@ -6,13 +6,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chain import metrics, run_stage
+from chain import annotations, metrics, rejected, run_stage
 from PIL import Image
 from trees import CLASSES, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS, CODES, EXPRESSIONS
-from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
 
 
@@ -30,20 +29,10 @@ def others(root: Path) -> list[str]:
     return [row(f"3/{name}.jpg", expression=7) for name in ("x", "y")]
 
 
-def kept() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return rows
-
-
-def rejected() -> dict[tuple[str, int], str]:
-    rows = REJECTED.read(Path("data/rejected.parquet")).to_pylist()
-    return {(Path(entry["list"]).name, entry["row"]): entry["reason"] for entry in rows}
-
-
 @pytest.mark.parametrize("layout", TREES)
 def test_every_row_of_every_layout_is_accounted_for(workspace: Path, layout: str) -> None:
     _, counts = clean(TREES[layout](workspace / "root", each=20, tests=4))
-    assert counts["read"] == counts["kept"] + counts["rejected"] == len(kept()) + len(rejected())
+    assert counts["read"] == counts["kept"] + counts["rejected"] == len(annotations()) + len(rejected())
     classes = CLASSES[layout]
     assert counts["rejected"] == 0 and counts["read"] == classes * 24
     assert counts["by_split"]["validation"] == {name: 3 if CODES[name] < classes else 0 for name in EXPRESSIONS}
@@ -84,7 +73,6 @@ def test_what_the_layout_has_and_no_row_gives_is_in_the_line(
     assert f"WARNING: no row has {absent}, which layout {layout} has" in clean(pointer)[0]
 
 
-# Each line of dirt: what the row says, and the reason it is told by.
 DIRT = {
     "null_box": row("1/a.jpg", box="NULL,NULL,NULL,NULL"),
     "malformed": row("1/a.jpg", va="high,0"),
@@ -99,6 +87,7 @@ DIRT = {
     "box_beyond": row("1/a.jpg", box="500,10,70,70"),
     "valence_arousal_outside": row("1/a.jpg", va="1.5,0"),
 }
+"""The reason of a rejection → a row that has it."""
 
 
 @pytest.fixture
@@ -140,7 +129,7 @@ def test_a_box_partly_outside_is_kept_as_annotated(workspace: Path) -> None:
     for number in range(2):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
     clean(write_2017(root, [row("1/0.jpg", box="-20,-5,90,120"), *others(root)], [row("1/1.jpg")]))
-    first = next(entry for entry in kept() if entry["image"].endswith("1/0.jpg"))
+    first = next(entry for entry in annotations() if entry["image"].endswith("1/0.jpg"))
     assert [first[edge] for edge in ("left", "top", "right", "bottom")] == [-20, -5, 70, 115]
 
 
@@ -149,7 +138,7 @@ def test_minus_two_is_absent_and_never_a_value(workspace: Path) -> None:
     for number in range(2):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
     clean(write_2017(root, [row("1/0.jpg", va="-2,-2"), *others(root)], [row("1/1.jpg")]))
-    first = next(entry for entry in kept() if entry["image"].endswith("1/0.jpg"))
+    first = next(entry for entry in annotations() if entry["image"].endswith("1/0.jpg"))
     assert (first["valence"], first["arousal"]) == (None, None)
 
 
@@ -178,7 +167,7 @@ def test_copies_are_told_apart_and_test_is_never_thinned(workspace: Path) -> Non
         ("training.csv", 8): "listed_in_test",
     }
     assert sum(counts["by_split"]["test"].values()) == 1
-    group = {Path(entry["image"]).stem: entry["group"] for entry in kept()}
+    group = {Path(entry["image"]).stem: entry["group"] for entry in annotations()}
     assert group["a"] == group["c"] != group["u"]
 
 
@@ -193,10 +182,10 @@ def test_near_duplicates_never_stand_on_both_sides_of_the_cut(workspace: Path) -
     noise(images_2017(root) / "1" / "t.jpg", 999)
     clean(write_2017(root, rows, [row("1/t.jpg")]), validation_share=0.3)
     splits: dict[int, set[str]] = {}
-    for entry in kept():
+    for entry in annotations():
         splits.setdefault(entry["group"], set()).add(entry["split"])
     assert all(len(codes) == 1 for codes in splits.values())
-    assert Counter(entry["split"] for entry in kept()) == {"train": 36, "validation": 24, "test": 1}
+    assert Counter(entry["split"] for entry in annotations()) == {"train": 36, "validation": 24, "test": 1}
 
 
 def test_a_cut_that_leaves_validation_without_a_face_is_one_line(workspace: Path) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from chain import ROOT, TINY, entry, metrics, place_pipeline, run_data_stages, run_stage
+from chain import ROOT, TINY, entry, metrics, pipeline_folder, run_data_stages, run_stage
 from PIL import Image
 from trees import tree_2017
 
@@ -27,10 +27,7 @@ MODEL, ONNX = Path("models/model.safetensors"), Path("models/model.onnx")
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model of both tasks, trained a little."""
-    folder = tmp_path_factory.mktemp("trained")
-    place_pipeline(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with pipeline_folder(tmp_path_factory, "trained") as folder:
         run_data_stages(tree_2017(folder / "root", each=6, tests=2), crop={"image_px": 80})
         run_stage("train", model=TINY, epochs=2, batch=16, task=entry("task", "both"))
     return folder

@@ -22,7 +22,7 @@ from stages import verify
 
 
 def run(workspace: Path, pointer: Pointer, tolerance: float = 1.0, workers: int = 1, follow_links: bool = False) -> dict[str, Any]:
-    """The counts of metrics/verify.json; the inventory lies beside them."""
+    """The counts of metrics/verify.json; the inventory is in the same folder."""
     pointer.write(workspace / "raw")
     params, runtime = verify.VerifyParams(tolerance=tolerance, follow_links=follow_links), local(workers)
     verify.run(params, runtime, workspace / "raw", inventory=workspace / "inventory.parquet", metrics=workspace / "verify.json")

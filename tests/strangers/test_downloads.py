@@ -9,14 +9,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from chain import metrics, run_stage
+from chain import annotations, metrics, rejected, run_stage
 from PIL import Image
 from trees import encoded, features, noise, smooth
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
 from affectnet.params import parse, read_document
-from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.annotations import REJECTED
 from affectnet.tables.face_shards import FACES
 from stages.acquire import AcquireParams
 
@@ -39,16 +39,6 @@ def run(name: str, root: Path, stages: tuple[str, ...] = STAGES, **changes: Any)
         counts = metrics("clean")
         assert counts["read"] == counts["kept"] + counts["rejected"] == len(annotations()) + len(rejected())
     return said
-
-
-def annotations() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return rows
-
-
-def rejected() -> dict[tuple[str, int], str]:
-    rows = REJECTED.read(Path("data/rejected.parquet")).to_pylist()
-    return {(Path(row["list"]).name, row["row"]): row["reason"] for row in rows}
 
 
 def crops(split: str) -> list[dict[str, Any]]:

@@ -36,7 +36,7 @@ def found(photograph: NDArray[np.uint8], smallest: float, side: int) -> int:
 
 @pytest.mark.parametrize(("width", "height"), [(6400, 1000), (1000, 1000)])
 def test_the_smallest_share_holds_in_panoramas_too(width: int, height: int) -> None:
-    """Faces of about 0.1 of the shorter side; 1 : 6.4, a panorama searched at 1280 px alone showed them with 20 px."""
+    """Faces of about 0.1 of the shorter side; in a panorama of 1 : 6.4, searched at 1280 px, they have 20 px."""
     assert found(row_of_faces(width, height, 150), SMALLEST_SHARE, 150) == FACES
 
 

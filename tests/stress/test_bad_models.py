@@ -11,7 +11,7 @@ import model_files
 import numpy as np
 import pytest
 import torch
-from chain import ROOT, TINY, metrics, place_pipeline, run_data_stages, run_stage
+from chain import ROOT, TINY, metrics, pipeline_folder, run_data_stages, run_stage
 from poison import POISONS
 from portraits import drawn
 from safetensors.torch import save, save_file
@@ -38,10 +38,7 @@ FIRST, LAST, VARIANCE, COUNT = "features.0.weight", "classifier.1.bias", "featur
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with cropped faces, a good model of them that was evaluated, and photographs."""
-    folder = tmp_path_factory.mktemp("prepared")
-    place_pipeline(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with pipeline_folder(tmp_path_factory, "prepared") as folder:
         run_data_stages(tree_2017(folder / "root"))
         curve = Path("metrics/train/plots/metrics/train/loss.tsv")
         curve.parent.mkdir(parents=True)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from bounds import MOST_MB, in_time, real_stage
 from broken_lists import FILES, LINES, NEIGHBOUR, PATHS, claimed, json_cases, npy_cases
-from chain import metrics, run_stage
+from chain import annotations, metrics, run_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tally import Tally, every
@@ -20,7 +20,7 @@ from trees import LANDMARKS, images_2017, noise, row, tree_2017, tree_2021, tree
 
 from affectnet.errors import UserError
 from affectnet.sources.registry import open_source
-from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.tables.annotations import REJECTED
 from affectnet.tables.inventory import INVENTORY
 from affectnet.tables.source_pointer import Pointer
 
@@ -53,11 +53,6 @@ def _copy(source: Path, target: Path) -> None:
     target.write_bytes(source.read_bytes())
 
 
-def kept() -> list[dict[str, Any]]:
-    rows: list[dict[str, Any]] = ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist()
-    return rows
-
-
 def rejected() -> dict[str, str]:
     return {entry["image"]: entry["reason"] for entry in REJECTED.read(Path("data/rejected.parquet")).to_pylist()}
 
@@ -67,7 +62,7 @@ def run_stages() -> dict[str, Any]:
     run_stage("verify", tolerance=1.0)
     run_stage("clean")
     counts = metrics("clean")
-    assert counts["read"] == counts["kept"] + counts["rejected"] == len(kept()) + counts["rejected"]
+    assert counts["read"] == counts["kept"] + counts["rejected"] == len(annotations()) + counts["rejected"]
     return counts
 
 
@@ -81,8 +76,8 @@ def one_line() -> str:
 
 def assert_sound_rows(but: int = 0) -> None:
     """Every sound row is kept with its own values. but: how many of the kept are others."""
-    rows = [entry for entry in kept() if not entry["image"].endswith(NEIGHBOUR)]
-    assert len(rows) == 24 and len(kept()) == 24 + but
+    rows = [entry for entry in annotations() if not entry["image"].endswith(NEIGHBOUR)]
+    assert len(rows) == 24 and len(annotations()) == 24 + but
     for entry in rows:
         number = int(Path(entry["image"]).stem, 16)
         assert entry["expression"] == number % 8 and (entry["split"] == "test") == (number >= 16)
@@ -99,7 +94,7 @@ def test_a_broken_line_is_counted_and_the_lines_around_it_come_out_right(sound: 
     assert_sound_rows(but=int(is_kept))
     assert counts["rejected_by"] == ({} if is_kept else {reason: 1})
     if is_kept:
-        (neighbour,) = [entry for entry in kept() if entry["image"].endswith(NEIGHBOUR)]
+        (neighbour,) = [entry for entry in annotations() if entry["image"].endswith(NEIGHBOUR)]
         assert neighbour["row"] == 4 and (neighbour["landmarks"] is None) == (
             reason == "absent" or (reason == "dropped" and "landmarks" in what)
         )
@@ -149,8 +144,8 @@ def test_a_broken_list_is_one_line_or_as_good_as_a_sound_one(sound: list[str], t
         tally("bad lists", "sound after all")
     elif message == "counted":
         assert run_stages()["rejected"] > 0
-        assert all(entry["expression"] == int(Path(entry["image"]).stem, 16) % 8 for entry in kept())
-        assert len([entry for entry in kept() if entry["split"] == "test"]) == 8
+        assert all(entry["expression"] == int(Path(entry["image"]).stem, 16) % 8 for entry in annotations())
+        assert len([entry for entry in annotations() if entry["split"] == "test"]) == 8
         tally("bad lists", "counted rejection")
     else:
         said = one_line()
@@ -207,7 +202,7 @@ def test_an_annotation_that_is_no_file_is_never_opened(
         tally("bad paths", "one-line error")
     else:
         gone = layout == "affectnet_plus" and what == "gone"  # one file an image: without it there is no row
-        assert run_stages()["rejected_by"] == ({} if gone else {"malformed": 1}) and len(kept()) == 23
+        assert run_stages()["rejected_by"] == ({} if gone else {"malformed": 1}) and len(annotations()) == 23
         tally("bad paths", "counted rejection")
     assert read == []
 
@@ -227,7 +222,7 @@ def per_image(pointer: Pointer, folder: Path, cases: Mapping[str, tuple[str, byt
     pointer.write(Path("data/raw"))
     counts = run_stages()
     reasons = {Path(image).stem: reason for image, reason in rejected().items()}
-    rows = {Path(entry["image"]).stem: entry for entry in kept()}
+    rows = {Path(entry["image"]).stem: entry for entry in annotations()}
     for what, (_, _, fault) in cases.items():
         name = names[what]
         if fault == "malformed":
@@ -237,7 +232,7 @@ def per_image(pointer: Pointer, folder: Path, cases: Mapping[str, tuple[str, byt
         tally("bad npy and JSON", "counted rejection" if fault else "sound after all")
     assert counts["rejected_by"] == {"malformed": sum(fault == "malformed" for _, _, fault in cases.values())}
     assert counts["kept_without"] == {"landmarks_malformed": sum(fault == "landmarks_malformed" for _, _, fault in cases.values())}
-    assert len(kept()) == 24 + sum(fault != "malformed" for _, _, fault in cases.values())
+    assert len(annotations()) == 24 + sum(fault != "malformed" for _, _, fault in cases.values())
 
 
 def test_broken_npy_files_are_counted_and_no_code_in_them_runs(workspace: Path, tally: Tally) -> None:
@@ -303,7 +298,7 @@ def test_a_list_that_names_itself_as_a_photograph_is_counted(workspace: Path, ta
     (lists / "training.csv").write_text("\n".join([row("1/a.jpg"), row("1/c.jpg"), row("lists/training.csv"), ""]))
     (lists / "validation.csv").write_text("\n".join([row("2/b.jpg"), ""]))
     Pointer("affectnet2017", str(workspace / "root")).write(Path("data/raw"))
-    assert run_stages()["rejected_by"] == {"not_an_image": 1} and len(kept()) == 3
+    assert run_stages()["rejected_by"] == {"not_an_image": 1} and len(annotations()) == 3
     tally("bad lists", "counted rejection")
 
 

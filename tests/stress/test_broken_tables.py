@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 from bounds import MOST_MB, in_time, real_stage
 from broken_tables import DAMAGE, POINTERS, SUMS, YAML
-from chain import place_pipeline, run_data_stages, run_stage
+from chain import pipeline_folder, run_data_stages, run_stage
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from tally import Tally, every
@@ -106,10 +106,7 @@ READERS: dict[str, tuple[str, Callable[[], object]]] = {
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder in which the data stages have run."""
-    folder = tmp_path_factory.mktemp("finished")
-    place_pipeline(folder)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(folder)
+    with pipeline_folder(tmp_path_factory, "finished") as folder:
         pointer = tree_2017(folder / "root", 2, 1)
         for path in (folder / "root").rglob("*"):
             os.utime(path, ns=(10**18, 10**18))

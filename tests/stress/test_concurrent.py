@@ -104,7 +104,7 @@ CHANGES = {"sgd": "optimizer=sgd", "seed": "train.seed=12"}
 
 @pytest.mark.stress
 def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
-    queued, single = (reproduced.copy(tmp_path / name) for name in ("queued", "alone"))
+    queued, single = (reproduced.copy(tmp_path / name) for name in ("queued", "single"))
     for name, change in CHANGES.items():
         queued.dvc("exp", "run", "--queue", "--name", name, "-S", change)
         single.dvc("exp", "run", "--temp", "--name", name, "-S", change)
@@ -115,7 +115,7 @@ def test_a_queue_of_two_workers_gives_what_one_experiment_after_the_other_gives(
     assert set(expected) == set(states) == set(CHANGES)
     for name, state in states.items():
         assert queued_results.get(name) == (expected[name] if state == "Success" else None), name
-        tally(WHAT, {"Success": "right", "Failed": "told to have failed"}[state])
+        tally(WHAT, {"Success": "right", "Failed": "reported as failed"}[state])
     assert results(queued) == results(reproduced)
 
 
@@ -123,8 +123,8 @@ EXPERIMENT = ("dvc", "exp", "run", "--temp", "--name", "e")
 
 
 @pytest.mark.stress
-def test_an_experiment_in_a_folder_of_its_own_beside_a_repro(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
-    clone, single = (reproduced.copy(tmp_path / name) for name in ("clone", "alone"))
+def test_an_experiment_in_a_temporary_folder_next_to_a_repro(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
+    clone, single = (reproduced.copy(tmp_path / name) for name in ("clone", "single"))
     single.run(*EXPERIMENT, "-S", "optimizer=sgd")
     repro, experiment = during_training(clone, *EXPERIMENT, "-S", "optimizer=sgd")
     assert repro.returncode == 0 and results(clone) == results(reproduced)
