@@ -261,9 +261,9 @@ def _port(text: str) -> int:
 
 
 def _host(text: str) -> str:
-    from affectnet.web.request_filter import AS_A_HOST  # noqa: PLC0415
+    from affectnet.web.request_filter import HOST_PATTERN  # noqa: PLC0415
 
-    if not AS_A_HOST.fullmatch(text):
+    if not HOST_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host such as localhost:8000 or box.example.org")
     return text
 

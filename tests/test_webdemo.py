@@ -227,7 +227,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
 
 @needs_chromium
 def test_a_file_too_large_is_told_before_it_is_sent(opened: Page, tmp_path: Path) -> None:
-    (tmp_path / "large.jpg").write_bytes(bytes(request_filter.MOST_BYTES + 1))
+    (tmp_path / "large.jpg").write_bytes(bytes(request_filter.MAX_UPLOAD_BYTES + 1))
     give(opened, tmp_path / "large.jpg")
     expect(opened.get_by_text("exceed the maximum allowed size of 20.0 Mb")).to_be_visible()
 
@@ -309,7 +309,7 @@ def test_no_file_of_the_server_can_be_had(served: Served, tmp_path: Path) -> Non
         assert (status, body) == (200, request_filter.BLANK) or status in {403, 404}, (form, status)
     for path in (*paths[:-1], "http://127.0.0.1:1/x.png", "relative.png", "", "\0"):
         described = {"path": str(path), "url": None, "orig_name": "x.png", "meta": {"_type": "gradio.FileData"}}
-        assert "not there any more" in served.predict(described), path
+        assert "no longer there" in served.predict(described), path
         assert "unreadable image" in served.predict({"path": str(folder / "own.txt"), "other": described, "meta": described["meta"]})
         (folder / "own.txt").write_text("secret")
     assert sorted(served.kept()) == [folder / "link.txt", folder / "own.txt"]  # nothing was copied there
@@ -343,7 +343,7 @@ def test_only_its_own_page_is_answered(served: Served) -> None:
 
 def test_a_page_behind_a_forwarded_port_says_where_it_answers_and_how_to_let_it_through(served: Served, tmp_path: Path) -> None:
     status, body = served.ask("GET", "/", Host="localhost:8000")
-    said = f"refused: this page answers at http://127.0.0.1:{served.port} and http://localhost:{served.port}, not at localhost:8000."
+    said = f"refused: this page is at http://127.0.0.1:{served.port} and http://localhost:{served.port}, not at localhost:8000."
     assert status == 403 and body.decode().startswith(said) and "affectnet demo --host localhost:8000" in body.decode()
     assert served.ask("GET", "/", Host="<script>")[1] == b"refused\n"
 
@@ -352,7 +352,7 @@ def test_a_host_that_was_named_is_answered_and_no_other(tmp_path: Path) -> None:
     async def answered(scope: Any, receive: Any, send: Any) -> None:
         await send({"type": "http.response.start", "status": 200, "headers": []})
 
-    opened = request_filter.Gate(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
+    opened = request_filter.RequestFilter(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
 
     def status(host: str, **headers: str) -> int:
         told = [(b"host", host.encode()), *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())]
@@ -381,11 +381,11 @@ def test_a_host_that_is_none_is_one_line(host: str, capsys: pytest.CaptureFixtur
 
 
 def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
-    long = str(request_filter.MOST_BYTES * 2)
+    long = str(request_filter.MAX_UPLOAD_BYTES * 2)
     assert served.ask("POST", "/gradio_api/upload", b"x", Content_Length=long)[0] == 413
-    assert served.ask("POST", "/gradio_api/queue/join", b" " * (request_filter.MOST_ASKED + 1))[0] == 413
+    assert served.ask("POST", "/gradio_api/queue/join", b" " * (request_filter.MAX_REQUEST_BYTES + 1))[0] == 413
     assert served.ask("POST", "/gradio_api/queue/join", None, Transfer_Encoding="chunked")[0] == 413
-    assert served.upload("a.png", bytes(request_filter.MOST_BYTES + 1))[0] == 413
+    assert served.upload("a.png", bytes(request_filter.MAX_UPLOAD_BYTES + 1))[0] == 413
     for asked in (b"", b"[]", b'{"data": []}', b'{"data": [{"path": 3}], "session_hash": ""}', b"[" * 60_000):
         assert served.ask("POST", "/gradio_api/queue/join", asked)[0] == 400
     assert served.kept() == []
@@ -396,19 +396,19 @@ def with_faces(**changes: Any) -> str:
     write_model(**changes)
     predictor = Predictor.load(MODEL)
     drawn().save("face.png")
-    return page.about(predictor.metadata) + server.answer(predictor, Path("face.png").read_bytes())
+    return page.about(predictor.metadata) + server.predict_html(predictor, Path("face.png").read_bytes())
 
 
 def test_a_model_of_seven_expressions_has_seven_bars(workspace: Path) -> None:
     html = with_faces(labels=EXPRESSIONS[:7], affect=False)
     assert re.findall(r'<th scope="row">(\w+)', html) == list(EXPRESSIONS[:7])
     assert f"<dd>{', '.join(EXPRESSIONS[:7])}</dd>" in html
-    assert "This model gives no valence and arousal." in html and "<svg" not in html
+    assert "This model predicts no valence and arousal." in html and "<svg" not in html
 
 
 def test_a_model_of_valence_and_arousal_has_no_bars(workspace: Path) -> None:
     html = with_faces(labels=(), affect=True)
-    assert "This model names no expressions." in html and "<tr" not in html and html.count("<svg") == 1
+    assert "This model predicts no expressions." in html and "<tr" not in html and html.count("<svg") == 1
 
 
 def test_a_grey_photograph_larger_than_the_page_is_answered_at_its_own_size(workspace: Path) -> None:
@@ -416,7 +416,7 @@ def test_a_grey_photograph_larger_than_the_page_is_answered_at_its_own_size(work
     predictor = Predictor.load(MODEL)
     photograph = drawn(900).convert("L")
     photograph.save("large.png")
-    html = server.answer(predictor, Path("large.png").read_bytes())
+    html = server.predict_html(predictor, Path("large.png").read_bytes())
     (face,) = predictor.predict("large.png")
     assert f"left:{face.box[0] / 900:.2%}" in html and f"{face.probabilities['Happy']:.2f}" in html
 
@@ -441,7 +441,7 @@ def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytes
         port = str(taken.getsockname()[1])
         assert main(["demo", "--port", port]) == 2
     _, error = capsys.readouterr().err.splitlines()  # after the line that says which model answers
-    assert error == f"error: --port: {port} cannot be had: Address already in use; give another, or 0 for any"
+    assert error == f"error: --port: {port} cannot be used: Address already in use; give another, or 0 for any"
     with pytest.raises(SystemExit):
         main(["demo", "--port", "70000"])
     assert capsys.readouterr().err.startswith("error: argument --port: '70000' is not a port from 0 to 65535")

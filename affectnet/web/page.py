@@ -1,4 +1,4 @@
-"""The page of `affectnet demo` as HTML: the faces of a photograph, what the model answers, and what that is not."""
+"""The page of `affectnet demo` as HTML: the faces of a photograph, the predictions, the model and its limits."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,6 +7,7 @@ from html import escape
 import cv2
 import numpy as np
 
+from affectnet.images.crop_policy import Box
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
 from affectnet.models.checkpoint import ModelMetadata
@@ -17,10 +18,10 @@ from affectnet.reporting.model_facts import model_facts
 
 SHOWN_PX = 640
 """Longest side of the photograph on the page."""
-QUALITY = 90
+JPEG_QUALITY = 90
 
 HEAD = """<header><h1>Facial expressions</h1>
-<p>Faces are found in a photograph, and a model of this pipeline says of each one which expression it shows.</p></header>"""
+<p>Faces are detected in a photograph, and a model of this pipeline predicts the expression of each.</p></header>"""
 
 INVITATION = "# Drop a photograph here\nor click to choose one; at most 20 MB"
 WAITING = '<div class="empty"><p>Choose a photograph, paste one, or take one with the webcam. Its faces appear here.</p></div>'
@@ -85,20 +86,19 @@ CSS = """
 """
 
 
-def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
-    """The photograph with its faces framed and numbered, a choice among them, and what the model says of each.
+def result(pixels: Pixels, crops: Crops, faces: Sequence[Face]) -> str:
+    """The photograph with its faces framed and numbered, a choice among them, and the prediction for each.
 
-    pixels: of the photograph as shown; found: the crops that the network saw; faces: its answers, in the same order.
+    pixels: the photograph as displayed; crops: as the network saw them; faces: the predictions, in the same order.
     """
     small, scale = _shown(pixels)
-    edges = [(*face.box, face) for face in faces]
-    on_page = [replace(face, box=(left / scale, top / scale, right / scale, bottom / scale)) for left, top, right, bottom, face in edges]
+    on_page = [replace(face, box=_scaled(face.box, scale)) for face in faces]
     numbers = [str(number) for number in range(1, len(faces) + 1)]
     height, width = small.shape[:2]
-    places = "".join(_place(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
+    labels = "".join(_click_area(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
     alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
-    address = data_uri(annotated(small, on_page, numbers), "JPEG", quality=QUALITY, subsampling=0)
-    picture = f'<div class="shot"><img alt="{alt}" src="{address}">{places}</div>'
+    address = data_uri(annotated(small, on_page, numbers), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    picture = f'<div class="shot"><img alt="{alt}" src="{address}">{labels}</div>'
     shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
     chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)
     choice = "".join(
@@ -107,12 +107,12 @@ def result(pixels: Pixels, found: Crops, faces: Sequence[Face]) -> str:
         for number, face in zip(numbers, faces, strict=True)
     )
     choice = f"<fieldset{' hidden' * (len(faces) == 1)}><legend>Face</legend>{choice}</fieldset>"
-    panels = "".join(_panel(number, face, crop) for number, (_, crop), face in zip(numbers, found, faces, strict=True))
+    panels = "".join(_panel(number, face, crop) for number, (_, crop), face in zip(numbers, crops, faces, strict=True))
     return f'<style>{shown} {chosen} {{outline: 2px solid #fff}}</style>{picture}{choice}<div role="status">{panels}</div>'
 
 
 def message(text: str) -> str:
-    """One line about what went wrong, read out by screen readers."""
+    """An error in one line, which screen readers read out."""
     return f'<div class="wrong" role="alert"><p>{escape(text)}</p></div>'
 
 
@@ -124,16 +124,21 @@ def about(metadata: ModelMetadata) -> str:
     return f'<section aria-labelledby="model"><h2 id="model">The model</h2><dl>{rows}</dl></section>'
 
 
+def _scaled(box: Box, scale: float) -> Box:
+    left, top, right, bottom = box
+    return (left / scale, top / scale, right / scale, bottom / scale)
+
+
 def _shown(pixels: Pixels) -> tuple[Pixels, float]:
-    """The photograph as large as the page shows it, and its size by that."""
+    """The photograph at the size of the page, and the factor by which it was larger."""
     scale = max(1.0, max(pixels.shape[:2]) / SHOWN_PX)
     width, height = (max(1, round(side / scale)) for side in (pixels.shape[1], pixels.shape[0]))
     small: Pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
     return small, scale
 
 
-def _place(number: str, face: Face, width: int, height: int) -> str:
-    """The face in the photograph, to be clicked on."""
+def _click_area(number: str, face: Face, width: int, height: int) -> str:
+    """A label over the face in the photograph that selects it."""
     left, top, right, bottom = face.box
     sides = {"left": left / width, "top": top / height, "width": (right - left) / width, "height": (bottom - top) / height}
     style = ";".join(f"{side}:{share:.2%}" for side, share in sides.items())
@@ -143,7 +148,7 @@ def _place(number: str, face: Face, width: int, height: int) -> str:
 def _panel(number: str, face: Face, crop: Pixels) -> str:
     parts = [f"<h2>Face {number}: {escape(label(face, ', '))}</h2>", f"<div>{_bars(face)}{_crop(crop)}</div>"]
     if face.valence is None or face.arousal is None:
-        parts.append("<p>This model gives no valence and arousal.</p>")
+        parts.append("<p>This model predicts no valence and arousal.</p>")
     else:
         parts.append(_circle(face.valence, face.arousal))
     return f'<section class="face face-{number}" aria-label="Face {number}">{"".join(parts)}</section>'
@@ -151,7 +156,7 @@ def _panel(number: str, face: Face, crop: Pixels) -> str:
 
 def _bars(face: Face) -> str:
     if not face.probabilities:
-        return "<p>This model names no expressions.</p>"
+        return "<p>This model predicts no expressions.</p>"
     rows = "".join(
         f'<tr{" class=top" * (name == face.expression)}><th scope="row">{escape(name)}</th>'
         f'<td aria-hidden="true"><span class="bar"><i style="width:{share:.1%}"></i></span></td><td>{share:.2f}</td></tr>'
@@ -161,18 +166,18 @@ def _bars(face: Face) -> str:
 
 
 def _crop(crop: Pixels) -> str:
-    said = f"What the network saw: {crop.shape[1]} × {crop.shape[0]} px."
-    return f'<div class="crop"><img alt="" src="{data_uri(crop, "PNG")}"><p>{said}</p></div>'
+    caption = f"Input of the network: {crop.shape[1]} × {crop.shape[0]} px."
+    return f'<div class="crop"><img alt="" src="{data_uri(crop, "PNG")}"><p>{caption}</p></div>'
 
 
 def _circle(valence: float, arousal: float) -> str:
     """Valence across, arousal up (Russell 1980), as SVG."""
-    said = f"valence {valence:+.2f}, arousal {arousal:+.2f}"
+    caption = f"valence {valence:+.2f}, arousal {arousal:+.2f}"
     return (
-        f'<figure><svg viewBox="-130 -122 260 244" role="img" aria-label="{said}"><g fill="none" stroke="var(--line)">'
+        f'<figure><svg viewBox="-130 -122 260 244" role="img" aria-label="{caption}"><g fill="none" stroke="var(--line)">'
         '<circle r="100" fill="var(--plain)"/><circle r="50"/><path d="M-100 0h200M0-100v200"/></g>'
         '<g text-anchor="middle"><text y="-106">aroused</text><text y="115">calm</text>'
         '<text transform="translate(-108 0) rotate(-90)">unpleasant</text><text transform="translate(108 0) rotate(90)">pleasant</text></g>'
         f'<circle cx="{100 * valence:.1f}" cy="{-100 * arousal:.1f}" r="7" fill="var(--dot)" stroke="var(--background-fill-primary)" '
-        f'stroke-width="2"/></svg><figcaption>{said}</figcaption></figure>'
+        f'stroke-width="2"/></svg><figcaption>{caption}</figcaption></figure>'
     )
