@@ -1,6 +1,6 @@
 """Every benchmark, one table: `python -m benchmarks [--full | --smallest] [NAME …]`, or `make bench`. See docs/benchmarks.md.
 
-Small by default, under five minutes; `--full` has the sizes that the goals are about. Nothing else should run meanwhile.
+Small by default, under five minutes; `--full` has the sizes of the goals. Nothing else should run at the same time.
 """
 
 import argparse
@@ -23,8 +23,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=(__doc__ or "").splitlines()[0])
     parser.add_argument("names", nargs="*", choices=[*NAMES, []], help=f"of {', '.join(NAMES)}; all by default")
     scale = parser.add_mutually_exclusive_group()
-    scale.add_argument("--full", action="store_const", const="full", dest="scale", help="the sizes that the goals are about")
-    scale.add_argument("--smallest", action="store_const", const="smallest", dest="scale", help="enough to see that all of it runs")
+    scale.add_argument("--full", action="store_const", const="full", dest="scale", help="the sizes of the goals")
+    scale.add_argument("--smallest", action="store_const", const="smallest", dest="scale", help="enough to see that everything runs")
     arguments = parser.parse_args()
     os.chdir(ROOT)
     commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
@@ -44,12 +44,12 @@ def measured(names: Sequence[str], scale: Scale) -> Iterator[Row | Failure]:
         try:
             with tempfile.TemporaryDirectory(prefix="bench-") as folder:
                 yield from import_module(f"benchmarks.{name}").rows(Path(folder), scale)
-        except Exception as error:  # whatever it is, the other parts are measured
+        except Exception as error:  # the other parts are still measured
             yield Failure(name, error)
 
 
 def processor() -> str:
-    """The processor's name and the vector instructions that decide how fast it is: `AMD EPYC with AVX-512, bfloat16`."""
+    """The CPU's name and its vector instructions: `AMD EPYC with AVX-512, bfloat16`."""
     info = Path("/proc/cpuinfo")
     fields = dict(reversed([line.partition(":")[::2] for line in info.read_text().splitlines()])) if info.exists() else {}
     values = {name.strip(): value.strip() for name, value in fields.items()}

@@ -54,7 +54,7 @@ def _lines(numbers: np.ndarray, random: np.random.Generator) -> list[str]:
 
 
 def write_inventory(path: Path, root: Path, rows: int, seed: int = 2) -> None:
-    """As verify would write it for sound photographs, each with a hash of its own."""
+    """The inventory that verify would write for readable photographs, each with its own hash."""
     random = np.random.default_rng(seed)
     images = [f"{IMAGES}/{image_name(number)}" for number in range(rows)]
     lists = sorted((root / "Manually_Annotated_file_lists").iterdir())
@@ -84,7 +84,7 @@ def write_inventory(path: Path, root: Path, rows: int, seed: int = 2) -> None:
 
 
 def stream(listing: Path, target: Path) -> None:
-    """The floor: the list streamed through pyarrow alone, landmarks split and cast, into zstd Parquet."""
+    """The floor: the list streamed through plain pyarrow, landmarks split and cast, into zstd Parquet."""
     kinds = {"subDirectory_filePath": pa.string(), "facial_landmarks": pa.string()}
     options = csv.ReadOptions(column_names=HEADER.split(","), skip_rows=1, block_size=16 << 20)
     with csv.open_csv(listing, read_options=options, convert_options=csv.ConvertOptions(column_types=kinds)) as reader:

@@ -18,7 +18,7 @@ FACES: dict[Scale, tuple[int, ...]] = {"smallest": (500, 600), "small": (500, 2_
 
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
-    """Time against a straight line, memory against none at all, from the smallest number of faces to the largest."""
+    """Time compared with linear growth, memory with none, from the smallest number of faces to the largest."""
     counts = FACES[scale]
     taken = measured(folder, counts)
     for stage in STAGES:
@@ -29,15 +29,15 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
 
 
 def measured(folder: Path, counts: tuple[int, ...]) -> dict[str, dict[int, Process]]:
-    """Each stage's cost at each number of faces, in a project of its own whose demo is that large."""
-    found: dict[str, dict[int, Process]] = {stage: {} for stage in STAGES}
+    """Stage → number of faces → cost, in a project whose demo has that many."""
+    costs: dict[str, dict[int, Process]] = {stage: {} for stage in STAGES}
     for count in counts:
         place = folder / str(count)
         write_project(place, count)
         for stage in STAGES:
-            found[stage][count] = run_process(["-m", f"stages.{stage}"], place)
+            costs[stage][count] = run_process(["-m", f"stages.{stage}"], place)
         shutil.rmtree(place)
-    return found
+    return costs
 
 
 def write_project(place: Path, count: int, smallest_px: int = 96, largest_px: int = 128) -> None:
@@ -57,8 +57,8 @@ def write_project(place: Path, count: int, smallest_px: int = 96, largest_px: in
 
 
 def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:
-    """Seconds and memory by the number of faces, on logarithmic axes; a dashed line shows what linear is."""
-    import matplotlib  # noqa: PLC0415 (the measuring does not pay for it)
+    """Draws seconds and memory by the number of faces, on logarithmic axes, with a dashed line for linear growth."""
+    import matplotlib  # noqa: PLC0415 (not needed to measure)
 
     matplotlib.use("svg")
     matplotlib.rcParams["svg.hashsalt"] = "growth"

@@ -1,4 +1,4 @@
-"""`dvc repro` with nothing to do, in the project's own folder, after `dvc repro`."""
+"""`dvc repro` with nothing to do, in the project's folder, after `dvc repro`."""
 
 import statistics
 import subprocess
@@ -17,8 +17,8 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     taken = []
     for _ in range(2 if scale == "smallest" else 6):
         began = time.perf_counter()
-        done = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, capture_output=True, text=True, check=True)
+        process = subprocess.run([sys.executable, "-m", "dvc", "repro"], cwd=ROOT, capture_output=True, text=True, check=True)
         taken.append(time.perf_counter() - began)
-        if done.stdout.count("Running stage") > 1:  # fingerprint always runs
+        if process.stdout.count("Running stage") > 1:  # fingerprint always runs
             raise UserError("dvc repro: had something to do; run it before the benchmarks")
     yield Row("dvc repro, nothing to do", "s", {"ours": statistics.median(taken[1:]), "limit": MOST_SECONDS}, 1.0)

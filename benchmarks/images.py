@@ -143,7 +143,7 @@ def _pillow(box: tuple[int, int, int, int], shrink: int, path: Path) -> bytes:
 
 
 def _vips(box: tuple[int, int, int, int], path: Path) -> bytes:
-    import pyvips  # noqa: PLC0415 (of benchmarks alone, and not installed with the rest)
+    import pyvips  # noqa: PLC0415 (only for benchmarks, not installed with the rest)
 
     left, top, right, bottom = box
     image = pyvips.Image.new_from_file(str(path)).crop(left, top, right - left, bottom - top)

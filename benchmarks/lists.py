@@ -1,6 +1,6 @@
-"""clean against streaming the same list through pyarrow alone, and against a straightforward pandas: seconds and memory.
+"""clean compared with streaming the same list through plain pyarrow, and with plain pandas: seconds and memory.
 
-`python -m benchmarks.lists CASE FOLDER` runs one case on a generated download, in a process of its own.
+`python -m benchmarks.lists CASE FOLDER` runs one case on a generated download; each runs in a process of its own.
 """
 
 import statistics
@@ -13,7 +13,7 @@ from benchmarks.download import stream, write_inventory, write_lists
 from benchmarks.timing import ROOT, Process, Row, Scale, run_process
 
 LIST = "root/Manually_Annotated_file_lists/training.csv"
-CASES = {"ours": "ours", "pyarrow alone": "pyarrow", "pandas": "pandas"}
+CASES = {"ours": "ours", "plain pyarrow": "pyarrow", "pandas": "pandas"}
 MOST_MEGABYTES = 1000.0
 SIZES: dict[Scale, tuple[int, int]] = {"smallest": (800, 1), "small": (20_000, 5), "full": (420_000, 5)}
 """Rows of the list, and rounds."""
@@ -31,7 +31,7 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     seconds = {name: statistics.median(process.seconds for process in runs) for name, runs in taken.items()}
     memory = {name: max(process.megabytes for process in runs) for name, runs in taken.items()}
     of_list = f"clean, {count:,} rows"
-    yield Row(of_list, "s", {name: seconds[name] for name in ("ours", "pyarrow alone")}, 0.5)
+    yield Row(of_list, "s", {name: seconds[name] for name in ("ours", "plain pyarrow")}, 0.5)
     yield Row(of_list, "s", {name: seconds[name] for name in ("ours", "pandas")}, 6.0 if scale == "full" else None)
     yield Row(f"{of_list}, memory", "MB", {"ours": memory["ours"], "limit": MOST_MEGABYTES}, 1.0)
     yield Row(f"{of_list}, memory", "MB", memory)
@@ -43,7 +43,7 @@ def run_case(case: str, folder: Path) -> None:
     elif case == "pandas":
         _pandas(folder)
     else:
-        from stages.clean import CleanParams, run  # noqa: PLC0415 (the others do not pay for its imports)
+        from stages.clean import CleanParams, run  # noqa: PLC0415 (the other cases do not need its imports)
 
         paths = {name: folder / f"{name}.parquet" for name in ("annotations", "rejected")}
         params = parse(read_document(), "clean", CleanParams)
@@ -51,7 +51,7 @@ def run_case(case: str, folder: Path) -> None:
 
 
 def _pandas(folder: Path) -> None:
-    import pandas as pd  # noqa: PLC0415 (the others do not pay for its import)
+    import pandas as pd  # noqa: PLC0415 (the other cases do not need its import)
 
     frame = pd.read_csv(folder / LIST)
     points = frame.pop("facial_landmarks").str.split(";", expand=True).astype("float32").add_prefix("p")

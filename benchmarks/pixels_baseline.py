@@ -1,4 +1,4 @@
-"""Macro-F1 on test of a logistic regression on 32×32 grey pixels of the same crops: what the demo gives away without a network.
+"""Macro-F1 on test of a logistic regression on 32×32 grey pixels of the same crops: the score of the demo without a network.
 
 Run from the project's folder after `dvc repro`: `python -m benchmarks.pixels_baseline`. About ten seconds.
 """

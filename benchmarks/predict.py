@@ -1,7 +1,7 @@
-"""Answers on the processor, by torch and by ONNX Runtime: one face (latency) and 64 faces at once (throughput).
+"""Prediction on the CPU, by torch and by ONNX Runtime: one face (latency) and a batch of 64 (throughput).
 
-Both get the same uint8 crops at the network's input and give calibrated probabilities; weights are drawn, since speed does not depend
-on them. The third candidate is the whole of `Predictor.predict` for one drawn photograph of 350 px: file to answer, Haar's search included.
+Both get the same uint8 crops at the network's input size and give calibrated probabilities; weights are random, because speed does not
+depend on them. The third candidate is all of `Predictor.predict` for one drawn photograph of 350 px, with reading and face detection.
 """
 
 from collections.abc import Iterator
@@ -32,30 +32,31 @@ ROUNDS: dict[Scale, int] = {"smallest": 1, "small": 11, "full": 21}
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     (photograph,) = write_photographs(folder / "photographs", 350, 1)
     for name in ("vgg16_small", "vgg16") if scale == "full" else ("vgg16_small",):
-        yield from _of_model(name, photograph, scale)
+        yield from _rows_of(name, photograph, scale)
 
 
-def _of_model(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
+def _rows_of(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     document: dict[str, Any] = read_document()
     model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
     _, shipped = load_model(ROOT / PRETRAINED)
     metadata = replace(shipped, model=model.network, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()
     predictor = Predictor(network, metadata, torch.device("cpu"), haar())
-    ask, generator = session(export_network(network, metadata)), np.random.default_rng(1)
+    run_file = session(export_network(network, metadata))
+    generator = np.random.default_rng(1)
     for count in FACES:
         crops = generator.integers(0, 256, (count, model.image_px, model.image_px, 3), dtype=np.uint8)
         whole = (0.0, 0.0, 1.0, 1.0)
         cases = {
             "torch": partial(predictor.predict_crops, [[(whole, pixels) for pixels in crops]]),
-            "ONNX Runtime": partial(ask, crops),
+            "ONNX Runtime": partial(run_file, crops),
         }
         if count == 1:
-            cases["file to answer, by torch"] = partial(predictor.predict, photograph)
+            cases["from file to prediction by torch"] = partial(predictor.predict, photograph)
         repeats = 1 if scale == "smallest" else max(1, 16 // count)
         taken = medians({case: partial(_repeated, work, repeats) for case, work in cases.items()}, ROUNDS[scale])
         rates = {case: count * repeats / seconds for case, seconds in taken.items()}
-        yield Row(f"answers, {name}, {count} face{'s' * (count > 1)} at once", "faces/s", rates)
+        yield Row(f"predict, {name}, batch of {count}", "faces/s", rates)
 
 
 def _repeated(work: Any, times: int) -> None:

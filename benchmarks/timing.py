@@ -1,4 +1,4 @@
-"""Medians of interleaved runs, and the table in which they are shown beside their peers."""
+"""Medians of interleaved runs, and the table that compares them with their peers."""
 
 import math
 import os
@@ -17,16 +17,16 @@ from affectnet.errors import one_line
 ROOT = Path(__file__).parent.parent
 Clock = Callable[[], float]
 Scale = Literal["smallest", "small", "full"]
-"""How much is measured: enough to see that it runs, what five minutes allow, or the sizes that the goals are about."""
+"""Amount of work: enough to see that it runs, five minutes, or the sizes of the goals."""
 
 ABSENT = math.nan
-"""Stands for what a peer would reach that is not installed."""
+"""The value of a peer that is not installed."""
 
 
 @dataclass(frozen=True)
 class Row:
-    """One comparison. values: what was measured, `ours` first, ABSENT for a peer that is not installed; goal: least ratio of ours to
-    the best of the others, in speed.
+    """One comparison. values: the measurements, `ours` first, ABSENT for a peer that is not installed; goal: the least ratio of our speed
+    to that of the fastest peer.
 
     unit: `…/s` grows with speed; any other (s, MB) falls with it.
     """
@@ -62,18 +62,18 @@ class Failure:
 
     @property
     def cells(self) -> tuple[str, ...]:
-        said = self.error.stderr.strip() if isinstance(self.error, subprocess.CalledProcessError) and self.error.stderr else ""
-        reason = said.splitlines()[-1] if said else f"{type(self.error).__name__}: {self.error}"
+        stderr = self.error.stderr.strip() if isinstance(self.error, subprocess.CalledProcessError) and self.error.stderr else ""
+        reason = stderr.splitlines()[-1] if stderr else f"{type(self.error).__name__}: {self.error}"
         return self.part, "", "failed", one_line(reason), "", "", "FAILED"
 
 
-HEAD = ("what", "unit", "ours", "beside it", "speed, by the best of them", "goal", "")
+HEAD = ("what", "unit", "ours", "peers", "speed / fastest peer", "goal", "")
 WIDTHS = (54, 8, 8, 60, 26, 6, 6)
-"""Of the columns, in characters; the rows are printed before the longest cell is known."""
+"""Of the columns, in characters; fixed, because rows are printed as they are measured."""
 
 
 def installed(package: str) -> bool:
-    """Whether a peer can be measured: `make bench` installs all of them."""
+    """Whether a peer can be measured; `make bench` installs all of them."""
     return find_spec(package) is not None
 
 
@@ -113,14 +113,14 @@ def every(cases: Mapping[str, Callable[[], object]], rounds: int, clock: Clock =
 
 @dataclass(frozen=True)
 class Process:
-    """A finished process: seconds by the clock, and the most memory that it held, MB; its workers are not in it."""
+    """A finished process: wall time in seconds, and its peak memory in MB, without its workers."""
 
     seconds: float
     megabytes: float
 
 
 def run_process(arguments: Sequence[str], folder: Path, **environment: str) -> Process:
-    """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError, with what it wrote to stderr."""
+    """Runs `python …` in the folder with this project on its path. Errors: subprocess.CalledProcessError, with its stderr."""
     command = [sys.executable, *arguments]
     variables = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     measured = subprocess.run(
@@ -144,4 +144,4 @@ silent = [(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0)]
 _, status, usage = os.wait4(os.posix_spawn(sys.argv[1], sys.argv[1:], os.environ, file_actions=silent), 0)
 print(os.waitstatus_to_exitcode(status), time.perf_counter() - began, usage.ru_maxrss)
 """
-"""The system counts as a process's most memory also what its parent held when it started, so that a small one has to start it."""
+"""Linux counts the parent's memory at the start as the child's peak, so a small process has to start it."""

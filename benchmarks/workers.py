@@ -1,4 +1,4 @@
-"""verify and crop on all cores against one core, by the clock, the whole stages with their start."""
+"""verify and crop on all cores compared with one core: wall time of the whole stages."""
 
 import shutil
 import statistics
@@ -46,5 +46,5 @@ def _set_workers(place: Path, workers: int) -> None:
 
 
 def _forget(place: Path) -> None:
-    """What verify remembers of files that it has read."""
+    """Removes the hashes that verify has stored of files it has read."""
     shutil.rmtree(place / ".dvc", ignore_errors=True)
