@@ -32,28 +32,28 @@ def measured(folder: Path, counts: tuple[int, ...]) -> dict[str, dict[int, Proce
     """Stage → number of faces → cost, in a project whose demo has that many."""
     costs: dict[str, dict[int, Process]] = {stage: {} for stage in STAGES}
     for count in counts:
-        place = folder / str(count)
-        write_project(place, count)
+        project = folder / str(count)
+        write_project(project, count)
         for stage in STAGES:
-            costs[stage][count] = run_process(["-m", f"stages.{stage}"], place)
-        shutil.rmtree(place)
+            costs[stage][count] = run_process(["-m", f"stages.{stage}"], project)
+        shutil.rmtree(project)
     return costs
 
 
-def write_project(place: Path, count: int, smallest_px: int = 96, largest_px: int = 128) -> None:
+def write_project(project: Path, count: int, smallest_px: int = 96, largest_px: int = 128) -> None:
     """params.yaml and dvc.yaml with a demo of `count` photographs of sides in px, an eighth of them in the validation list.
 
     Small by default, so that a hundred thousand are drawn within half an hour.
     """
-    place.mkdir()
-    shutil.copy(ROOT / "dvc.yaml", place)
+    project.mkdir()
+    shutil.copy(ROOT / "dvc.yaml", project)
     yaml = YAML()
     document = yaml.load(ROOT / "params.yaml")
     validation = count // 64 * 8
     sides = {"smallest_px": smallest_px, "largest_px": largest_px}
     document["datasets"]["demo"].update(training=count - validation, validation=validation, floor=10, **sides)
     document["verify"].update(tolerance=1.0)
-    yaml.dump(document, place / "params.yaml")
+    yaml.dump(document, project / "params.yaml")
 
 
 def draw(taken: dict[str, dict[int, Process]], picture: Path) -> None:

@@ -18,17 +18,17 @@ SIZES: dict[Scale, tuple[int, int, int]] = {"smallest": (500, 1, 96), "small": (
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     count, rounds, side = SIZES[scale]
-    place = folder / "workers"
-    write_project(place, count, smallest_px=side, largest_px=side)
+    project = folder / "workers"
+    write_project(project, count, smallest_px=side, largest_px=side)
     for stage in ("acquire", "verify", "clean"):
-        run_process(["-m", f"stages.{stage}"], place)
+        run_process(["-m", f"stages.{stage}"], project)
     taken: dict[tuple[str, int], list[Process]] = {}
     for _ in range(rounds):
         for workers in (1, 0):
-            _set_workers(place, workers)
+            _set_workers(project, workers)
             for stage in STAGES:
-                _forget(place)
-                taken.setdefault((stage, workers), []).append(run_process(["-m", f"stages.{stage}"], place))
+                _forget(project)
+                taken.setdefault((stage, workers), []).append(run_process(["-m", f"stages.{stage}"], project))
     seconds = {case: statistics.median(process.seconds for process in runs) for case, runs in taken.items()}
     for stage in STAGES:
         yield Row(
@@ -38,13 +38,13 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
         )
 
 
-def _set_workers(place: Path, workers: int) -> None:
+def _set_workers(project: Path, workers: int) -> None:
     yaml = YAML()
-    document = yaml.load(place / "params.yaml")
+    document = yaml.load(project / "params.yaml")
     document["runtime"]["workers"] = workers
-    yaml.dump(document, place / "params.yaml")
+    yaml.dump(document, project / "params.yaml")
 
 
-def _forget(place: Path) -> None:
+def _forget(project: Path) -> None:
     """Removes the hashes that verify has stored of files it has read."""
-    shutil.rmtree(place / ".dvc", ignore_errors=True)
+    shutil.rmtree(project / ".dvc", ignore_errors=True)

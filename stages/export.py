@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectnet.errors import UserError
-from affectnet.expressions import CODES
 from affectnet.files.atomic import replacing, write_json
 from affectnet.metrics.calibration import probabilities
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
@@ -122,8 +121,7 @@ def _scores(arrays: Arrays, validation: FaceDataset, metadata: ModelMetadata) ->
     """Accuracy, and the CCC of valence and arousal over the annotated faces, as far as the model has them."""
     scores = {}
     if metadata.labels:
-        codes = np.array([CODES[label] for label in metadata.labels])
-        scores["accuracy"] = float((codes[arrays["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
+        scores["accuracy"] = float((metadata.codes[arrays["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
     for column, (name, true) in enumerate(
         zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if metadata.affect else ()
     ):

@@ -38,8 +38,8 @@ CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", 
 SWITCHES = ["--no-sandbox", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream", "--disable-dev-shm-usage"]
 needs_chromium = pytest.mark.skipif(CHROMIUM is None, reason="no chromium here; `apt-get install chromium` brings it")
 
-FOUND = "#found"
-ROWS = f"{FOUND} .face-{{}} tr"
+RESULT = "#result"
+ROWS = f"{RESULT} .face-{{}} tr"
 
 
 @dataclass
@@ -51,13 +51,13 @@ class Served:
     temporary: Path
 
     def ask(self, method: str, path: str, body: bytes | None = None, **headers: str) -> tuple[int, bytes]:
-        """Status and body. headers: `_` for `-`; one of the browser's own is told as it would."""
+        """Status and body. headers: `_` for `-`; browser headers are sent as named."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
-        found = answer.status, answer.read()
+        result = answer.status, answer.read()
         connection.close()
-        return found
+        return result
 
     def upload(self, name: str, content: bytes, **headers: str) -> tuple[int, bytes]:
         edge = "edge"
@@ -91,11 +91,11 @@ def serve(folder: Path, *arguments: str) -> Served:
     process = subprocess.Popen(command, env=environment, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     assert process.stderr is not None
     line = process.stderr.readline()
-    found = re.fullmatch(r"demo: http://127\.0\.0\.1:(\d+), Ctrl-C ends it\n", line)
-    if found is None:
+    address = re.fullmatch(r"demo: http://127\.0\.0\.1:(\d+), Ctrl-C ends it\n", line)
+    if address is None:
         process.kill()
         pytest.fail(line + process.stderr.read())
-    return Served(process, int(found[1]), folder)
+    return Served(process, int(address[1]), folder)
 
 
 @pytest.fixture(scope="module")
@@ -103,17 +103,17 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path_factory.mktemp("demo"))
         write_model()
-        found = serve(Path("temporary").absolute())
+        demo = serve(Path("temporary").absolute())
     try:
-        yield found
-        assert found.upload("a.png", b"that nobody asks about")[0] == 200 and len(found.kept()) == 1
-        found.process.send_signal(signal.SIGTERM)
-        said = found.process.communicate(timeout=30)[1]
+        yield demo
+        assert demo.upload("a.png", b"that nobody asks about")[0] == 200 and len(demo.kept()) == 1
+        demo.process.send_signal(signal.SIGTERM)
+        said = demo.process.communicate(timeout=30)[1]
     finally:
-        found.process.kill()
-        found.process.communicate()
-    assert (found.process.returncode, said) == (130, "interrupted\n")  # and no traceback, in all tests of this file
-    assert list(found.temporary.iterdir()) == []
+        demo.process.kill()
+        demo.process.communicate()
+    assert (demo.process.returncode, said) == (130, "interrupted\n")  # and no traceback, in all tests of this file
+    assert list(demo.temporary.iterdir()) == []
 
 
 @pytest.fixture(scope="module")
@@ -131,20 +131,20 @@ def opened(browser: BrowserContext, served: Served) -> Iterator[Page]:
     tab = browser.new_page()
     wrong: list[str] = []
 
-    def told(message: ConsoleMessage) -> None:
+    def record_error(message: ConsoleMessage) -> None:
         if message.type == "error":
             wrong.append(message.text)
 
-    def asked(request: Request) -> None:
+    def record_request(request: Request) -> None:
         if not request.url.startswith((f"http://127.0.0.1:{served.port}/", "data:", f"blob:http://127.0.0.1:{served.port}/")):
             wrong.append(request.url)
 
-    tab.on("console", told)
+    tab.on("console", record_error)
     tab.on("pageerror", lambda error: wrong.append(str(error)))
-    tab.on("request", asked)
+    tab.on("request", record_request)
     answer = tab.goto(f"http://127.0.0.1:{served.port}/")
     assert answer is not None and answer.headers["content-security-policy"].startswith("default-src 'self'")
-    expect(tab.locator(f"{FOUND} .empty")).to_be_visible()
+    expect(tab.locator(f"{RESULT} .empty")).to_be_visible()
     yield tab
     assert wrong == []
     tab.close()
@@ -180,7 +180,7 @@ def test_the_page_says_what_the_predictor_says(opened: Page, served: Served, tmp
     expect(opened.get_by_role("group", name="Face").get_by_role("radio")).to_have_count(2)
     assert list(rows(opened, 1)) == list(EXPRESSIONS) and rows(opened, 1) == rounded(expected[0])
     assert opened.get_by_role("img", name="2 faces framed and numbered").is_visible()
-    first, second = (opened.locator(f"{FOUND} section.face-{number}") for number in (1, 2))
+    first, second = (opened.locator(f"{RESULT} section.face-{number}") for number in (1, 2))
     assert first.is_visible() and not second.is_visible()
 
     opened.get_by_role("radio", name="1").focus()
@@ -194,7 +194,7 @@ def test_the_page_says_what_the_predictor_says(opened: Page, served: Served, tmp
     at = float(dot.get_attribute("cx") or "nan"), float(dot.get_attribute("cy") or "nan")
     assert at == pytest.approx((100 * face.valence, -100 * face.arousal), abs=0.06)
 
-    opened.locator(f"{FOUND} .shot label").first.click()
+    opened.locator(f"{RESULT} .shot label").first.click()
     expect(first).to_be_visible()
 
 
@@ -209,7 +209,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
     Image.new("RGB", (300, 200), "grey").save(tmp_path / "nobody.png")
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     give(opened, tmp_path / "whole.jpg")
-    expect(opened.locator(f"{FOUND} .shot")).to_be_visible()
+    expect(opened.locator(f"{RESULT} .shot")).to_be_visible()
     said = (  # no line is that of the file before
         ("text.jpg", "unreadable image: in none of the formats"),
         ("large.png", "9,000 × 9,000 px, more than 64 million px; make it smaller"),
@@ -222,7 +222,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
     for name, line in said:
         give(opened, tmp_path / name)
         expect(opened.get_by_role("alert").filter(has_text=f"photograph: {line}")).to_be_visible()
-        assert opened.locator(f"{FOUND} .shot").count() == 0
+        assert opened.locator(f"{RESULT} .shot").count() == 0
 
 
 @needs_chromium
@@ -251,14 +251,14 @@ CONTRAST = """() => {
     return 0.2126 * r + 0.7152 * g + 0.0722 * b; };
   const ground = node => { for (; node; node = node.parentElement) { const c = parse(getComputedStyle(node).backgroundColor);
     if (c.length === 3 || c[3] > 0.5) return c.slice(0, 3); } return [255, 255, 255]; };
-  const found = [];
+  const ratios = [];
   const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
   while (walk.nextNode()) { const node = walk.currentNode.parentElement, text = walk.currentNode.data.trim();
     if (!text || node.closest("script, style") || !node.checkVisibility({checkVisibilityCSS: true})) continue;
     const style = getComputedStyle(node), svg = node.closest("svg");
     const [a, b] = [light(parse(svg ? style.fill : style.color)), light(ground(node))].sort((x, y) => y - x);
-    found.push([text, (a + 0.05) / (b + 0.05)]); }
-  return found; }"""
+    ratios.push([text, (a + 0.05) / (b + 0.05)]); }
+  return ratios; }"""
 
 
 COPY = """async address => {
@@ -278,11 +278,11 @@ def test_a_photograph_is_pasted(opened: Page) -> None:
 def test_text_stands_out_and_controls_have_names(scheme: Any, opened: Page, tmp_path: Path) -> None:
     opened.emulate_media(color_scheme=scheme)
     opened.reload()
-    expect(opened.locator(f"{FOUND} .empty")).to_be_visible()
+    expect(opened.locator(f"{RESULT} .empty")).to_be_visible()
     give(opened, two_faces(tmp_path / "two.png"))
-    expect(opened.locator(f"{FOUND} .shot")).to_be_visible()
-    found = opened.evaluate(CONTRAST)
-    assert len(found) > 30 and [(text, ratio) for text, ratio in found if ratio < 4.5] == []
+    expect(opened.locator(f"{RESULT} .shot")).to_be_visible()
+    contrasts = opened.evaluate(CONTRAST)
+    assert len(contrasts) > 30 and [(text, ratio) for text, ratio in contrasts if ratio < 4.5] == []
     dark = opened.evaluate("getComputedStyle(document.body).backgroundColor.match(/\\d+/g).every(v => v < 60)")
     assert dark == (scheme == "dark")
     named = opened.evaluate(
@@ -319,7 +319,7 @@ def test_no_file_of_the_server_can_be_had(served: Served, tmp_path: Path) -> Non
 
 
 def test_only_its_own_page_is_answered(served: Served) -> None:
-    own = f"http://127.0.0.1:{served.port}"
+    address = f"http://127.0.0.1:{served.port}"
     assert served.ask("GET", "/")[0] == served.ask("GET", "/", Host=f"localhost:{served.port}")[0] == 200
     assert served.ask("GET", "/", Host="example.org")[0] == served.ask("GET", "/", Host=f"example.org:{served.port}")[0] == 403
     foreign: tuple[dict[str, str], ...] = (
@@ -331,12 +331,12 @@ def test_only_its_own_page_is_answered(served: Served) -> None:
     )
     for headers in foreign:
         assert served.upload("a.png", b"", **headers)[0] == 403
-    status, body = served.upload("../../a b.png", b"content", Origin=own, Sec_Fetch_Site="same-origin")
+    status, body = served.upload("../../a b.png", b"content", Origin=address, Sec_Fetch_Site="same-origin")
     (path,) = (Path(name) for name in json.loads(body))
     assert status == 200 and path.read_bytes() == b"content" and served.temporary in path.parents
     assert "unreadable image" in served.predict({"path": str(path)})
     assert served.kept() == [] and not path.parent.exists()
-    closed = ("info", "openapi.json", "call/answered", "run/answered", "api/answered", "startup-events", "vibe-code", "runs", "app_id")
+    closed = ("info", "openapi.json", "call/predict", "run/predict", "api/predict", "startup-events", "vibe-code", "runs", "app_id")
     for name in (*(f"/gradio_api/{name}" for name in closed), "/docs", "/openapi.json", "/monitoring", "/login", "/gradio_api/mcp/"):
         assert {served.ask(method, name, b"{}" if method == "POST" else None)[0] for method in ("GET", "POST")} == {404}, name
 
@@ -355,8 +355,8 @@ def test_a_host_that_was_named_is_answered_and_no_other(tmp_path: Path) -> None:
     opened = request_filter.RequestFilter(answered, 7860, tmp_path, ["localhost:8000", "Box.example.org"])
 
     def status(host: str, **headers: str) -> int:
-        told = [(b"host", host.encode()), *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())]
-        scope = {"type": "http", "path": "/", "method": "GET", "query_string": b"", "headers": told}
+        pairs = [(b"host", host.encode()), *((name.replace("_", "-").encode(), value.encode()) for name, value in headers.items())]
+        scope = {"type": "http", "path": "/", "method": "GET", "query_string": b"", "headers": pairs}
         events: list[Any] = []
 
         async def send(event: Any) -> None:

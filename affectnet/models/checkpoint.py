@@ -7,7 +7,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
@@ -15,7 +17,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from affectnet.errors import UserError, first_few, first_line, one_line
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.files.atomic import replacing
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.backbones.registry import ModelParams
@@ -73,6 +75,11 @@ class ModelMetadata:
     format: int = FORMAT
 
     @property
+    def codes(self) -> NDArray[np.int64]:
+        """(k,) codes of the labels."""
+        return np.array([CODES[label] for label in self.labels], np.int64)
+
+    @property
     def outputs(self) -> int:
         """Width of the network's output."""
         return len(self.labels) + 2 * self.affect
@@ -109,7 +116,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
             header = file.metadata() or {}
             weights = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (no mapping)
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; run `dvc repro`") from None
+        raise UserError(f"{path}: missing; run `dvc repro`") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
     metadata = _metadata(path, header.get(METADATA_KEY))

@@ -10,8 +10,8 @@ Content = dict[str, Any]
 def _from_3(content: Content) -> Content:
     """Format 3 wrote eight settings for every network; format 4 writes those that the network's family has, and none of its training."""
     network = content["model"]
-    own = ("width", "head") if str(network["architecture"]).startswith("vgg") else ("stochastic_depth",)
-    return {**content, "model": {name: network[name] for name in ("architecture", "image_px", "dropout", *own)}}
+    settings = ("width", "head") if str(network["architecture"]).startswith("vgg") else ("stochastic_depth",)
+    return {**content, "model": {name: network[name] for name in ("architecture", "image_px", "dropout", *settings)}}
 
 
 MIGRATIONS: tuple[Callable[[Content], Content], ...] = (_from_3,)

@@ -129,7 +129,7 @@ def _file(params: ModelParams) -> tuple[Any, str]:
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise UserError(f"{path}: not there; models.<name>.weights takes {_choices(params)}") from None
+        raise UserError(f"{path}: missing; models.<name>.weights takes {_choices(params)}") from None
     except (OSError, ValueError) as error:
         raise UserError(f"{path}: cannot be read: {error}") from None
     return load_content(path, content), hashlib.sha256(content).hexdigest()

@@ -57,11 +57,11 @@ class Predictor:
         device: torch.device,
         detector: Detector,
         averaging: Averaging = "none",
-        place: str = "model file",
+        name: str = "model file",
     ) -> None:
-        """place: the model's name in error messages."""
+        """name: of the model, in error messages."""
         self.network, self.metadata, self.device, self.detector = network.to(device), metadata, device, detector
-        self.averaging, self.place = averaging, place
+        self.averaging, self.name = averaging, name
         self.policy = CropPolicy.model_validate(metadata.crop)
 
     @classmethod
@@ -107,11 +107,11 @@ class Predictor:
 
         landmarks: (68, 2) px per box; used by a model whose training crops were aligned by them.
         """
-        content, place = file_content(picture)
-        photograph = open_photograph(content, place)
+        content, name = file_content(picture)
+        photograph = open_photograph(content, name)
         boxes: Sequence[Box | None]
         if not isinstance(faces, str):
-            boxes = [_checked(box, photograph.dimensions, place) for box in _edges(faces)]
+            boxes = [_checked(box, photograph.dimensions, name) for box in _edges(faces)]
         elif faces == "detect":
             boxes = self.detector(photograph.pixels())
         elif faces == "whole":
@@ -121,7 +121,7 @@ class Predictor:
         points = landmarks if landmarks is not None else [None] * len(boxes)
         width, height = photograph.dimensions
         whole: Box = (0.0, 0.0, float(width), float(height))
-        contents = (crop_face(content, box, landmark, self.policy, place).content for box, landmark in zip(boxes, points, strict=True))
+        contents = (crop_face(content, box, landmark, self.policy, name).content for box, landmark in zip(boxes, points, strict=True))
         return [(box or whole, decode_face(crop, self.metadata.image_px)) for box, crop in zip(boxes, contents, strict=True)]
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
@@ -133,7 +133,7 @@ class Predictor:
 
     def _predict(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
         metadata = self.metadata
-        outputs = self.outputs(crops).require_finite(self.place)
+        outputs = self.outputs(crops).require_finite(self.name)
         rows = probabilities(outputs.logits.numpy(), metadata.temperature).tolist()
         affect = outputs.affect.tolist() if metadata.affect else [(None, None)] * len(crops)
         return [
@@ -157,10 +157,10 @@ def _edges(boxes: Sequence[Box] | NDArray[Any]) -> list[Box]:
     return [(left, top, right, bottom) for left, top, right, bottom in edges.tolist()]
 
 
-def _checked(box: Box, dimensions: tuple[int, int], place: str) -> Box:
+def _checked(box: Box, dimensions: tuple[int, int], name: str) -> Box:
     left, top, right, bottom = box
     if not (left < right and top < bottom and left < dimensions[0] and top < dimensions[1] and right > 0 and bottom > 0):
         raise UserError(
-            f"{place}: box {tuple(box)} does not overlap the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
+            f"{name}: box {tuple(box)} does not overlap the {dimensions[0]} × {dimensions[1]} px photograph; give left, top, right, bottom"
         )
     return box

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError
-from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics import calibration
 from affectnet.models.checkpoint import ModelMetadata, load_model
 from affectnet.models.dataset import FaceDataset, load_faces
@@ -41,11 +41,10 @@ class Predictions:
         Errors: UserError when an output is NaN or infinite.
         """
         outputs.require_finite(model)
-        model_codes = np.array([CODES[label] for label in metadata.labels], np.int64)
         logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
-        logits[:, model_codes] = outputs.logits.numpy()
-        faces = slice(None) if len(model_codes) else slice(0)
-        codes = np.union1d(model_codes, expression[faces])
+        logits[:, metadata.codes] = outputs.logits.numpy()
+        faces = slice(None) if metadata.labels else slice(0)
+        codes = np.union1d(metadata.codes, expression[faces])
         true = np.searchsorted(codes, expression[faces])
         return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
 
@@ -100,12 +99,11 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
 
 def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
     """Fitted on the faces whose expression the model knows; the model file's own if there are none."""
-    codes = [CODES[label] for label in metadata.labels]
     expression = validation.expression.numpy()
-    known = np.isin(expression, codes)
+    known = np.isin(expression, metadata.codes)
     if not known.any():
         return metadata.temperature
-    columns = np.array([codes.index(code) for code in expression[known]], np.int64)
+    columns = (expression[known, None] == metadata.codes).argmax(1)
     return calibration.fit_temperature(outputs.logits.numpy()[known], columns)
 
 

@@ -69,7 +69,7 @@ def paired_bootstrap(
 
 def differences(first: Predictions, second: Predictions, draws: int, generator: np.random.Generator) -> list[Difference]:
     """The differences in the scores that both models have."""
-    found: list[Difference] = []
+    compared: list[Difference] = []
     pair = (first, second)
     if first.metadata.labels and second.metadata.labels:
         classes = np.union1d(first.codes, second.codes)
@@ -77,16 +77,16 @@ def differences(first: Predictions, second: Predictions, draws: int, generator: 
         cells = [true * len(classes) + np.searchsorted(classes, one.codes[one.predicted]) for one in pair]
         for name in ("accuracy", "macro_f1"):
             score = partial(_expression_score, name, cells, len(classes))
-            found.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
+            compared.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
     for column, dimension in enumerate(DIMENSIONS if first.metadata.affect and second.metadata.affect else ()):
         annotated = np.isfinite(first.true_affect[:, column])
         true = first.true_affect[annotated, column]
         predicted = [one.affect[annotated, column] for one in pair]
         for name in ("ccc", "rmse"):
-            found.append(
+            compared.append(
                 paired_bootstrap(f"{dimension}.{name}", partial(_affect_score, name, true, predicted), len(true), draws, generator)
             )
-    return found
+    return compared
 
 
 def _expression_score(name: str, cells: list[NDArray[np.int64]], k: int, rows: NDArray[np.int64], model: int) -> Values:

@@ -49,9 +49,9 @@ class Group:
         """The rows of so many that are this process's: contiguous, and no process has more than one row more than another."""
         return slice(0, faces)
 
-    def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
-        """(faces, …) rows of all processes in order, of which `own` are this one's."""
-        return own
+    def gather(self, rows: torch.Tensor, faces: int) -> torch.Tensor:
+        """(faces, …) rows of all processes in order, of which `rows` are this one's."""
+        return rows
 
     def gather_outputs(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
         """Outputs and targets of all processes' faces; the gradient flows into this process's own outputs."""
@@ -107,26 +107,26 @@ class Processes(Group):
     def own_rows(self, faces: int) -> slice:
         return self._rows_of(self.rank, faces)
 
-    def gather(self, own: torch.Tensor, faces: int) -> torch.Tensor:
-        rows_of = [self._rows_of(rank, faces) for rank in range(self.count)]
-        longest = rows_of[0].stop
-        if not faces or 0 in own.shape[1:]:
-            return own.new_empty(faces, *own.shape[1:])
-        padded = torch.zeros(longest, *own.shape[1:], dtype=own.dtype, device=self.device)
-        padded[: len(own)] = own
-        received = [torch.empty_like(padded) for _ in rows_of]
+    def gather(self, rows: torch.Tensor, faces: int) -> torch.Tensor:
+        ranges = [self._rows_of(rank, faces) for rank in range(self.count)]
+        longest = ranges[0].stop
+        if not faces or 0 in rows.shape[1:]:
+            return rows.new_empty(faces, *rows.shape[1:])
+        padded = torch.zeros(longest, *rows.shape[1:], dtype=rows.dtype, device=self.device)
+        padded[: len(rows)] = rows
+        received = [torch.empty_like(padded) for _ in ranges]
         distributed.all_gather(received, padded)
-        return torch.cat([values[: rows.stop - rows.start] for values, rows in zip(received, rows_of, strict=True)]).to(own.device)
+        return torch.cat([values[: one.stop - one.start] for values, one in zip(received, ranges, strict=True)]).to(rows.device)
 
     def gather_outputs(self, outputs: torch.Tensor, targets: Targets, faces: int) -> tuple[torch.Tensor, Targets]:
         """The gradient is multiplied by `count`, because `wrap` divides the sum over the processes by it."""
-        own = self.own_rows(faces)
+        local = self.own_rows(faces)
         columns = [outputs.shape[1], targets.expression.shape[1], targets.affect.shape[1]]
         gathered = self.gather(torch.cat([outputs.detach(), targets.expression, targets.affect], 1), faces)
         detached, expression, affect = torch.split(gathered, columns, 1)
         if outputs.requires_grad:
             outputs.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
-        return torch.cat([detached[: own.start], outputs, detached[own.stop :]]), Targets(expression, affect)
+        return torch.cat([detached[: local.start], outputs, detached[local.stop :]]), Targets(expression, affect)
 
     def weighted_mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         total = torch.cat([rows * mass[:, None], mass[:, None]], 1)

@@ -52,8 +52,8 @@ class Loader:
     def load(self, micro_batches: Sequence[torch.Tensor], generator: torch.Generator) -> Iterator[MicroBatch]:
         """For each micro-batch, given as the rows of all processes, this process's part of it. All draws come from the generator."""
         draws = [Draws(generator, self.group.device, len(rows), self.group.own_rows(len(rows))) for rows in micro_batches]
-        own = [rows[drawn.rows] for rows, drawn in zip(micro_batches, draws, strict=True)]
-        for rows, drawn, images in zip(own, draws, self._gathered(own), strict=True):
+        parts = [rows[drawn.rows] for rows, drawn in zip(micro_batches, draws, strict=True)]
+        for rows, drawn, images in zip(parts, draws, self._gathered(parts), strict=True):
             targets = self.targets[rows.to(self.group.device, non_blocking=True)]
             yield MicroBatch(*self.augment.mixed(self.augment(images, drawn), targets, drawn), drawn.faces)
 

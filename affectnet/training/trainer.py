@@ -178,8 +178,8 @@ class Trainer:
         """The outputs for our validation split, of which each process predicts its rows."""
         faces = len(self.validation)
         images = self.validation.images[self.group.own_rows(faces)]
-        own = predict(self.evaluated, images, self.device, len(self.classes), self.mean, self.std)
-        return Outputs(self.group.gather(own.logits, faces), self.group.gather(own.affect, faces))
+        outputs = predict(self.evaluated, images, self.device, len(self.classes), self.mean, self.std)
+        return Outputs(self.group.gather(outputs.logits, faces), self.group.gather(outputs.affect, faces))
 
     def temperature(self) -> float:
         """Fitted on our validation split; 1 without expressions."""

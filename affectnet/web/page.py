@@ -28,9 +28,9 @@ WAITING = '<div class="empty"><p>Choose a photograph, paste one, or take one wit
 
 NOT_EMOTION = """<section aria-labelledby="not"><h2 id="not">What this is not</h2>
 <p>An expression is not an emotion. The model names what a face shows to people who label photographs; what a person feels, means or is
-cannot be read from it, and it is no ground for any decision about anyone.
+cannot be read from it, and it is no basis for decisions about people.
 Two annotators of AffectNet agreed on 60.7&nbsp;% of its faces.</p>
-<p>Photographs stay on this machine. Each is removed as soon as it is answered; nothing is logged or sent anywhere.</p></section>"""
+<p>Photographs stay on this machine. Each is removed once its faces are predicted; nothing is logged or sent anywhere.</p></section>"""
 
 CSS = """
 .gradio-container {max-width: 1120px !important; margin: 0 auto !important;
@@ -42,9 +42,10 @@ CSS = """
 .prose h1 {font-size: 26px; font-weight: 600; margin: 12px 0 2px; color: var(--ink)}
 .prose h2 {font-size: 17px; font-weight: 600; margin: 0 0 6px; color: var(--ink)}
 .prose p {color: var(--soft); margin: 0 0 8px}
-#layout {display: grid; grid-template: "given found" auto "words found" 1fr / minmax(280px, 350px) 1fr; gap: 24px 40px; align-items: start}
-#given {grid-area: given} #found {grid-area: found} #words {grid-area: words; gap: 22px}
-@media (max-width: 760px) {#layout {grid-template: "given" "found" "words" / 1fr}}
+#layout {display: grid; grid-template: "input result" auto "about result" 1fr / minmax(280px, 350px) 1fr; gap: 24px 40px;
+  align-items: start}
+#input {grid-area: input} #result {grid-area: result} #about {grid-area: about; gap: 22px}
+@media (max-width: 760px) {#layout {grid-template: "input" "result" "about" / 1fr}}
 #photograph .wrap, #photograph .or {color: var(--soft)}
 #photograph .source-selection button {color: var(--soft)}
 #photograph .source-selection button.selected {color: var(--full)}

@@ -112,7 +112,7 @@ def _blocks(predict: Predict, about: str) -> Any:
     with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as blocks:
         gr.HTML(page.HEAD)
         with gr.Row(elem_id="layout"):
-            with gr.Column(elem_id="given"):
+            with gr.Column(elem_id="input"):
                 photograph = gr.Image(
                     label="Photograph",
                     sources=["upload", "webcam", "clipboard"],
@@ -121,8 +121,8 @@ def _blocks(predict: Predict, about: str) -> Any:
                     buttons=[],
                     elem_id="photograph",
                 )
-            result = gr.HTML(page.WAITING, elem_id="found")
-            with gr.Column(elem_id="words"):
+            result = gr.HTML(page.WAITING, elem_id="result")
+            with gr.Column(elem_id="about"):
                 gr.HTML(page.NOT_EMOTION)
                 gr.HTML(about)
         # Without preprocessing: Gradio would decode any file.
