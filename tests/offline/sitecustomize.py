@@ -13,9 +13,9 @@ ASKS_AN_ADDRESS = {"socket.connect", "socket.sendto", "socket.sendmsg"}
 ASKS_A_NAME = {"socket.getaddrinfo", "socket.gethostbyname", "socket.gethostbyaddr"}
 
 
-def own(host: object) -> bool:
-    """Whether the host is this machine, by an address that needs no name server."""
-    if host in {None, "", "localhost"}:
+def is_this_machine(host: object) -> bool:
+    """Whether the host is this machine, by its name or its own address."""
+    if host in {None, "", "localhost", os.uname().nodename}:
         return True
     try:
         return ipaddress.ip_address(str(host)).is_loopback
@@ -33,7 +33,7 @@ def refuse(event: str, arguments: tuple[Any, ...]) -> None:
         return
     if isinstance(host, bytes):
         host = host.decode(errors="replace")
-    if not own(host):
+    if not is_this_machine(host):
         if log := os.environ.get("REFUSED_CONNECTIONS"):
             with open(log, "a", encoding="utf-8") as file:  # noqa: PTH123 (pathlib is not imported this early)
                 file.write(f"{event} {host}: {' '.join(sys.orig_argv)}\n")
