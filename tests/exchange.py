@@ -1,4 +1,4 @@
-"""The exchange between several processes, as each of them runs it; a module with few imports, since each process imports it."""
+"""What one process receives from the others: a module with few imports, because each process imports it."""
 
 from pathlib import Path
 
@@ -17,15 +17,15 @@ def exchange(rank: int, folder: Path) -> None:
     distributed.init_process_group("gloo", init_method=f"file://{folder / 'store'}", rank=rank, world_size=COUNT)
     group = Processes(torch.device("cpu"))
     gathered = [group.gather(rows(faces, width)[group.own_rows(faces)], faces) for faces in range(8) for width in (0, 2)]
-    weight, share = nn.Parameter(torch.tensor([[1.0], [2.0]])), group.own_rows(7)
-    outputs, every = group.gather_outputs(rows(7, 2)[share] @ weight, targets()[share], 7)
+    weight, local = nn.Parameter(torch.tensor([[1.0], [2.0]])), group.own_rows(7)
+    outputs, every = group.gather_outputs(rows(7, 2)[local] @ weight, targets()[local], 7)
     (gradient,) = torch.autograd.grad(batch_loss(outputs, every), weight)
     distributed.all_reduce(gradient)
     norm = nn.BatchNorm1d(1)
     norm(torch.full((2, 1), float(rank)))
     group.average_statistics(norm)
-    gradients = class_gradients(rows(7, 2)[share], rows(7, 2)[share], targets().expression[share])
-    mean = group.weighted_mean(gradients, targets().expression[share].sum(0))
+    gradients = class_gradients(rows(7, 2)[local], rows(7, 2)[local], targets().expression[local])
+    mean = group.weighted_mean(gradients, targets().expression[local].sum(0))
     torch.save(
         [*gathered, outputs.detach(), every.expression, every.affect, gradient / COUNT, norm.running_mean, mean], folder / f"{rank}.pt"
     )

@@ -16,31 +16,31 @@ def test_hand_worked_example() -> None:
 
     RMSE √0.125; r = 1; CCC = 0.25 / (0.25 + 0.0625 + 0.0625) = 2/3; signs 0 and +, 1 and +: half agree.
     """
-    found = affect_scores(np.array([0.0, 1.0]), np.array([0.5, 1.0]))
-    assert (found.rmse, found.corr, found.sagr, found.ccc) == pytest.approx((0.125**0.5, 1, 0.5, 2 / 3))
+    scores = affect_scores(np.array([0.0, 1.0]), np.array([0.5, 1.0]))
+    assert (scores.rmse, scores.corr, scores.sagr, scores.ccc) == pytest.approx((0.125**0.5, 1, 0.5, 2 / 3))
 
 
 @given(VALUES)
 def test_a_prediction_of_the_truth_is_perfect(values: np.ndarray) -> None:
-    found = affect_scores(values, values)
+    scores = affect_scores(values, values)
     varied = values.std() > 1e-6
-    assert found.rmse == 0 and found.sagr == 1
-    assert (found.corr, found.ccc) == pytest.approx((1, 1) if varied else (0, 0))
+    assert scores.rmse == 0 and scores.sagr == 1
+    assert (scores.corr, scores.ccc) == pytest.approx((1, 1) if varied else (0, 0))
 
 
 @given(VALUES, VALUES)
 def test_corr_is_pearsons_and_bounds_ccc(true: np.ndarray, predicted: np.ndarray) -> None:
-    found = affect_scores(true, predicted)
+    scores = affect_scores(true, predicted)
     if min(true.std(), predicted.std()) > 1e-3:
-        assert found.corr == pytest.approx(pearsonr(true, predicted).statistic, abs=1e-6)
-    assert abs(found.ccc) <= abs(found.corr) + 1e-6
+        assert scores.corr == pytest.approx(pearsonr(true, predicted).statistic, abs=1e-6)
+    assert abs(scores.ccc) <= abs(scores.corr) + 1e-6
 
 
 @given(VALUES, st.floats(0.1, 1))
 def test_a_shift_costs_ccc_and_not_corr(true: np.ndarray, shift: float) -> None:
     if true.std() > 1e-2:
-        found = affect_scores(true, true + shift)
-        assert found.corr == pytest.approx(1, abs=1e-6) and found.ccc < 1 and found.rmse == pytest.approx(shift)
+        scores = affect_scores(true, true + shift)
+        assert scores.corr == pytest.approx(1, abs=1e-6) and scores.ccc < 1 and scores.rmse == pytest.approx(shift)
 
 
 def test_resamples_score_as_each_alone() -> None:
@@ -48,8 +48,8 @@ def test_resamples_score_as_each_alone() -> None:
     true, predicted = generator.uniform(-1, 1, (2, 5, 30))
     stacked = affect_scores(true, predicted)
     for row in range(5):
-        alone = affect_scores(true[row], predicted[row])
-        assert (stacked.ccc[row], stacked.sagr[row]) == pytest.approx((float(alone.ccc), float(alone.sagr)))
+        single = affect_scores(true[row], predicted[row])
+        assert (stacked.ccc[row], stacked.sagr[row]) == pytest.approx((float(single.ccc), float(single.sagr)))
 
 
 def test_floors_are_what_the_best_constants_reach() -> None:

@@ -44,16 +44,16 @@ def code_of(root: Path, start: Path) -> set[Path]:
     The `__init__` of affectnet, of its rooms and of stages hold nothing that a result depends on and are left out. A registry
     imports all files of its folder, a folder within a room, together.
     """
-    found, todo = set(), [start]
+    files, todo = set(), [start]
     while todo:
         path = todo.pop()
-        if path in found or path.name == "__init__.py":
+        if path in files or path.name == "__init__.py":
             continue
-        found.add(path)
+        files.add(path)
         todo += [file for name in imported(path) if (file := module_file(root, name)) is not None]
         if len(path.relative_to(root).parts) == 4:
             todo += path.parent.glob("*.py")
-    return found
+    return files
 
 
 def wrong_deps(root: Path) -> list[str]:
@@ -98,8 +98,8 @@ def wrong_paths(root: Path) -> list[str]:
 
 def params_class(stage: str) -> type[Section]:
     module = __import__(f"stages.{stage}", fromlist=["run"])
-    found: type[Section] = getattr(module, f"{stage.capitalize()}Params")
-    return found
+    params: type[Section] = getattr(module, f"{stage.capitalize()}Params")
+    return params
 
 
 def test_each_stage_lists_just_the_code_it_imports() -> None:
@@ -138,16 +138,16 @@ def test_one_name_in_five_places() -> None:
 @pytest.mark.parametrize("stage", STAGES)
 def test_each_stage_tracks_just_the_params_it_reads(stage: str) -> None:
     document = read_document(ROOT / "params.yaml")
-    wanted = {stage}
+    expected = {stage}
     shown = __import__(f"stages.{stage}", fromlist=["run"])
-    wanted |= set(getattr(shown, "SECTIONS", ()))  # what the report shows without a use for it
+    expected |= set(getattr(shown, "SECTIONS", ()))  # what the report shows without a use for it
     catalogues = switches(document)
     for name in [*params_class(stage).model_fields, *getattr(shown, "SWITCHES", ())]:
-        wanted |= {name} if isinstance(document.get(name), str) else set()
-        wanted |= {f"{catalogues[switch]}.${{{switch}}}" for switch in (name, f"{stage}.{name}") if switch in catalogues}
+        expected |= {name} if isinstance(document.get(name), str) else set()
+        expected |= {f"{catalogues[switch]}.${{{switch}}}" for switch in (name, f"{stage}.{name}") if switch in catalogues}
     for section in getattr(shown, "SECTIONS", ()):
-        wanted |= {f"{entries}.${{{switch}}}" for switch, entries in catalogues.items() if switch.startswith(f"{section}.")}
-    assert set(read_document(ROOT / "dvc.yaml")["stages"][stage]["params"]) == wanted
+        expected |= {f"{entries}.${{{switch}}}" for switch, entries in catalogues.items() if switch.startswith(f"{section}.")}
+    assert set(read_document(ROOT / "dvc.yaml")["stages"][stage]["params"]) == expected
 
 
 def keys(value: Any) -> Iterator[str]:

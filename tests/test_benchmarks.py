@@ -85,7 +85,7 @@ def test_a_process_that_fails_is_a_row_with_its_last_words(tmp_path: Path) -> No
 
 
 def test_without_any_peer_a_row_has_no_ratio() -> None:
-    assert "nan" in line(Row("alone", "s", {"ours": 1.0, "peer": ABSENT}).cells)
+    assert "nan" in line(Row("only ours", "s", {"ours": 1.0, "peer": ABSENT}).cells)
 
 
 def test_the_processor_is_named_with_its_vector_instructions() -> None:

@@ -84,25 +84,25 @@ def as_json(face: Face) -> dict[str, Any]:
     return {"box": list(face.box), **{name: getattr(face, name) for name in ("expression", "probabilities", "valence", "arousal")}}
 
 
-def assert_same(found: list[dict[str, Any]], expected: list[Face]) -> None:
+def assert_same(results: list[dict[str, Any]], expected: list[Face]) -> None:
     """The same faces; the network rounds otherwise in batches of another size."""
-    assert len(found) == len(expected)
-    for one, face in zip(found, expected, strict=True):
-        wanted = as_json(face)
-        assert list(one) == list(wanted) and list(one["probabilities"]) == list(EXPRESSIONS)
-        assert one["box"] == wanted["box"] and one["expression"] == wanted["expression"]
-        assert one["probabilities"] == pytest.approx(wanted["probabilities"], abs=1e-6)
-        assert (one["valence"], one["arousal"]) == pytest.approx((wanted["valence"], wanted["arousal"]), abs=1e-5)
+    assert len(results) == len(expected)
+    for one, face in zip(results, expected, strict=True):
+        content = as_json(face)
+        assert list(one) == list(content) and list(one["probabilities"]) == list(EXPRESSIONS)
+        assert one["box"] == content["box"] and one["expression"] == content["expression"]
+        assert one["probabilities"] == pytest.approx(content["probabilities"], abs=1e-6)
+        assert (one["valence"], one["arousal"]) == pytest.approx((content["valence"], content["arousal"]), abs=1e-5)
 
 
 def test_json_is_what_the_predictor_says(run: Command, album: Path) -> None:
     code, out, err = run("predict", album, "--json")
-    found = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and [one["path"] for one in found] == [str(album / name) for name in NAMES]
-    assert all(list(one) == ["path", "faces"] for one in found)
-    for one, expected in zip(found, Predictor.load(MODEL).predict_many([album / name for name in NAMES]), strict=True):
+    results = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and [one["path"] for one in results] == [str(album / name) for name in NAMES]
+    assert all(list(one) == ["path", "faces"] for one in results)
+    for one, expected in zip(results, Predictor.load(MODEL).predict_many([album / name for name in NAMES]), strict=True):
         assert_same(one["faces"], expected)
-    assert [len(one["faces"]) for one in found] == [1, 0, 1, 2]
+    assert [len(one["faces"]) for one in results] == [1, 0, 1, 2]
     assert err.splitlines()[-1] == "predict: 4 photographs, 4 faces, 1 without a face, 0 unreadable, 1 other file skipped"
 
 
@@ -118,25 +118,25 @@ def rows_of_csv(run: Command, *arguments: object) -> list[dict[str, Any]]:
 def rows_of_parquet(run: Command, *arguments: object) -> list[dict[str, Any]]:
     out = run("predict", *arguments, "--parquet", "new/found.parquet")[1]
     assert out == ""
-    found: list[dict[str, Any]] = pq.read_table("new/found.parquet").to_pylist()
-    return found
+    rows: list[dict[str, Any]] = pq.read_table("new/found.parquet").to_pylist()
+    return rows
 
 
 @pytest.mark.parametrize("rows", [rows_of_csv, rows_of_parquet])
 def test_tables_have_one_row_per_face_and_one_for_a_photograph_without(
     rows: Callable[..., list[dict[str, Any]]], run: Command, album: Path
 ) -> None:
-    found = rows(run, album)
-    assert list(found[0]) == [
+    table = rows(run, album)
+    assert list(table[0]) == [
         "path", "seconds", "face", "left", "top", "right", "bottom", "expression", *EXPRESSIONS, "valence", "arousal",
     ]  # fmt: skip
-    assert [(row["path"], row["face"], row["seconds"]) for row in found] == [
+    assert [(row["path"], row["face"], row["seconds"]) for row in table] == [
         (str(album / name), face, None)
         for name, face in (("a.png", 1), ("b/empty.PNG", None), ("b/grey.tif", 1), ("c.png", 1), ("c.png", 2))
     ]
-    (without,) = [row for row in found if row["face"] is None]
+    (without,) = [row for row in table if row["face"] is None]
     assert not any(without[name] for name in without if name != "path")
-    found.remove(without)
+    table.remove(without)
     again = [
         {
             "box": [row[edge] for edge in ("left", "top", "right", "bottom")],
@@ -145,7 +145,7 @@ def test_tables_have_one_row_per_face_and_one_for_a_photograph_without(
             "valence": row["valence"],
             "arousal": row["arousal"],
         }
-        for row in found
+        for row in table
     ]
     expected = Predictor.load(MODEL).predict_many([album / name for name in NAMES])
     assert_same(again, [face for faces in expected for face in faces])
@@ -172,20 +172,20 @@ def test_a_model_of_affect_alone_has_no_probabilities(run: Command, album: Path)
 
 
 def test_whole_takes_each_photograph_for_a_face(run: Command, album: Path) -> None:
-    found = [json.loads(line) for line in run("predict", album, "--whole", "--json")[1].splitlines()]
-    assert [one["faces"][0]["box"][2:] for one in found] == [[320, 320], [90, 60], [400, 400], [640, 320]]
-    assert_same(found[3]["faces"], Predictor.load(MODEL).predict(album / "c.png", "whole"))
+    results = [json.loads(line) for line in run("predict", album, "--whole", "--json")[1].splitlines()]
+    assert [one["faces"][0]["box"][2:] for one in results] == [[320, 320], [90, 60], [400, 400], [640, 320]]
+    assert_same(results[3]["faces"], Predictor.load(MODEL).predict(album / "c.png", "whole"))
 
 
 def test_a_video_gives_one_frame_a_second(run: Command, workspace: Path) -> None:
     write_video(workspace / "clip.avi")
     code, out, err = run("predict", "clip.avi", "--json")
-    found = [json.loads(line) for line in out.splitlines()]
-    assert code == 0 and all(list(one) == ["path", "seconds", "faces"] for one in found)
-    assert [(one["path"], one["seconds"]) for one in found] == [("clip.avi", 0.0), ("clip.avi", 1.0), ("clip.avi", 2.0)]
+    results = [json.loads(line) for line in out.splitlines()]
+    assert code == 0 and all(list(one) == ["path", "seconds", "faces"] for one in results)
+    assert [(one["path"], one["seconds"]) for one in results] == [("clip.avi", 0.0), ("clip.avi", 1.0), ("clip.avi", 2.0)]
     expected = Predictor.load(MODEL).predict_many([frame for _, frame in frames("clip.avi", 1)])
     assert expected[0]
-    for one, faces in zip(found, expected, strict=True):
+    for one, faces in zip(results, expected, strict=True):
         assert_same(one["faces"], faces)
     assert "0 photographs, 3 frames of videos" in err
     for rows in (rows_of_csv, rows_of_parquet):
@@ -281,8 +281,8 @@ def test_names_that_are_no_utf8_break_nothing(run: Command, workspace: Path) -> 
     drawn().save("plain.png")
     Path("plain.png").rename(name)
     write_video(workspace / os.fsdecode(b"v\xfe.avi"), seconds=1)
-    found = [json.loads(line) for line in run("predict", name, os.fsdecode(b"v\xfe.avi"), "--json")[1].splitlines()]
-    assert [os.fsencode(one["path"]) for one in found] == [b"n\xff\n.png", b"v\xfe.avi"] and found[1]["faces"]
+    results = [json.loads(line) for line in run("predict", name, os.fsdecode(b"v\xfe.avi"), "--json")[1].splitlines()]
+    assert [os.fsencode(one["path"]) for one in results] == [b"n\xff\n.png", b"v\xfe.avi"] and results[1]["faces"]
     assert run("predict", name)[1].startswith("n\\udcff\\n.png  ")
     assert {row["path"] for rows in (rows_of_csv, rows_of_parquet) for row in rows(run, name)} == {"n\\xff\n.png"}
     code, _, err = run("predict", name, os.fsdecode(b"absent\xff\n"), "--annotate", "copies")
@@ -337,10 +337,10 @@ def test_only_so_many_photographs_are_under_way(run: Command, album: Path) -> No
 
 def test_info_says_what_the_card_says(run: Command) -> None:
     code, out, _ = run("info", MODEL, "--json")
-    found = json.loads(out)
+    content = json.loads(out)
     metadata = load_model(MODEL)[1]
-    assert code == 0 and found["bytes"] == MODEL.stat().st_size and found["weights"] > 10_000
-    assert found["labels"] == list(metadata.labels) and found["crop"] == metadata.crop and found["training"] == metadata.training
+    assert code == 0 and content["bytes"] == MODEL.stat().st_size and content["weights"] > 10_000
+    assert content["labels"] == list(metadata.labels) and content["crop"] == metadata.crop and content["training"] == metadata.training
     out = run("info", MODEL)[1]
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line.rstrip())
     assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro-F1 0.500"
@@ -348,10 +348,10 @@ def test_info_says_what_the_card_says(run: Command) -> None:
     assert lines["input"].startswith("32 × 32 px") and "margin" in lines["crop"] and lines["temperature"] == "1.5"
 
 
-def process(*arguments: str, **given: Any) -> subprocess.Popen[str]:
+def process(*arguments: str, **options: Any) -> subprocess.Popen[str]:
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     pipe = subprocess.PIPE
-    return subprocess.Popen([sys.executable, *arguments], stdout=pipe, stderr=pipe, text=True, env=environment, **given)
+    return subprocess.Popen([sys.executable, *arguments], stdout=pipe, stderr=pipe, text=True, env=environment, **options)
 
 
 def test_a_closed_pipe_ends_quietly(run: Command, album: Path) -> None:

@@ -23,10 +23,10 @@ def test_mcnemar_by_hand() -> None:
 
 def bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 400) -> float:
     right = (first, second)
-    found = paired_bootstrap("accuracy", lambda rows, model: right[model][rows].mean(-1), len(first), draws, np.random.default_rng(0))
-    assert found.low <= found.second - found.first <= found.high
-    assert (found.first, found.second) == (first.mean(), second.mean())
-    return found.p
+    difference = paired_bootstrap("accuracy", lambda rows, model: right[model][rows].mean(-1), len(first), draws, np.random.default_rng(0))
+    assert difference.low <= difference.second - difference.first <= difference.high
+    assert (difference.first, difference.second) == (first.mean(), second.mean())
+    return difference.p
 
 
 def test_chance_is_called_small_about_as_often_as_it_says() -> None:
@@ -81,8 +81,8 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
     pair = [predict_split(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
-    found = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
+    by_name = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)
         np.add.at(counts, (model.true, model.predicted), 1)
-        assert getattr(found["expression.macro_f1"], name) == pytest.approx(float(scores(counts).macro_f1))
+        assert getattr(by_name["expression.macro_f1"], name) == pytest.approx(float(scores(counts).macro_f1))

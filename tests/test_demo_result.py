@@ -37,7 +37,7 @@ def test_who_commits_a_result_of_their_own_has_green_tests(reproduced: Clone) ->
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Path:
+def repository(tmp_path: Path) -> Path:
     """A folder with README and another result than the recorded one."""
     shutil.copytree(ROOT / "metrics", tmp_path / "metrics")
     (tmp_path / "docs").mkdir()
@@ -49,20 +49,20 @@ def place(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_result_is_taken_over_into_the_demos_table_alone(place: Path) -> None:
-    take_over(place)
-    before, after = (folder.joinpath("README.md").read_text().splitlines() for folder in (ROOT, place))
+def test_a_result_is_taken_over_into_the_demos_table_alone(repository: Path) -> None:
+    take_over(repository)
+    before, after = (folder.joinpath("README.md").read_text().splitlines() for folder in (ROOT, repository))
     changed = [new for old, new in zip(before, after, strict=True) if old != new]
     assert [line.rsplit(" | ", 2)[0].split(" | ")[:2] for line in changed] == [["| accuracy", "0.123"], ["| macro-F1", "0.234"]]
-    record = json.loads((place / "docs" / "demo_result.json").read_text())
+    record = json.loads((repository / "docs" / "demo_result.json").read_text())
     assert record["confusion"] == {"names": ["Happy", "Sad"], "counts": [[0, 1], [0, 1]]}
-    assert (place / "docs" / "demo_confusion.svg").read_text() == picture(record)
+    assert (repository / "docs" / "demo_confusion.svg").read_text() == picture(record)
 
 
 @pytest.mark.parametrize(("old", "new"), [("## The demo's result", "## Another"), ("| accuracy |", "| right |")])
-def test_a_readme_without_the_table_is_one_line(place: Path, old: str, new: str) -> None:
-    readme = place / "README.md"
+def test_a_readme_without_the_table_is_one_line(repository: Path, old: str, new: str) -> None:
+    readme = repository / "README.md"
     readme.write_text(readme.read_text().replace(old, new))
     with pytest.raises(UserError, match=r"README\.md: .*The demo's result"):
-        take_over(place)
-    assert not list((place / "docs").iterdir())
+        take_over(repository)
+    assert not list((repository / "docs").iterdir())

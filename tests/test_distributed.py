@@ -89,9 +89,9 @@ def test_what_passes_between_processes_is_what_one_process_has(tmp_path: Path) -
     gathered = [rows(faces, width) for faces in range(8) for width in (0, 2)]
     mean = class_gradients(rows(7, 2), rows(7, 2), whole.expression)
     for rank in range(COUNT):
-        found = torch.load(tmp_path / f"{rank}.pt")
+        received = torch.load(tmp_path / f"{rank}.pt")
         torch.testing.assert_close(
-            found, [*gathered, outputs.detach(), whole.expression, whole.affect, gradient, torch.tensor([0.1]), mean]
+            received, [*gathered, outputs.detach(), whole.expression, whole.affect, gradient, torch.tensor([0.1]), mean]
         )
 
 
@@ -133,9 +133,9 @@ def assert_as_in_one_process() -> None:
     """Trains the same in this process, and compares all epochs and the weights with what is there."""
     logged, weights = curves(), load_file(MODEL)
     run_stage("train")
-    found = curves()
-    assert set(found) == set(logged) and len(found["train/loss"]) == len(logged["train/loss"])
-    for name, values in found.items():
+    in_one = curves()
+    assert set(in_one) == set(logged) and len(in_one["train/loss"]) == len(logged["train/loss"])
+    for name, values in in_one.items():
         atol = 1e-3 if name.endswith("_ccc") else 1e-5  # near 0 a quotient of what is left when rounded sums have cancelled
         np.testing.assert_allclose(logged[name], values, rtol=1e-4, atol=atol, err_msg=name)
     for name, tensor in load_file(MODEL).items():
@@ -144,12 +144,12 @@ def assert_as_in_one_process() -> None:
 
 def test_a_killed_process_ends_all_and_the_training_goes_on_as_in_one_process(prepared: Path, two: Callable[[], str]) -> None:
     choose(epochs=100, patience=100, accumulate=2)
-    told = prepared / "told.jsonl"
-    environment = {**os.environ, PROGRESS_FILE: str(told)}
+    progress = prepared / "progress.jsonl"
+    environment = {**os.environ, PROGRESS_FILE: str(progress)}
     del environment[STARTER]
     process = subprocess.Popen([sys.executable, "-m", "stages.train"], env=environment, stdout=PIPE, stderr=PIPE, text=True)
     end = time.monotonic() + 180
-    while not told.exists():
+    while not progress.exists():
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.02)
     started = children(process.pid)
@@ -159,7 +159,7 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_as_in_one_process(pr
     assert process.returncode == 2 and output == ""
     assert line.startswith("error: runtime.processes: process 1 was ended by SIGKILL")
     assert not any(Path(f"/proc/{pid}").exists() for pid in started) and not MODEL.exists()
-    reached = len(told.read_text().splitlines())
+    reached = len(progress.read_text().splitlines())
     choose(epochs=100, patience=100, accumulate=2, stop_after=reached + 1)
     line = two()
     assert f"{reached + 1} epochs on cpu" in line and "\n" not in line

@@ -39,9 +39,9 @@ def test_the_model_is_fetched_by_its_name_or_its_path(shared: Clone, reproduced:
 
 def test_the_artifact_is_a_models_output_with_a_name_that_a_registry_takes() -> None:
     with dvc.repo.Repo(str(ROOT)) as repo:
-        (found,) = Artifacts(repo).read()["dvc.yaml"].items()
-        assert found[0] == "expression" and found[1].type == "model"
-        assert found[1].path in {out.def_path for out in repo.index.outs}
+        (artifact,) = Artifacts(repo).read()["dvc.yaml"].items()
+        assert artifact[0] == "expression" and artifact[1].type == "model"
+        assert artifact[1].path in {out.def_path for out in repo.index.outs}
 
 
 def test_what_an_editors_extension_asks_for_is_json(reproduced: Clone) -> None:

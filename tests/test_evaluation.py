@@ -61,13 +61,13 @@ def at(tree: Any, path: tuple[str, ...]) -> Any:
     return at(tree[path[0]], path[1:]) if path else tree
 
 
-def assert_as_the_stage(found: dict[str, Any]) -> None:
+def assert_as_the_stage(report: dict[str, Any]) -> None:
     """Equal; rounded in batches of other faces, and resampled in another order where a score needs more than counts."""
     stage = metrics("evaluate")
-    assert keys(found) == keys(stage)
+    assert keys(report) == keys(stage)
     for path in keys(stage):
         ranked = path[0] == "interval" and {"auc", "aucpr"} & set(path)
-        assert at(found, path) == pytest.approx(at(stage, path), abs=0.05 if ranked else 1e-6), path
+        assert at(report, path) == pytest.approx(at(stage, path), abs=0.05 if ranked else 1e-6), path
 
 
 def test_crops_in_folders_have_the_stages_scores(run: Command, workspace: Path) -> None:
@@ -140,8 +140,8 @@ def test_averaging_is_what_the_command_says_or_else_params_yaml(run: Command, fa
     assert get_args(Averaging) == __main__.AVERAGING
 
     def likelihood(*arguments: str) -> float:
-        found: float = json.loads(run("evaluate", MODEL, faces, "--cropped", "--json", *arguments)[1])["calibration"]["nll"]
-        return found
+        nll: float = json.loads(run("evaluate", MODEL, faces, "--cropped", "--json", *arguments)[1])["calibration"]["nll"]
+        return nll
 
     each = {averaging: likelihood("--averaging", averaging) for averaging in __main__.AVERAGING}
     assert len(set(each.values())) == 3 and likelihood() == each["none"]
@@ -152,10 +152,10 @@ def test_averaging_is_what_the_command_says_or_else_params_yaml(run: Command, fa
 
 
 def test_a_predictor_averages_too(run: Command) -> None:
-    found = [Predictor.load(MODEL, averaging=averaging).predict(drawn(), "whole")[0] for averaging in ("none", "flip")]
+    faces = [Predictor.load(MODEL, averaging=averaging).predict(drawn(), "whole")[0] for averaging in ("none", "flip")]
     mirrored = Predictor.load(MODEL, averaging="flip").predict(np.asarray(drawn())[:, ::-1].copy(), "whole")[0]
-    assert list(mirrored.probabilities.values()) == pytest.approx(list(found[1].probabilities.values()), abs=0.01)
-    assert found[0].probabilities != found[1].probabilities
+    assert list(mirrored.probabilities.values()) == pytest.approx(list(faces[1].probabilities.values()), abs=0.01)
+    assert faces[0].probabilities != faces[1].probabilities
     with pytest.raises(UserError, match="averaging: 'five' is unknown; choose one of none, flip, ten_crop"):
         Predictor.load(MODEL, averaging="five")  # type: ignore[arg-type]
 

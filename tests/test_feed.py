@@ -17,8 +17,8 @@ ROWS = [torch.tensor(rows) for rows in ([3, 1, 1], [9, 0], [5, 6, 7, 8])]
 
 def loader(device: torch.device = CPU) -> Loader:
     """Each face's own number is its target."""
-    own = torch.arange(float(FACES))[:, None]
-    return Loader(IMAGES, Targets(own, own.repeat(1, 2)), Augment(params_class()()), Group(device))
+    numbers = torch.arange(float(FACES))[:, None]
+    return Loader(IMAGES, Targets(numbers, numbers.repeat(1, 2)), Augment(params_class()()), Group(device))
 
 
 def loaded(source: Loader) -> list[MicroBatch]:
@@ -33,9 +33,9 @@ def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> L
 
 
 def test_each_part_has_the_images_and_targets_of_its_rows(source: Loader) -> None:
-    found = loaded(source)
-    assert [one.faces for one in found] == [3, 2, 4]
-    for one, rows in zip(found, ROWS, strict=True):
+    parts = loaded(source)
+    assert [one.faces for one in parts] == [3, 2, 4]
+    for one, rows in zip(parts, ROWS, strict=True):
         assert torch.equal(one.images, normalised(IMAGES[rows]))
         assert torch.equal(one.targets.expression[:, 0], rows.float()) and torch.equal(one.targets.affect[:, 1], rows.float())
 

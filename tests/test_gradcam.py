@@ -42,11 +42,11 @@ def test_with_global_pooling_it_is_the_class_activation_map() -> None:
     image = torch.randint(0, 256, (1, 12, 12, 3), dtype=torch.uint8)
     layer = find_layer(network, 12)
     assert layer is not None
-    (found,) = heat_maps(network, layer, image, [2], MEAN, STD)
+    (heat,) = heat_maps(network, layer, image, [2], MEAN, STD)
     with torch.no_grad():
         features = network[:2](image.permute(0, 3, 1, 2) / 255)[0]
         expected = (last.weight[2][:, None, None] * features).sum(0).relu()
-    assert torch.allclose(found, expected / expected.max(), atol=1e-5)
+    assert torch.allclose(heat, expected / expected.max(), atol=1e-5)
 
 
 def test_a_transformer_is_looked_at_before_its_last_attention() -> None:
@@ -57,8 +57,8 @@ def test_a_transformer_is_looked_at_before_its_last_attention() -> None:
     layer = find_layer(network, 32)
     assert layer == Layer("encoder.layers.encoder_layer_1.ln_1", 4)
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)
-    found = heat_maps(network, layer, images, [0, 1, 2] * 2, MEAN, STD)
-    assert found.shape == (6, 32, 32) and found.min() >= 0 and 0.5 < found.max() <= 1
+    maps = heat_maps(network, layer, images, [0, 1, 2] * 2, MEAN, STD)
+    assert maps.shape == (6, 32, 32) and maps.min() >= 0 and 0.5 < maps.max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -265,8 +265,8 @@ def test_every_file_that_the_pipeline_keeps_of_data_and_models_is_refused(reprod
 @given(st.text(), st.sampled_from(["md", "py", "csv", "json", "txt", ""]))
 def test_prose_is_judged_without_error_and_nothing_of_a_data_set_hides_behind_it(prose: str, suffix: str) -> None:
     for content in (prose.encode(errors="replace"), prose.encode(errors="replace") + b"\n" + CONTENTS["AffectNet 2017"]):
-        found = reason(f"a.{suffix}", content, len(content))
-        assert found or content == prose.encode(errors="replace")
+        refusal = reason(f"a.{suffix}", content, len(content))
+        assert refusal or content == prose.encode(errors="replace")
 
 
 def test_text_that_is_longer_than_what_is_read_is_refused_and_a_long_picture_recognised() -> None:

@@ -40,8 +40,8 @@ def balanced_accuracy(root: Path, seed: int) -> float:
         optimizer=entry("optimizer", "adam", lr=3e-3),
     )
     run_stage("evaluate", bootstrap=100)
-    found: float = metrics("evaluate")["expression"]["skew_normalised"]["accuracy"]
-    return found
+    accuracy: float = metrics("evaluate")["expression"]["skew_normalised"]["accuracy"]
+    return accuracy
 
 
 def shuffle(root: Path) -> None:
@@ -105,10 +105,10 @@ def write_params(**changes: Any) -> None:
     document = yaml.load(path)
     for name, value in changes.items():
         *sections, key = name.split("__")
-        place = document
+        node = document
         for section in sections:
-            place = place[section]
-        place[key] = value
+            node = node[section]
+        node[key] = value
     yaml.dump(document, path)
 
 

@@ -22,8 +22,8 @@ WHAT, EQUAL = "metrics against independent code", "equal"
 KINDS = (
     "any",
     "a class without faces",
-    "one answer alone",
-    "one class alone",
+    "a single answer",
+    "a single class",
     "all right",
     "none right",
     "one face",
@@ -37,10 +37,10 @@ def case(seed: int) -> tuple[list[int], np.ndarray, int]:
     generator, kind = np.random.default_rng(seed), KINDS[seed % len(KINDS)]
     k = int(generator.integers(2, 9))
     n = 1 if kind == "one face" else int(generator.integers(2, 40))
-    classes = {"a class without faces": k - 1, "one class alone": 1}.get(kind, k)
+    classes = {"a class without faces": k - 1, "a single class": 1}.get(kind, k)
     true = generator.integers(0, classes, n)
     logits = generator.normal(0, 2, (n, k)) + generator.uniform(0, 3) * np.eye(k)[true]
-    if kind == "one answer alone":
+    if kind == "a single answer":
         logits[:, int(generator.integers(k))] += 50
     elif kind == "all right":
         logits[np.arange(n), true] += 50
@@ -60,7 +60,7 @@ def probabilities(row: Sequence[float]) -> list[float]:
 
 
 def counted(true: Sequence[int], predicted: Sequence[int], k: int, weight: Sequence[float]) -> dict[str, Any]:
-    """The scores that depend on answers alone, of weighted faces."""
+    """The scores that depend only on the answers, of weighted faces."""
     faces, total = list(zip(true, predicted, weight, strict=True)), sum(weight)
     recall, precision, f1 = [], [], []
     for c in range(k):
@@ -110,8 +110,8 @@ def equal_weights(true: Sequence[int]) -> list[float]:
     return [len(true) / (len(set(true)) * true.count(t)) for t in true]
 
 
-def close(found: Any, expected: Any) -> bool:
-    return bool(np.allclose(found, expected, rtol=1e-7, atol=1e-9))
+def close(value: Any, expected: Any) -> bool:
+    return bool(np.allclose(value, expected, rtol=1e-7, atol=1e-9))
 
 
 def test_scores_of_expressions(tally: Tally) -> None:
@@ -119,12 +119,12 @@ def test_scores_of_expressions(tally: Tally) -> None:
         true, logits, k = case(seed)
         names = list(EXPRESSIONS[:k])
         report = expression_report("x", np.array(true), logits, names, 2, np.random.default_rng(0))
-        found, floor = report["x"], report["floor"]["x"]
+        scores, floor = report["x"], report["floor"]["x"]
         shares = softmax(logits, axis=1).tolist()  # the very numbers: ties of rankings hang on their last bit
         assert close(shares, [probabilities(row) for row in logits.tolist()])
         predicted = [row.index(max(row)) for row in shares]
         ones = [1.0] * len(true)
-        for tree, weight in ((found, ones), (found["skew_normalised"], equal_weights(true))):
+        for tree, weight in ((scores, ones), (scores["skew_normalised"], equal_weights(true))):
             expected = counted(true, predicted, k, weight)
             for name in ("accuracy", "macro_f1", "kappa", "alpha"):
                 assert close(tree[name], expected[name]), (seed, name, tree[name], expected[name])
@@ -133,22 +133,22 @@ def test_scores_of_expressions(tally: Tally) -> None:
             assert ranking is None or close([tree["auc"], tree["aucpr"]], ranking), (seed, ranking)
             best = [counted(true, [c] * len(true), k, weight) for c in range(k)]
             for name in ("accuracy", "macro_f1", "kappa", "alpha"):
-                place = floor if tree is found else floor["skew_normalised"]
-                assert close(place[name], max(one[name] for one in best)), (seed, name)
+                floors = floor if tree is scores else floor["skew_normalised"]
+                assert close(floors[name], max(one[name] for one in best)), (seed, name)
         expected = counted(true, predicted, k, ones)
         for name in ("recall", "precision", "f1"):
-            assert close([found[name][one] for one in names], expected[name]), (seed, name)
+            assert close([scores[name][one] for one in names], expected[name]), (seed, name)
         tally(WHAT, EQUAL)
 
 
 def test_scores_of_expressions_that_scikit_learn_has(tally: Tally) -> None:
     for seed in range(1000, 1060):
         true, logits, k = case(seed)
-        found = expression_report("x", np.array(true), logits, list(EXPRESSIONS[:k]), 2, np.random.default_rng(0))["x"]
+        scores = expression_report("x", np.array(true), logits, list(EXPRESSIONS[:k]), 2, np.random.default_rng(0))["x"]
         predicted = logits.argmax(1)
-        assert close(found["accuracy"], metrics.accuracy_score(true, predicted))
-        assert close(found["macro_f1"], metrics.f1_score(true, predicted, labels=range(k), average="macro", zero_division=0))
-        assert close(found["skew_normalised"]["accuracy"], np.mean([np.mean(predicted[np.array(true) == c] == c) for c in set(true)]))
+        assert close(scores["accuracy"], metrics.accuracy_score(true, predicted))
+        assert close(scores["macro_f1"], metrics.f1_score(true, predicted, labels=range(k), average="macro", zero_division=0))
+        assert close(scores["skew_normalised"]["accuracy"], np.mean([np.mean(predicted[np.array(true) == c] == c) for c in set(true)]))
         tally(WHAT, EQUAL)
 
 
@@ -200,7 +200,7 @@ def test_calibration(tally: Tally) -> None:
         true, logits, _ = case(seed)
         generator = np.random.default_rng(seed)
         temperature, bins = float(generator.uniform(0.2, 5)), int(generator.integers(2, 20))
-        found = calibration_report(np.array(true), logits, temperature, bins)["calibration"]
+        report = calibration_report(np.array(true), logits, temperature, bins)["calibration"]
         for suffix, scale in (("", temperature), ("_uncalibrated", 1.0)):
             shares = [probabilities([value / scale for value in row]) for row in logits.tolist()]
             answers = [(max(row), row.index(max(row)) == t) for row, t in zip(shares, true, strict=True)]
@@ -215,8 +215,8 @@ def test_calibration(tally: Tally) -> None:
                 for row, t in zip(logits.tolist(), true, strict=True)
                 if math.isfinite(row[t])
             ]
-            assert close(found[f"ece{suffix}"], error), (seed, found, error)
-            assert close(found[f"nll{suffix}"], sum(logs) / len(logs)) if logs else f"nll{suffix}" not in found, seed
+            assert close(report[f"ece{suffix}"], error), (seed, report, error)
+            assert close(report[f"nll{suffix}"], sum(logs) / len(logs)) if logs else f"nll{suffix}" not in report, seed
         tally(WHAT, EQUAL)
 
 
@@ -232,10 +232,10 @@ def test_the_temperature_is_the_best_of_a_fine_grid(tally: Tally) -> None:
     grid = np.exp(np.linspace(np.log(0.05), np.log(20), 400))
     for seed in range(40):
         true, logits, _ = case(seed * len(KINDS) + seed % 8)
-        found = fit_temperature(logits, np.array(true))
+        temperature = fit_temperature(logits, np.array(true))
         best = min(negative_log_likelihood(logits / scale, np.array(true)) for scale in grid)
-        assert 0.05 <= found <= 20
-        assert negative_log_likelihood(logits / found, np.array(true)) <= best + 1e-3 * (1 + best), seed
+        assert 0.05 <= temperature <= 20
+        assert negative_log_likelihood(logits / temperature, np.array(true)) <= best + 1e-3 * (1 + best), seed
         tally(WHAT, EQUAL)
 
 
@@ -263,12 +263,12 @@ def test_mcnemar(tally: Tally) -> None:
         )
         n = one + other
         expected = min(1.0, 2 * sum(math.comb(n, i) for i in range(min(one, other) + 1)) / 2**n) if one != other else 1.0
-        found = mcnemar(first, second)
-        assert found[:2] == (one, other) and close(found[2], expected)
+        result = mcnemar(first, second)
+        assert result[:2] == (one, other) and close(result[2], expected)
         tally(WHAT, EQUAL)
 
 
 def test_a_model_that_knows_no_expression_of_test_has_no_likelihood_there() -> None:
     logits = np.array([[1.0, 0.0, -np.inf]] * 3)
-    found = calibration_report(np.array([2, 2, 2]), logits, 2.0, 5)["calibration"]
-    assert set(found) == {"temperature", "ece", "ece_uncalibrated"} and found["ece_uncalibrated"] == pytest.approx(1 / (1 + math.exp(-1)))
+    report = calibration_report(np.array([2, 2, 2]), logits, 2.0, 5)["calibration"]
+    assert set(report) == {"temperature", "ece", "ece_uncalibrated"} and report["ece_uncalibrated"] == pytest.approx(1 / (1 + math.exp(-1)))

@@ -57,8 +57,8 @@ def test_the_command_is_there_in_any_folder(installed: tuple[Path, Path], tmp_pa
 
 def test_a_stage_of_another_checkout_imports_that_ones_code(installed: tuple[Path, Path], tmp_path: Path) -> None:
     other = checkout(tmp_path / "clone")
-    found = lines(other, installed[1], "-m", "stages.train")
-    assert found == [str(other / "stages" / "train.py"), str(other / "affectnet" / "__main__.py")]
+    files = lines(other, installed[1], "-m", "stages.train")
+    assert files == [str(other / "stages" / "train.py"), str(other / "affectnet" / "__main__.py")]
 
 
 @pytest.mark.parametrize("module", [torch, pandas, dvc], ids=lambda module: module.__name__)

@@ -23,8 +23,8 @@ def classes(shown: list[int], weights: list[float] | None = None) -> Classes:
     return Classes(torch.arange(count), torch.tensor(weights or [1.0] * count), torch.tensor(shown))
 
 
-def loss(name: str, given: Classes, **changes: Any) -> ExpressionLoss:
-    return build_loss(ADAPTER.validate_python({**CATALOGUE[name], **changes}), given)
+def loss(name: str, shares: Classes, **changes: Any) -> ExpressionLoss:
+    return build_loss(ADAPTER.validate_python({**CATALOGUE[name], **changes}), shares)
 
 
 def batch(seed: int) -> tuple[torch.Tensor, torch.Tensor]:
@@ -43,16 +43,16 @@ def test_each_loss_that_is_registered_is_in_the_catalogue() -> None:
     assert {entry["function"] for entry in CATALOGUE.values()} == set(LOSSES)
 
 
-@pytest.mark.parametrize("given", [EVEN, SKEWED])
+@pytest.mark.parametrize("shares", [EVEN, SKEWED])
 @pytest.mark.parametrize("name", CATALOGUE)
-def test_every_loss_of_the_catalogue_has_a_gradient_and_falls_with_the_right_answer(name: str, given: Classes) -> None:
+def test_every_loss_of_the_catalogue_has_a_gradient_and_falls_with_the_right_answer(name: str, shares: Classes) -> None:
     logits, labels = batch(1)
     logits.requires_grad_()
-    found = loss(name, given)
-    value = found(logits, one_hot(labels))
+    built = loss(name, shares)
+    value = built(logits, one_hot(labels))
     value.backward()
     assert value > 0 and logits.grad is not None and logits.grad.isfinite().all() and logits.grad.abs().sum() > 0
-    assert found(logits - 0.1 * logits.grad, one_hot(labels)) < value
+    assert built(logits - 0.1 * logits.grad, one_hot(labels)) < value
 
 
 @given(SEEDS)
@@ -105,20 +105,20 @@ def test_balanced_softmax_is_logit_adjustment_with_tau_1(seed: int) -> None:
 def test_focal_by_hand() -> None:
     """p = 0.75 for the truth, γ = 2: (1/4)² · −log 0.75."""
     logits = torch.log(torch.tensor([[0.75, 0.25]]))
-    found = loss("focal", classes([1, 1]), gamma=2.0)(logits, torch.tensor([[1.0, 0.0]]))
-    assert float(found) == pytest.approx(0.0625 * 0.2876821, rel=1e-4)
+    value = loss("focal", classes([1, 1]), gamma=2.0)(logits, torch.tensor([[1.0, 0.0]]))
+    assert float(value) == pytest.approx(0.0625 * 0.2876821, rel=1e-4)
 
 
 def test_ldam_takes_the_margin_from_the_truths_logit_alone_and_reweights_late() -> None:
     shown = classes([16, 1], [1.0, 9.0])
-    found = loss("ldam", shown, margin=2.0, reweight_from=0.5)
+    ldam = loss("ldam", shown, margin=2.0, reweight_from=0.5)
     logits = torch.zeros(1, 2)
-    assert found.adjusted(logits, torch.tensor([[0.0, 1.0]])).tolist() == [[0, -2]]
-    assert found.adjusted(logits, torch.tensor([[1.0, 0.0]])).tolist() == [[-1, 0]]  # 16^(−1/4) = 1/2
-    found.start_epoch(EpochStart(4, 10, torch.tensor([0.5, 0.5])))
-    assert found.weight.tolist() == [1, 1]
-    found.start_epoch(EpochStart(5, 10, torch.tensor([0.5, 0.5])))
-    assert found.weight.tolist() == [1, 9]
+    assert ldam.adjusted(logits, torch.tensor([[0.0, 1.0]])).tolist() == [[0, -2]]
+    assert ldam.adjusted(logits, torch.tensor([[1.0, 0.0]])).tolist() == [[-1, 0]]  # 16^(−1/4) = 1/2
+    ldam.start_epoch(EpochStart(4, 10, torch.tensor([0.5, 0.5])))
+    assert ldam.weight.tolist() == [1, 1]
+    ldam.start_epoch(EpochStart(5, 10, torch.tensor([0.5, 0.5])))
+    assert ldam.weight.tolist() == [1, 9]
 
 
 @given(SEEDS)
@@ -136,43 +136,43 @@ def test_a_soft_target_is_the_mean_of_its_parts_and_an_empty_row_does_not_count(
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=1, max_size=30), st.sampled_from(["equal", "weights"]))
 def test_dynamic_weights_average_to_one_and_stay_within_bounds(recalls: list[list[float]], start: str) -> None:
-    found = loss("dynamic", SKEWED, start=start, rate=2.0, most=4.0)
+    dynamic = loss("dynamic", SKEWED, start=start, rate=2.0, most=4.0)
     for recall in recalls:
-        found.after_epoch(torch.tensor(recall))
-        assert float(found.weight.mean()) == pytest.approx(1, abs=1e-5)
-        assert float(found.weight.min()) > 0.2 and float(found.weight.max()) < 5
+        dynamic.after_epoch(torch.tensor(recall))
+        assert float(dynamic.weight.mean()) == pytest.approx(1, abs=1e-5)
+        assert float(dynamic.weight.min()) > 0.2 and float(dynamic.weight.max()) < 5
 
 
 def test_dynamic_weights_rise_where_the_recall_is_low_by_the_stated_rule() -> None:
-    found = loss("dynamic", classes([1, 1]), rate=0.5)
-    assert isinstance(found, DynamicLoss)
-    found.after_epoch(torch.tensor([0.9, 0.3]))
+    dynamic = loss("dynamic", classes([1, 1]), rate=0.5)
+    assert isinstance(dynamic, DynamicLoss)
+    dynamic.after_epoch(torch.tensor([0.9, 0.3]))
     expected = torch.exp(0.5 * (0.6 - torch.tensor([0.9, 0.3])))
-    torch.testing.assert_close(found.weight, expected / expected.mean())
-    found.after_epoch(torch.tensor([0.6, 0.6]))
-    torch.testing.assert_close(found.weight, expected / expected.mean())
+    torch.testing.assert_close(dynamic.weight, expected / expected.mean())
+    dynamic.after_epoch(torch.tensor([0.6, 0.6]))
+    torch.testing.assert_close(dynamic.weight, expected / expected.mean())
 
 
 def test_class_gradients_are_autograds_of_the_last_layer() -> None:
     generator = torch.Generator().manual_seed(2)
     features, labels = torch.randn(12, 7, generator=generator), torch.tensor([0, 1, 2] * 4)
     layer = torch.nn.Linear(7, 4)
-    found = class_gradients(features, layer(features).detach(), functional.one_hot(labels, 4).float())
+    gradients = class_gradients(features, layer(features).detach(), functional.one_hot(labels, 4).float())
     for code in range(3):
         layer.zero_grad()
         functional.cross_entropy(layer(features[labels == code]), labels[labels == code]).backward()  # type: ignore[no-untyped-call]
         assert layer.weight.grad is not None
-        torch.testing.assert_close(found[code], layer.weight.grad.flatten())
-    assert not found[3].any()
+        torch.testing.assert_close(gradients[code], layer.weight.grad.flatten())
+    assert not gradients[3].any()
 
 
 def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() -> None:
     """The look-ahead is a descent: moving the weights as it says lowers the validation loss after a step of SGD."""
-    found = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
-    assert isinstance(found, DynamicLearnedLoss)
+    dynamic = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
+    assert isinstance(dynamic, DynamicLearnedLoss)
     helpful, harmful = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 0.0])
-    found.update(torch.stack([helpful, harmful, torch.zeros(2)]), torch.stack([helpful, helpful, helpful]))
-    assert found.weight[0] > found.weight[2] > found.weight[1] and float(found.weight.mean()) == pytest.approx(1)
+    dynamic.update(torch.stack([helpful, harmful, torch.zeros(2)]), torch.stack([helpful, helpful, helpful]))
+    assert dynamic.weight[0] > dynamic.weight[2] > dynamic.weight[1] and float(dynamic.weight.mean()) == pytest.approx(1)
 
 
 def test_the_state_of_a_loss_can_be_kept_and_taken_up() -> None:

@@ -42,9 +42,9 @@ def plain() -> ExpressionLoss:
 def test_affect_losses_are_their_scores(seed: int) -> None:
     generator = torch.Generator().manual_seed(seed)
     true, predicted = torch.rand(2, 20, 2, generator=generator) * 2 - 1
-    found = [affect_scores(true[:, i].numpy(), predicted[:, i].numpy()) for i in range(2)]
-    assert float(one_minus_ccc(predicted, true)) == pytest.approx(1 - sum(float(f.ccc) for f in found) / 2, abs=1e-5)
-    assert float(mean_squared_error(predicted, true)) == pytest.approx(sum(float(f.rmse) ** 2 for f in found) / 2, abs=1e-5)
+    scores = [affect_scores(true[:, i].numpy(), predicted[:, i].numpy()) for i in range(2)]
+    assert float(one_minus_ccc(predicted, true)) == pytest.approx(1 - sum(float(f.ccc) for f in scores) / 2, abs=1e-5)
+    assert float(mean_squared_error(predicted, true)) == pytest.approx(sum(float(f.rmse) ** 2 for f in scores) / 2, abs=1e-5)
     both_losses = float(one_minus_ccc(predicted, true) + mean_squared_error(predicted, true))
     assert float(AFFECT_LOSSES["sum"](predicted, true)) == pytest.approx(both_losses, abs=1e-5)
     assert float(one_minus_ccc(true, true)) == pytest.approx(0, abs=1e-5)
@@ -76,8 +76,8 @@ def test_each_task_reads_its_own_columns() -> None:
     outputs, targets = batch()
     expression = plain()(outputs[:, :3], targets.expression)
     affect = mean_squared_error(outputs[:, 3:], targets.affect)
-    alone = build_objective(ExpressionTask(outputs="expression"), plain())
-    assert torch.equal(alone(outputs[:, :3], targets), expression)
+    single = build_objective(ExpressionTask(outputs="expression"), plain())
+    assert torch.equal(single(outputs[:, :3], targets), expression)
     assert torch.equal(build_objective(AffectTask(outputs="affect", affect_loss="mse"), plain())(outputs[:, 3:], targets), affect)
     fixed = build_objective(both(expression_weight=2.0, affect_weight=0.5), plain())
     torch.testing.assert_close(fixed(outputs, targets), 2 * expression + 0.5 * affect)
@@ -95,9 +95,9 @@ def test_uncertainty_weights_find_the_inverse_of_each_loss() -> None:
         objective(outputs, targets).backward()
         optimizer.step()
     expression, affect = plain()(outputs[:, :3], targets.expression), mean_squared_error(outputs[:, 3:], targets.affect)
-    found = objective.task_weights()
-    assert found["expression"] == pytest.approx(float(1 / (2 * expression)), rel=0.02)
-    assert found["affect"] == pytest.approx(float(0.5 / affect), rel=0.02)
+    weights = objective.task_weights()
+    assert weights["expression"] == pytest.approx(float(1 / (2 * expression)), rel=0.02)
+    assert weights["affect"] == pytest.approx(float(0.5 / affect), rel=0.02)
 
 
 def test_mixed_targets_are_shares_and_affect_needs_both() -> None:

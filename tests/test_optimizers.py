@@ -67,7 +67,7 @@ def test_sgd_without_momentum_is_possible_although_nesterov_is_on() -> None:
 @pytest.mark.parametrize("algorithm", sorted(OPTIMIZERS))
 @pytest.mark.parametrize("sam_rho", [0.0, 0.05])
 def test_layers_that_were_frozen_join_the_training(algorithm: str, sam_rho: float) -> None:
-    """As `freeze_epochs` has it: the head alone learns first."""
+    """As with `freeze_epochs`: only the head learns first."""
     module = network()
     optimizer = build_optimizer(entry(algorithm, sam_rho=sam_rho), module)
     first, *_, last = module.parameters()
@@ -93,8 +93,8 @@ def test_sam_with_radius_0_is_the_base_optimiser(algorithm: str) -> None:
     base = build_optimizer(entry(algorithm), wrapped)
     assert isinstance(base, torch.optim.Optimizer)
     expected = train(build_optimizer(entry(algorithm), plain), plain)
-    found = train(Sam(base, 0.0, wrapped), wrapped)
-    assert all(torch.equal(expected[name], found[name]) for name in expected)
+    trained = train(Sam(base, 0.0, wrapped), wrapped)
+    assert all(torch.equal(expected[name], trained[name]) for name in expected)
 
 
 @given(st.floats(0.01, 2), st.integers(0, 50))

@@ -20,12 +20,12 @@ def test_repro_leaves_a_clean_tree_and_a_second_one_runs_nothing(reproduced: Clo
 
 
 def test_every_row_of_the_demo_is_accounted_for_through_all_stages(reproduced: Clone) -> None:
-    found = reproduced.metrics("clean")
-    kept = {split: sum(by.values()) for split, by in found["by_split"].items()}
-    assert found["read"] == found["kept"] + found["rejected"] and sum(kept.values()) == found["kept"]
+    counts = reproduced.metrics("clean")
+    kept = {split: sum(by.values()) for split, by in counts["by_split"].items()}
+    assert counts["read"] == counts["kept"] + counts["rejected"] and sum(kept.values()) == counts["kept"]
     assert reproduced.metrics("evaluate")["faces"] == kept["test"]
     lists = [path.read_text().splitlines() for path in (reproduced.folder / "data" / "raw").rglob("*.csv")]
-    assert sum(map(len, lists)) - 1 == found["read"]
+    assert sum(map(len, lists)) - 1 == counts["read"]
 
 
 def mistake(name: str, value: str) -> Callable[[Clone], tuple[str, str]]:

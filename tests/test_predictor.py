@@ -32,16 +32,16 @@ def root(workspace: Path) -> Path:
 
 
 def test_pipeline_and_predictor_give_equal_probabilities_for_the_same_photograph(root: Path) -> None:
-    found = predict_split(MODEL, Path("data/faces"), local(), "none")
+    expected = predict_split(MODEL, Path("data/faces"), local(), "none")
     rows = [row for row in pq.read_table("data/annotations.parquet").to_pylist() if row["split"] == "test"]
     predictor = Predictor.load(MODEL)
     for position, row in enumerate(rows):
         box = tuple(row[edge] for edge in ("left", "top", "right", "bottom"))
         (face,) = predictor.predict(root / row["image"], "whole" if box[0] is None else [box])
         assert list(face.probabilities) == list(EXPRESSIONS)
-        np.testing.assert_allclose(list(face.probabilities.values()), found.probabilities[position], atol=1e-6)
-        np.testing.assert_allclose(np.array([face.valence, face.arousal], np.float64), found.affect[position], atol=1e-5)
-        assert face.expression == found.names[found.predicted[position]]
+        np.testing.assert_allclose(list(face.probabilities.values()), expected.probabilities[position], atol=1e-6)
+        np.testing.assert_allclose(np.array([face.valence, face.arousal], np.float64), expected.affect[position], atol=1e-5)
+        assert face.expression == expected.names[expected.predicted[position]]
 
 
 def as_path(image: Image.Image) -> Path:

@@ -22,14 +22,14 @@ def report(true: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
 
 def test_every_score_of_the_paper_is_scikit_learns() -> None:
     true, logits = drawn()
-    found, probabilities, predicted = report(true, logits)["expression"], softmax(logits, 1), logits.argmax(1)
-    assert found["accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
-    assert found["macro_f1"] == pytest.approx(metrics.f1_score(true, predicted, average="macro"))
-    assert found["kappa"] == pytest.approx(metrics.cohen_kappa_score(true, predicted))
-    assert found["auc"] == pytest.approx(metrics.roc_auc_score(true, probabilities, multi_class="ovr"))
-    assert found["aucpr"] == pytest.approx(np.mean([metrics.average_precision_score(true == c, probabilities[:, c]) for c in range(4)]))
+    scores, probabilities, predicted = report(true, logits)["expression"], softmax(logits, 1), logits.argmax(1)
+    assert scores["accuracy"] == pytest.approx(metrics.accuracy_score(true, predicted))
+    assert scores["macro_f1"] == pytest.approx(metrics.f1_score(true, predicted, average="macro"))
+    assert scores["kappa"] == pytest.approx(metrics.cohen_kappa_score(true, predicted))
+    assert scores["auc"] == pytest.approx(metrics.roc_auc_score(true, probabilities, multi_class="ovr"))
+    assert scores["aucpr"] == pytest.approx(np.mean([metrics.average_precision_score(true == c, probabilities[:, c]) for c in range(4)]))
     weights = (1 / np.bincount(true))[true]
-    equal = found["skew_normalised"]
+    equal = scores["skew_normalised"]
     assert equal["accuracy"] == pytest.approx(metrics.balanced_accuracy_score(true, predicted))
     assert equal["macro_f1"] == pytest.approx(metrics.f1_score(true, predicted, average="macro", sample_weight=weights))
     assert equal["kappa"] == pytest.approx(metrics.cohen_kappa_score(true, predicted, sample_weight=weights))
@@ -38,15 +38,15 @@ def test_every_score_of_the_paper_is_scikit_learns() -> None:
 
 
 def leaves(tree: dict[str, Any], path: str = "") -> dict[str, float]:
-    found: dict[str, float] = {}
+    values: dict[str, float] = {}
     for key, value in tree.items():
-        found |= leaves(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
-    return found
+        values |= leaves(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
+    return values
 
 
 def test_each_score_lies_in_its_interval_and_each_ones_floor_stands_beside_it() -> None:
-    found = report(*drawn())
-    values, spread, floors = leaves(found["expression"]), leaves(found["interval"]["expression"]), leaves(found["floor"]["expression"])
+    tree = report(*drawn())
+    values, spread, floors = leaves(tree["expression"]), leaves(tree["interval"]["expression"]), leaves(tree["floor"]["expression"])
     assert {f"{path}.{end}" for path in values for end in ("low", "high")} == set(spread)
     assert set(values) == set(floors)
     assert all(spread[f"{path}.low"] <= value <= spread[f"{path}.high"] for path, value in values.items())
@@ -57,34 +57,34 @@ def test_each_score_lies_in_its_interval_and_each_ones_floor_stands_beside_it() 
 def test_intervals_of_rankings_are_those_of_resampled_faces() -> None:
     true, logits = drawn()
     probabilities, generator = softmax(logits, 1), np.random.default_rng(1)
-    found = report(true, logits)["interval"]["expression"]["auc"]
+    ends = report(true, logits)["interval"]["expression"]["auc"]
     resamples = [generator.integers(300, size=300) for _ in range(300)]
     expected = np.quantile(
         [metrics.roc_auc_score(true[rows], probabilities[rows], multi_class="ovr") for rows in resamples], [0.025, 0.975]
     )
-    assert (found["low"], found["high"]) == pytest.approx(expected, abs=0.008)
+    assert (ends["low"], ends["high"]) == pytest.approx(expected, abs=0.008)
 
 
 def test_on_a_balanced_split_skew_normalisation_changes_nothing() -> None:
     generator = np.random.default_rng(4)
     true = np.repeat(range(4), 25)
-    found = leaves(report(true, generator.normal(0, 1, (100, 4)))["expression"])
+    values = leaves(report(true, generator.normal(0, 1, (100, 4)))["expression"])
     for name in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr"):
-        assert found[f".skew_normalised.{name}"] == pytest.approx(found[f".{name}"])
+        assert values[f".skew_normalised.{name}"] == pytest.approx(values[f".{name}"])
 
 
 def test_a_class_that_the_model_does_not_know_is_never_answered() -> None:
     true, logits = drawn()
     logits[:, 3] = -np.inf
-    found = report(true, logits)
-    assert found["expression"]["recall"]["Fear"] == 0 and np.isfinite(list(leaves(found).values())).all()
+    tree = report(true, logits)
+    assert tree["expression"]["recall"]["Fear"] == 0 and np.isfinite(list(leaves(tree).values())).all()
     calibration = calibration_report(true, logits, 2.0, 10)["calibration"]
     assert all(np.isfinite(value) for value in calibration.values()) and calibration["temperature"] == 2
 
 
 def test_a_split_with_one_class_has_no_ranking_and_says_so_by_leaving_it_out() -> None:
-    found = report(np.zeros(20, int), drawn()[1][:20])
-    assert "auc" not in found["expression"] and np.isfinite(list(leaves(found).values())).all()
+    tree = report(np.zeros(20, int), drawn()[1][:20])
+    assert "auc" not in tree["expression"] and np.isfinite(list(leaves(tree).values())).all()
 
 
 def test_affect_counts_the_annotated_faces_alone() -> None:

@@ -41,8 +41,8 @@ def test_the_plan_is_shown_once_and_the_others_draw_with_replacement() -> None:
 @given(st.lists(st.integers(1, 500), min_size=2, max_size=8), st.floats(0, 1), st.sampled_from(sorted(SAMPLERS)))
 def test_shares_are_a_distribution_that_rises_towards_rare_classes(counts: list[int], done: float, sampler: str) -> None:
     natural = np.array(counts) / sum(counts)
-    found = SAMPLERS[sampler]().shares(natural, done)
-    assert found.sum() == pytest.approx(1) and (found[natural.argmin()] >= natural.min() - 1e-12)
+    shares = SAMPLERS[sampler]().shares(natural, done)
+    assert shares.sum() == pytest.approx(1) and (shares[natural.argmin()] >= natural.min() - 1e-12)
 
 
 @given(st.integers(1, 200), st.integers(2, 64), st.integers(0, 5))

@@ -12,12 +12,12 @@ from affectnet.metrics.intervals import constant_answers
 
 
 def test_hand_worked_example() -> None:
-    found = scores(np.array([[2, 1, 0], [0, 3, 0], [1, 0, 0]]))
-    assert found.accuracy == pytest.approx(5 / 7)
-    assert found.recall == pytest.approx([2 / 3, 1, 0])
-    assert found.precision == pytest.approx([2 / 3, 3 / 4, 0])
-    assert found.f1 == pytest.approx([2 / 3, 6 / 7, 0])
-    assert found.macro_f1 == pytest.approx((2 / 3 + 6 / 7) / 3)
+    result = scores(np.array([[2, 1, 0], [0, 3, 0], [1, 0, 0]]))
+    assert result.accuracy == pytest.approx(5 / 7)
+    assert result.recall == pytest.approx([2 / 3, 1, 0])
+    assert result.precision == pytest.approx([2 / 3, 3 / 4, 0])
+    assert result.f1 == pytest.approx([2 / 3, 6 / 7, 0])
+    assert result.macro_f1 == pytest.approx((2 / 3 + 6 / 7) / 3)
 
 
 @given(
@@ -28,11 +28,11 @@ def test_hand_worked_example() -> None:
 def test_scores_agree_with_scikit_learn(case: tuple[int, list[tuple[int, int]]]) -> None:
     classes, pairs = case
     true, predicted = np.array(pairs).T
-    found = scores(confusion_matrix(true, predicted, classes))
+    result = scores(confusion_matrix(true, predicted, classes))
     precision, recall, f1, _ = precision_recall_fscore_support(true, predicted, labels=range(classes), zero_division=0.0)
-    assert found.accuracy == pytest.approx(accuracy_score(true, predicted))
-    np.testing.assert_allclose([found.precision, found.recall, found.f1], [precision, recall, f1], atol=1e-12)
-    assert found.macro_f1 == pytest.approx(f1.mean())
+    assert result.accuracy == pytest.approx(accuracy_score(true, predicted))
+    np.testing.assert_allclose([result.precision, result.recall, result.f1], [precision, recall, f1], atol=1e-12)
+    assert result.macro_f1 == pytest.approx(f1.mean())
 
 
 @given(arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 50)).filter(lambda m: m.sum() > 0))
@@ -51,8 +51,8 @@ def test_bootstrap_interval_of_accuracy_is_the_binomial_one() -> None:
 
 
 def test_constant_answers_are_all_there_are() -> None:
-    found = constant_answers(np.array([[2, 1, 0], [0, 1, 0], [1, 0, 0]]))
-    assert found.tolist() == [[[3, 0, 0], [1, 0, 0], [1, 0, 0]], [[0, 3, 0], [0, 1, 0], [0, 1, 0]], [[0, 0, 3], [0, 0, 1], [0, 0, 1]]]
+    matrices = constant_answers(np.array([[2, 1, 0], [0, 1, 0], [1, 0, 0]]))
+    assert matrices.tolist() == [[[3, 0, 0], [1, 0, 0], [1, 0, 0]], [[0, 3, 0], [0, 1, 0], [0, 1, 0]], [[0, 0, 3], [0, 0, 1], [0, 0, 1]]]
 
 
 def test_resamples_of_many_faces_come_in_small_pieces_and_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

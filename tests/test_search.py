@@ -42,10 +42,10 @@ def test_a_param_counts_when_its_switch_selects_it() -> None:
 def test_proposals_stay_in_their_ranges_and_leave_out_what_is_fixed() -> None:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(20):
-        found = propose(study.ask(), SPACE, DOCUMENT, {})
-        other = {"adam": "sgd", "sgd": "adam"}[found["optimizer"]]
-        assert f"optimizers.{other}.lr" not in found and found["rebalance.limit"] in range(10, 21)
-        assert 1e-4 <= found[f"optimizers.{found['optimizer']}.lr"] <= 0.1
+        values = propose(study.ask(), SPACE, DOCUMENT, {})
+        other = {"adam": "sgd", "sgd": "adam"}[values["optimizer"]]
+        assert f"optimizers.{other}.lr" not in values and values["rebalance.limit"] in range(10, 21)
+        assert 1e-4 <= values[f"optimizers.{values['optimizer']}.lr"] <= 0.1
     fixed = propose(study.ask(), SPACE, DOCUMENT, {"optimizer": "sgd", "rebalance.limit": "12"})
     assert set(fixed) == {"optimizers.sgd.lr"}
 
@@ -105,9 +105,9 @@ def test_outside_a_repository_and_in_a_shallow_clone_nothing_is_started(
     repository.git("clone", "--quiet", "--depth", "1", repository.folder.as_uri(), str(folder / "clone"))
     monkeypatch.setattr("sys.argv", ["search"])
     monkeypatch.setattr("affectnet.search.search.Experiment", None)
-    for place, reason in ((folder / "clone", r"shallow.*run `git fetch --unshallow`"), (folder, "not a git repository")):
+    for start, reason in ((folder / "clone", r"shallow.*run `git fetch --unshallow`"), (folder, "not a git repository")):
         shutil.copy(repository.folder / "params.yaml", folder)
-        monkeypatch.chdir(place)
+        monkeypatch.chdir(start)
         with pytest.raises(UserError, match=reason) as caught:
             main()
         assert "\n" not in str(caught.value)
@@ -151,7 +151,7 @@ def test_a_result_that_dvc_does_not_have_is_a_failed_trial(repository: Clone) ->
 class Watched:
     """Stands for a trial's experiment: it runs until it is interrupted, and ends an epoch whenever it is asked."""
 
-    def __init__(self, *given: Any) -> None:
+    def __init__(self, *_: Any) -> None:
         self.process = subprocess.Popen(["sleep", "600"])
 
     def scores(self) -> list[float]:
@@ -186,7 +186,7 @@ def test_ctrl_c_is_heeded_when_nothing_is_being_written(repository: Clone, monke
 def experiments(clone: Clone) -> dict[str, Any]:
     """Name → params and metrics, as `dvc exp show` lists them."""
     ((entry, *_), *_) = [json.loads(clone.dvc("exp", "show", "--json"))[1:]]
-    return {found["name"]: found["revs"][0]["data"] for found in entry["experiments"] or []}
+    return {one["name"]: one["revs"][0]["data"] for one in entry["experiments"] or []}
 
 
 def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(

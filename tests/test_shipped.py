@@ -30,15 +30,15 @@ def test_it_answers_by_default_from_any_folder_and_is_small(tmp_path: Path, monk
 
 def test_its_answers_are_seven_probabilities_a_face_and_never_contempt() -> None:
     predictor = Predictor.load()
-    found = predictor.predict_many([face(name, number, side=side) for number, name in enumerate(NAMES) for side in (48, 200)], "whole")
+    photos = predictor.predict_many([face(name, number, side=side) for number, name in enumerate(NAMES) for side in (48, 200)], "whole")
     names = ("Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger")
-    assert predictor.metadata.labels == names and not predictor.metadata.affect and len(found) == 2 * len(NAMES)
-    for (answer,) in found:
+    assert predictor.metadata.labels == names and not predictor.metadata.affect and len(photos) == 2 * len(NAMES)
+    for (answer,) in photos:
         values = list(answer.probabilities.values())
         assert tuple(answer.probabilities) == names and sum(values) == pytest.approx(1, abs=1e-5) and min(values) >= 0
         assert answer.expression == max(answer.probabilities, key=lambda name: answer.probabilities[name])
         assert answer.valence is None and answer.arousal is None
-    assert len({tuple(np.round(list(answer.probabilities.values()), 3)) for (answer,) in found}) > len(NAMES)
+    assert len({tuple(np.round(list(answer.probabilities.values()), 3)) for (answer,) in photos}) > len(NAMES)
 
 
 def test_its_card_is_about_this_file_and_the_readme_has_its_scores() -> None:

@@ -22,7 +22,7 @@ def test_seeds_are_one_line_named_by_what_differs_and_the_best_comes_first() -> 
             ],
         },
     ]
-    found = lines(shown, "expression.macro_f1")
-    assert [line.params for line in found] == [(("loss", "focal"),), (("loss", "plain"),)]
-    assert str(found[1]) == "0.600 ± 0.141 (n = 2)  loss plain" and str(found[0]) == "0.800 (n = 1)  loss focal"
+    settings = lines(shown, "expression.macro_f1")
+    assert [line.params for line in settings] == [(("loss", "focal"),), (("loss", "plain"),)]
+    assert str(settings[1]) == "0.600 ± 0.141 (n = 2)  loss plain" and str(settings[0]) == "0.800 (n = 1)  loss focal"
     assert lines(shown, "valence.ccc") == []

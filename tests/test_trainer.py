@@ -144,9 +144,9 @@ def test_a_step_in_parts_has_the_loss_and_the_gradient_of_the_whole(changes: dic
         [step(trainer(WHOLE, augmentation=entry("augmentation", "none"), accumulate=count, **changes), count) for count in counts]
         for counts in ((1,), (2, 4))
     )
-    for found in in_parts:
-        assert found[0] == pytest.approx(whole[0][0], rel=1e-5)
-        torch.testing.assert_close(found[1:], whole[0][1:], rtol=2e-4, atol=1e-6)
+    for result in in_parts:
+        assert result[0] == pytest.approx(whole[0][0], rel=1e-5)
+        torch.testing.assert_close(result[1:], whole[0][1:], rtol=2e-4, atol=1e-6)
 
 
 def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_once() -> None:
@@ -164,8 +164,8 @@ def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_
     in_parts._start_epoch(0)
     assert float(in_parts._gradients(parts)) == pytest.approx(float(loss.detach()), rel=1e-5)
     pairs = zip(at_once.network.named_parameters(), in_parts.network.parameters(), strict=True)
-    for (name, expected), found in pairs:
-        torch.testing.assert_close(found.grad, expected.grad, rtol=2e-4, atol=1e-6, msg=name)
+    for (name, expected), parameter in pairs:
+        torch.testing.assert_close(parameter.grad, expected.grad, rtol=2e-4, atol=1e-6, msg=name)
     torch.testing.assert_close(in_parts.network.state_dict(), at_once.network.state_dict())
 
 

@@ -24,8 +24,8 @@ AVERAGINGS = get_args(Averaging)
 
 def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
     torch.manual_seed(0)
-    told = metadata(**{"labels": labels, "temperature": 2.0, "crop": read_policy(Path("data/faces"), "test"), **changes})
-    save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), told.outputs), told)
+    described = metadata(**{"labels": labels, "temperature": 2.0, "crop": read_policy(Path("data/faces"), "test"), **changes})
+    save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), described.outputs), described)
     curve = Path("metrics/train/plots/metrics/train/loss.tsv")
     curve.parent.mkdir(parents=True, exist_ok=True)
     curve.write_text("step\ttrain/loss\n0\t2.0\n1\t1.5\n")
@@ -40,13 +40,13 @@ def prepared(workspace: Path) -> Path:
 
 def test_scores_intervals_and_floors_stand_beside_each_other(prepared: Path) -> None:
     run_stage("evaluate")
-    found = metrics("evaluate")
-    assert found["faces"] == 40 and found["selection"] == {"epoch": 2, "score": 0.5, "validation_macro_f1": 0.5}
-    assert set(found["expression"]["recall"]) == set(EXPRESSIONS)
+    report = metrics("evaluate")
+    assert report["faces"] == 40 and report["selection"] == {"epoch": 2, "score": 0.5, "validation_macro_f1": 0.5}
+    assert set(report["expression"]["recall"]) == set(EXPRESSIONS)
     for name in ("accuracy", "macro_f1"):
-        spread = found["interval"]["expression"][name]
-        assert spread["low"] <= found["expression"][name] <= spread["high"]
-    assert found["floor"]["expression"]["accuracy"] == 0.125
+        spread = report["interval"]["expression"][name]
+        assert spread["low"] <= report["expression"][name] <= spread["high"]
+    assert report["floor"]["expression"]["accuracy"] == 0.125
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
@@ -54,8 +54,8 @@ def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
     truth: list[torch.Tensor] = []
     original = load_faces
 
-    def remembering(*given: Any) -> Any:
-        faces = original(*given)
+    def remembering(*arguments: Any) -> Any:
+        faces = original(*arguments)
         truth.append(faces.expression)
         return faces
 
@@ -69,9 +69,9 @@ def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
 def test_a_perfect_model_scores_one_everywhere(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     answer(monkeypatch, None)
     run_stage("evaluate")
-    found = metrics("evaluate")
-    assert {found["expression"][name] for name in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr")} == {1}
-    assert found["interval"]["expression"]["accuracy"] == {"low": 1, "high": 1}
+    report = metrics("evaluate")
+    assert {report["expression"][name] for name in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr")} == {1}
+    assert report["interval"]["expression"]["accuracy"] == {"low": 1, "high": 1}
 
 
 def test_the_label_order_is_the_model_files_own(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,9 +94,9 @@ def test_tables_name_no_file_and_no_row_can_be_traced(prepared: Path) -> None:
 
 def test_one_model_gives_eight_and_seven_class_scores(prepared: Path) -> None:
     run_stage("evaluate")
-    found = metrics("evaluate")
-    assert len(found["expression"]["recall"]) == 8 and len(found["expression_7"]["recall"]) == 7
-    assert "Contempt" not in found["expression_7"]["recall"] and found["floor"]["expression_7"]["accuracy"] == pytest.approx(1 / 7)
+    report = metrics("evaluate")
+    assert len(report["expression"]["recall"]) == 8 and len(report["expression_7"]["recall"]) == 7
+    assert "Contempt" not in report["expression_7"]["recall"] and report["floor"]["expression_7"]["accuracy"] == pytest.approx(1 / 7)
 
 
 def test_the_temperature_changes_calibration_and_no_answer(prepared: Path) -> None:
@@ -112,9 +112,9 @@ def test_the_temperature_changes_calibration_and_no_answer(prepared: Path) -> No
 def test_valence_and_arousal_are_scored_each_alone_beside_the_expressions(prepared: Path) -> None:
     write_model(affect=True)
     run_stage("evaluate")
-    found = metrics("evaluate")
-    assert set(found["valence"]) == set(found["arousal"]) == {"rmse", "corr", "sagr", "ccc"} and "expression" in found
-    assert found["floor"]["arousal"]["ccc"] == 0 and found["interval"]["valence"]["rmse"]["low"] <= found["valence"]["rmse"]
+    report = metrics("evaluate")
+    assert set(report["valence"]) == set(report["arousal"]) == {"rmse", "corr", "sagr", "ccc"} and "expression" in report
+    assert report["floor"]["arousal"]["ccc"] == 0 and report["interval"]["valence"]["rmse"]["low"] <= report["valence"]["rmse"]
     assert "predicted, 40 faces" in Path("metrics/evaluate/circumplex.svg").read_text()
 
 
@@ -135,14 +135,18 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
 
 def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) -> None:
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
-    found = {averaging: predictions.predict_split(model, faces, runtime, averaging) for averaging in AVERAGINGS}
-    assert not np.allclose(found["none"].logits, found["flip"].logits)
-    for averaging, one in found.items():
+    by_view = {averaging: predictions.predict_split(model, faces, runtime, averaging) for averaging in AVERAGINGS}
+    assert not np.allclose(by_view["none"].logits, by_view["flip"].logits)
+    for averaging, one in by_view.items():
         run_stage("evaluate", averaging=averaging)
         likelihood = -np.log(one.probabilities[np.arange(len(one)), one.true]).mean()
         assert metrics("evaluate")["calibration"]["nll"] == pytest.approx(likelihood, abs=1e-6)
-    assert len({one.logits.sum() for one in found.values()}) == len({one.metadata.temperature for one in found.values()}) == len(AVERAGINGS)
-    assert found["none"].metadata.temperature == 2.0
+    assert (
+        len({one.logits.sum() for one in by_view.values()})
+        == len({one.metadata.temperature for one in by_view.values()})
+        == len(AVERAGINGS)
+    )
+    assert by_view["none"].metadata.temperature == 2.0
 
 
 def test_seven_classes_are_scored_as_seven(workspace: Path) -> None:

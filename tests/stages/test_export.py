@@ -61,13 +61,13 @@ def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(
 def test_the_file_says_what_it_is_repeats_and_names_no_place_of_this_machine(here: Path) -> None:
     run_stage("export")
     content = ONNX.read_bytes()
-    told = {entry.key: entry.value for entry in onnx.load(ONNX).metadata_props}
-    assert json.loads(told["labels"]) == list(EXPRESSIONS)
-    assert json.loads(told["affectnet"])["crop"]["image_px"] == 80 and set(told) == {"affectnet", "labels"}
+    properties = {entry.key: entry.value for entry in onnx.load(ONNX).metadata_props}
+    assert json.loads(properties["labels"]) == list(EXPRESSIONS)
+    assert json.loads(properties["affectnet"])["crop"]["image_px"] == 80 and set(properties) == {"affectnet", "labels"}
     run_stage("export")
     assert ONNX.read_bytes() == content
-    for place in (str(here), str(ROOT), "site-packages", ".py"):
-        assert place.encode() not in content
+    for text in (str(here), str(ROOT), "site-packages", ".py"):
+        assert text.encode() not in content
 
 
 def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -141,7 +141,7 @@ def test_the_documents_snippet_answers_without_this_project(here: Path, tmp_path
     assert "affectnet" not in re.sub(r"#.*|\".*?\"", "", snippet) and "torch" not in snippet
     image = Image.effect_noise((80, 80), 60).convert("RGB")
     image.save(tmp_path / "face.jpg")
-    found: dict[str, Any] = {}
-    exec(snippet.replace("face.jpg", str(tmp_path / "face.jpg")), found)
+    names: dict[str, Any] = {}
+    exec(snippet.replace("face.jpg", str(tmp_path / "face.jpg")), names)
     (face,) = Predictor.load(MODEL, device="cpu").predict(tmp_path / "face.jpg", faces="whole")
-    assert found["answer"] == pytest.approx(face.probabilities, abs=0.01)
+    assert names["answer"] == pytest.approx(face.probabilities, abs=0.01)

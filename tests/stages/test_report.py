@@ -57,8 +57,8 @@ class Page(HTMLParser):
     def handle_data(self, data: str) -> None:
         self.texts.append(data)
         if self._open and self._open[-1] == "data":
-            given = self.tags[-1][1]
-            self.numbers.append((str(given["title"]), str(given["value"]), data))
+            attributes = self.tags[-1][1]
+            self.numbers.append((str(attributes["title"]), str(attributes["value"]), data))
 
 
 def prepare(pointer: Pointer, **metadata: Any) -> None:
@@ -76,10 +76,10 @@ def prepared(workspace: Path) -> Path:
 
 def metric(path: str) -> Any:
     stage, *names = path.split(".")
-    found: Any = metrics(stage)
+    value: Any = metrics(stage)
     for name in names:
-        found = found[name]
-    return found
+        value = value[name]
+    return value
 
 
 def test_every_number_on_the_page_is_the_metrics_and_nothing_is_fetched(prepared: Path) -> None:
@@ -91,8 +91,8 @@ def test_every_number_on_the_page_is_the_metrics_and_nothing_is_fetched(prepared
             assert json.loads(value) == metric(name) and text == shown(metric(name)), name
         for score in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr", "recall.Fear", "f1.Fear", "skew_normalised.alpha"):
             assert any(name == f"evaluate.expression.{score}" for name, *_ in page.numbers), score
-        given = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href", "srcset", "action"}]
-        assert all(str(value).startswith("data:image/jpeg;base64,") for value in given)
+        links = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href", "srcset", "action"}]
+        assert all(str(value).startswith("data:image/jpeg;base64,") for value in links)
         assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
         assert not re.search(r"url\(|@import", path.read_text())
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -121,7 +121,7 @@ def test_a_hostile_file_name_stays_text(workspace: Path) -> None:
     prepare(write_2017(Path(tree.root), lines[1:], [row(HOSTILE, expression=code) for code in range(1, 4)], HEADER))
     run_stage("report")
     page, text = Page(PAGES[1]), PAGES[1].read_text()
-    assert any(HOSTILE in found for found in page.texts)
+    assert any(HOSTILE in line for line in page.texts)
     assert "<img src=x" not in text and "49.jpg" not in text
     assert HOSTILE not in PAGES[0].read_text() and "onerror" not in PAGES[0].read_text()
 
@@ -135,10 +135,10 @@ def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -
     answered = FacePredictions.of(table)
     wrong = int((answered.actual != answered.predicted).sum())
     assert sum(count for _, _, count, _ in sheets["confusions"]) == wrong > 0
-    for actual, predicted, count, found in sheets["confusions"]:
-        assert len(found) == min(3, count)
-        assert [one.confidence for one in found] == sorted((one.confidence for one in found), reverse=True)
-        for one in found:
+    for actual, predicted, count, errors in sheets["confusions"]:
+        assert len(errors) == min(3, count)
+        assert [one.confidence for one in errors] == sorted((one.confidence for one in errors), reverse=True)
+        for one in errors:
             number, face = known[one.list, one.row]
             picture = data_uri(decode_face(face["image"]["bytes"], 112), "JPEG", quality=THUMBNAIL_QUALITY)
             assert one.image == face["image"]["path"] and one.picture == picture
@@ -171,9 +171,9 @@ def test_valence_and_arousal_alone_and_beside_the_expressions(prepared: Path) ->
 
 
 def test_the_answers_are_those_that_were_scored(prepared: Path) -> None:
-    found = FacePredictions.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
-    assert np.mean(found.actual == found.predicted) == metric("evaluate.expression.accuracy")
-    assert np.allclose(found.probabilities.sum(1), 1, atol=1e-5) and (found.probabilities.argmax(1) == found.predicted).all()
+    faces = FacePredictions.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
+    assert np.mean(faces.actual == faces.predicted) == metric("evaluate.expression.accuracy")
+    assert np.allclose(faces.probabilities.sum(1), 1, atol=1e-5) and (faces.probabilities.argmax(1) == faces.predicted).all()
 
 
 def test_the_card_says_what_the_model_is_and_is_not(prepared: Path) -> None:
@@ -214,12 +214,12 @@ MISTAKES: dict[str, Callable[[], str]] = {
 def test_a_wrong_input_is_one_line(prepared: Path, tmp_path: Path) -> None:
     shutil.copytree(".", tmp_path / "kept", ignore=shutil.ignore_patterns("kept", "root"))
     for name, make in MISTAKES.items():
-        place = make()
+        path = make()
         with pytest.raises(UserError) as error:
             run_stage("report")
         (problem,) = error.value.problems
-        assert problem.startswith(f"{place}: ") and "\n" not in problem, name
-        shutil.copy(tmp_path / "kept" / place, place)
+        assert problem.startswith(f"{path}: ") and "\n" not in problem, name
+        shutil.copy(tmp_path / "kept" / path, path)
     table = pq.read_table("data/test_predictions.parquet")
     for other, said in (
         (table[1:], "24 test faces, but 23 predictions"),

@@ -94,18 +94,18 @@ def test_the_model_file_says_all_that_is_needed_to_use_it(prepared: Path) -> Non
 
 
 def test_a_training_on_faces_without_colour_takes_it_from_others(workspace: Path) -> None:
-    given = tree_drawn(workspace / "root", each=6, tests=2)
-    for path in Path(given.root).rglob("*.png"):
+    tree = tree_drawn(workspace / "root", each=6, tests=2)
+    for path in Path(tree.root).rglob("*.png"):
         Image.open(path).convert("L").save(path)
-    run_data_stages(given)
+    run_data_stages(tree)
     fit()
     network, metadata = load_model(MODEL)
     colour = torch.randint(0, 256, (4, 32, 32, 3), dtype=torch.uint8)
     with torch.no_grad():
-        found, wanted = (
+        of_colour, of_grey = (
             network(normalised(images, metadata.mean, metadata.std)) for images in (colour, torch.from_numpy(grey(colour.numpy())))
         )
-    assert metadata.grey and torch.allclose(found, wanted, atol=0.05) and found.std(0).min() > 0
+    assert metadata.grey and torch.allclose(of_colour, of_grey, atol=0.05) and of_colour.std(0).min() > 0
 
 
 def test_an_interrupted_training_ends_as_an_uninterrupted_one(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -289,8 +289,8 @@ def test_a_precision_that_the_processor_emulates_is_logged(
 ) -> None:
     monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: WITHOUT)
     fit(epochs=1, precision=precision)
-    told = [line for line in capsys.readouterr().err.splitlines() if "precision: bfloat16, for which this cpu has no instructions" in line]
-    assert len(told) == lines
+    log = [line for line in capsys.readouterr().err.splitlines() if "precision: bfloat16, for which this cpu has no instructions" in line]
+    assert len(log) == lines
 
 
 @pytest.fixture
@@ -383,8 +383,8 @@ def test_only_planned_expressions_are_learned_and_others_do_not_count_in_the_los
     classes = learned_classes(weights([5, 0, 7, 0, 0, 0, 0, 9]), ExpressionTask(outputs="expression"))
     assert (classes.codes.tolist(), classes.weights.tolist(), classes.plan_counts.tolist()) == ([0, 2, 7], [6, 8, 10], [5, 7, 9])
     nothing = torch.full((4,), float("nan"))
-    found = targets_of(FaceDataset(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
-    assert found.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
+    targets = targets_of(FaceDataset(torch.empty(4), torch.tensor([0, 1, 2, 7]), nothing, nothing), classes)
+    assert targets.expression.tolist() == [[1, 0, 0], [0, 0, 0], [0, 1, 0], [0, 0, 1]]
     with pytest.raises(UserError, match="the plan shows 1 expression"):
         learned_classes(weights([5, 0, 0, 0, 0, 0, 0, 0]), ExpressionTask(outputs="expression"))
 
@@ -420,9 +420,9 @@ def test_each_switch_trains_another_model_the_same_one_twice_and_resumes_to_it(
     fit(epochs=2)
     usual = MODEL.read_bytes()
     fit(epochs=2, **changes)
-    found = MODEL.read_bytes()
+    switched = MODEL.read_bytes()
     forget_training()
-    assert found != usual and np.isfinite(curves()["train/loss"]).all()
+    assert switched != usual and np.isfinite(curves()["train/loss"]).all()
     original, calls = Trainer.validate, []
 
     def interrupted(self: Trainer) -> Any:
@@ -435,7 +435,7 @@ def test_each_switch_trains_another_model_the_same_one_twice_and_resumes_to_it(
     with pytest.raises(KeyboardInterrupt):
         fit(epochs=2, **changes)
     fit(epochs=2, **changes)
-    assert MODEL.read_bytes() == found and len(calls) == 3
+    assert MODEL.read_bytes() == switched and len(calls) == 3
 
 
 def test_an_unclipped_gradient_a_radius_of_0_and_a_decay_of_0_change_nothing(prepared: Path) -> None:
@@ -482,9 +482,9 @@ def test_both_tasks_share_a_trunk_and_the_best_epoch_is_best_in_both(prepared: P
     fit(task=entry("task", "both"))
     network, metadata = load_model(MODEL)
     assert (len(metadata.labels), metadata.affect) == (8, True) and network(torch.zeros(1, 3, 32, 32)).shape == (1, 10)
-    found = curves()
-    affect = (np.array(found["validation/valence_ccc"]) + found["validation/arousal_ccc"]) / 2
-    score = (np.array(found["validation/macro_f1"]) + affect) / 2
+    logged = curves()
+    affect = (np.array(logged["validation/valence_ccc"]) + logged["validation/arousal_ccc"]) / 2
+    score = (np.array(logged["validation/macro_f1"]) + affect) / 2
     assert metadata.training["epoch"] == score.argmax() + 1
 
 
@@ -502,8 +502,8 @@ def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prep
 def test_each_epochs_metrics_are_told_to_who_watches(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "progress.jsonl"))
     fit(epochs=2)
-    told = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
-    assert [values["score"] for values in told] == [values["validation/macro_f1"] for values in told] == curves()["validation/macro_f1"]
+    epochs = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
+    assert [values["score"] for values in epochs] == [values["validation/macro_f1"] for values in epochs] == curves()["validation/macro_f1"]
 
 
 def test_dynamic_weights_are_logged_and_move(prepared: Path) -> None:

@@ -48,7 +48,7 @@ def run_stage(clone: Clone, stage: str) -> subprocess.CompletedProcess[str]:
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
-    """The one line of the error. Fails for any other output."""
+    """The one line of the error. Fails on any other output."""
     lines = [line for line in done.stderr.splitlines() if line.strip()]
     assert done.returncode == 2 and len(lines) == 1 and lines[0].startswith("error: "), done.stderr[-3000:]
     return lines[0]
