@@ -3,7 +3,7 @@ from typing import get_args
 
 import torch
 
-from affectnet.training.seeds import Use, seed_of
+from affectnet.training.recipe import Use, seed_of
 
 
 def test_no_two_draws_of_a_training_have_one_seed() -> None:

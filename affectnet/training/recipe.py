@@ -1,7 +1,8 @@
-"""The recipe of a training: its params, and the checks and values that depend on several of them."""
+"""The recipe of a training: its params, the checks and values that depend on several of them, and its seeds."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
+import numpy as np
 from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
@@ -12,6 +13,15 @@ from affectnet.training.losses.expression_loss import LOSSES, LossParams
 from affectnet.training.optimizers import OPTIMIZERS, OptimizerParams, ScheduleParams
 from affectnet.training.samplers import SAMPLERS
 from affectnet.training.tasks import TaskParams
+
+Use = Literal["weights", "order", "dropout", "augmentation", "loss"]
+"""What a training draws random numbers for."""
+
+
+def seed_of(seed: int, use: Use, epoch: int = 0) -> int:
+    """The seed of one use in one epoch, below 2⁶³. No two uses share a stream of random numbers; a resumed epoch draws the same again."""
+    words = np.random.SeedSequence([seed, get_args(Use).index(use), epoch])
+    return int(words.generate_state(1, np.uint64)[0] >> np.uint64(1))
 
 
 class TrainerParams(Section):

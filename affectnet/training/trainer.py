@@ -33,9 +33,8 @@ from affectnet.training.loader import Loader, MicroBatch
 from affectnet.training.losses.expression_loss import Classes, EpochStart, ExpressionLoss, LossParams, TrainingView, build_loss
 from affectnet.training.optimizers import build_optimizer, learning_rate_factor, refuse_other_optimizers, set_learning_rate
 from affectnet.training.passes import backward
-from affectnet.training.recipe import TrainerParams
+from affectnet.training.recipe import TrainerParams, seed_of
 from affectnet.training.samplers import SAMPLERS, batches
-from affectnet.training.seeds import seed_of
 from affectnet.training.targets import Targets, joined, refuse_without_affect
 from affectnet.training.tasks import TaskParams, build_objective
 
