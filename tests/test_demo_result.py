@@ -10,7 +10,7 @@ from chain import ROOT, committed
 from clones import Clone
 
 from affectnet.errors import UserError
-from tools.demo_result import picture, read_result, table_rows, take_over
+from tools.demo_result import copy_result, picture, read_result, table_rows
 
 RECORD = json.loads((ROOT / "docs" / "demo_result.json").read_text())
 
@@ -50,7 +50,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_a_result_is_taken_over_into_the_demos_table_alone(repository: Path) -> None:
-    take_over(repository)
+    copy_result(repository)
     before, after = (folder.joinpath("README.md").read_text().splitlines() for folder in (ROOT, repository))
     changed = [new for old, new in zip(before, after, strict=True) if old != new]
     assert [line.rsplit(" | ", 2)[0].split(" | ")[:2] for line in changed] == [["| accuracy", "0.123"], ["| macro-F1", "0.234"]]
@@ -64,5 +64,5 @@ def test_a_readme_without_the_table_is_one_line(repository: Path, old: str, new:
     readme = repository / "README.md"
     readme.write_text(readme.read_text().replace(old, new))
     with pytest.raises(UserError, match=r"README\.md: .*The demo's result"):
-        take_over(repository)
+        copy_result(repository)
     assert not list((repository / "docs").iterdir())

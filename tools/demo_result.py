@@ -1,7 +1,7 @@
-"""Takes the demo's result over into README.md: `python -m tools.demo_result`, or `make readme`, after `dvc repro` with the shipped params.
+"""Copies the demo's result into README.md: `python -m tools.demo_result`, or `make readme`, after `dvc repro` with the shipped params.
 
 Writes docs/demo_result.json from metrics/evaluate.json and metrics/evaluate/confusion.csv, the rows of README's table, and
-docs/demo_confusion.svg. README is held against this record and not against metrics/, which are whatever was committed last.
+docs/demo_confusion.svg. The tests compare README with this record, because users commit other results in metrics/.
 """
 
 import json
@@ -18,7 +18,7 @@ from affectnet.reporting.svg import confusion_svg
 
 SECTION = re.compile(r"^## The demo's result\n.*?(?=^## )", re.MULTILINE | re.DOTALL)
 SCORES = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
-"""Keys of metrics/evaluate.json, and what README's table calls them."""
+"""Key in metrics/evaluate.json → label in README's table."""
 
 
 def read_result(folder: Path) -> dict[str, Any]:
@@ -37,7 +37,7 @@ def read_result(folder: Path) -> dict[str, Any]:
 
 
 def table_rows(record: dict[str, Any]) -> dict[str, str]:
-    """The rows of README's table, by their first cell."""
+    """First cell → row of README's table."""
     return {
         label: "| {} | {value:.3f} | {low:.3f} – {high:.3f} | {floor:.3f} |".format(label, **record["scores"][name])
         for name, label in SCORES.items()
@@ -49,7 +49,7 @@ def picture(record: dict[str, Any]) -> str:
     return confusion_svg(np.array(record["confusion"]["counts"]), record["confusion"]["names"])
 
 
-def take_over(folder: Path) -> None:
+def copy_result(folder: Path) -> None:
     """Writes record, rows and picture. Errors: UserError when README has no such section or row."""
     record, readme = read_result(folder), (folder / "README.md").read_text(encoding="utf-8")
     section = SECTION.search(readme)
@@ -66,7 +66,7 @@ def take_over(folder: Path) -> None:
 
 
 def main() -> None:
-    take_over(Path.cwd())
+    copy_result(Path.cwd())
     print("README.md, docs/demo_result.json and docs/demo_confusion.svg show the result in metrics/")
 
 

@@ -1,8 +1,8 @@
-"""Keeps data sets out of Git: `python -m tools.guard` looks at every file of the index, `--staged` at what a commit would add,
-`--push` at what a push would send.
+"""Keeps data sets out of Git: `python -m tools.guard` checks every file of the index, `--staged` what a commit would add,
+`--push` what a push would send.
 
-One line for each file that tools/licensed.py refuses, exit code 2. Git's hooks in hooks/ call it; it needs the standard
-library only, so that they run with any Python.
+One line per file that tools/licensed.py refuses, exit code 2. Git's hooks in hooks/ call it. It needs only the standard
+library, so that they run with any Python.
 """
 
 import argparse
@@ -25,18 +25,18 @@ class Entry(NamedTuple):
 
 
 def _git(*arguments: str, stdin: str | None = None) -> str:
-    """What git prints. Errors: UserError when it fails, as outside a repository."""
+    """Git's output. Errors: UserError when it fails, such as outside a repository."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, input=None if stdin is None else stdin.encode(), check=True)
+        process = subprocess.run(["git", *arguments], capture_output=True, input=None if stdin is None else stdin.encode(), check=True)
     except (OSError, subprocess.CalledProcessError) as error:
-        said = getattr(error, "stderr", b"").decode(errors="replace").strip()
-        raise UserError(f"git {arguments[0]}: {said or error}") from None
-    text: str = done.stdout.decode(errors="surrogateescape")
+        reason = getattr(error, "stderr", b"").decode(errors="replace").strip()
+        raise UserError(f"git {arguments[0]}: {reason or error}") from None
+    text: str = process.stdout.decode(errors="surrogateescape")
     return text
 
 
 RAW = ("--raw", "-z", "--no-renames", "--no-abbrev", "--diff-filter=d", "--ignore-submodules=none")
-"""Options of `git diff` that give every file added or changed, one by one."""
+"""Options of `git diff` that list every added or changed file."""
 
 
 def tracked() -> Iterator[Entry]:
@@ -55,7 +55,7 @@ def staged() -> Iterator[Entry]:
 def pushed(remote: str, refs: str) -> Iterator[Entry]:
     """The files that a push would add or change, in any of its commits. refs: as Git gives them to a pre-push hook, by line."""
     tips = [line.split()[1] for line in refs.splitlines()]
-    tips = [tip for tip in tips if tip.strip("0")]  # zeros: the branch is removed there
+    tips = [tip for tip in tips if tip.strip("0")]  # zeros: the push deletes the branch
     if tips:
         commits = _git("rev-list", *tips, "--not", f"--remotes={remote}")
         yield from _changed(_git("diff-tree", "--stdin", "--root", "-r", "-m", "--no-commit-id", *RAW, stdin=commits))
@@ -69,7 +69,7 @@ def _changed(raw: str) -> Iterator[Entry]:
 
 
 def in_git(entries: Iterable[Entry]) -> Iterator[File]:
-    """Each entry with its content; one that is there twice comes once."""
+    """Each entry with its content, without duplicates."""
     with subprocess.Popen(["git", "cat-file", "--batch"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as batch:
         assert batch.stdin and batch.stdout
         for name, sha, mode in dict.fromkeys(entries):
@@ -87,7 +87,7 @@ def in_git(entries: Iterable[Entry]) -> Iterator[File]:
 
 
 def on_disk(names: Iterable[str]) -> Iterator[File]:
-    """Each file as it lies there. Errors: UserError when one cannot be read."""
+    """Each file on the disk. Errors: UserError when one cannot be read."""
     for name in names:
         try:
             with Path(name).open("rb") as file:
@@ -97,11 +97,11 @@ def on_disk(names: Iterable[str]) -> Iterator[File]:
 
 
 def check(files: Iterable[File]) -> int:
-    """How many files were looked at. Errors: UserError with a line for each that may not enter Git."""
+    """The number of files. Errors: UserError with a line for each that may not enter Git."""
     count, problems = 0, []
     for count, file in enumerate(files, 1):  # noqa: B007
         if problem := reason(*file):
-            problems.append(f"{file.name}: {problem}; keep it out of Git, or allow it in tools/licensed.py if no data set has a part in it")
+            problems.append(f"{file.name}: {problem}; keep it out of Git, or allow it in tools/licensed.py if it is not of a data set")
     if problems:
         raise UserError(*problems)
     return count
@@ -109,9 +109,11 @@ def check(files: Iterable[File]) -> int:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tools.guard", description=(__doc__ or "").split("\n\n")[0])
-    parser.add_argument("paths", nargs="*", metavar="PATH", help="files to look at, as they lie on the disk; none: all of the index")
+    parser.add_argument("paths", nargs="*", metavar="PATH", help="files on the disk to check; none: all of the index")
     parser.add_argument("--staged", action="store_true", help="what a commit would add or change")
-    parser.add_argument("--push", metavar="REMOTE", help="what a push there would send; refs on standard input, as Git's hook gets them")
+    parser.add_argument(
+        "--push", metavar="REMOTE", help="what a push to this remote would send; refs on stdin, as Git's pre-push hook gets them"
+    )
     options = parser.parse_args()
     if options.paths:
         files = on_disk(options.paths)

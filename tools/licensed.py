@@ -1,7 +1,7 @@
-"""What may be of a data set, and so may not enter Git: the rules of tools/guard.py.
+"""The rules of tools/guard.py: which files may be of a data set, and so may not enter Git.
 
-Refused, by content whatever the name says and by name whatever the content is: pictures, tables and arrays of data, weights,
-archives, all else that is no text, and text that holds labels, landmarks or pixels file by file.
+Refused, by content and by name: images, tables and arrays of data, weights, archives and every other binary file, and text with
+labels, landmarks or pixels per file.
 """
 
 import codecs
@@ -19,16 +19,16 @@ PICTURE, DRAWING, WEIGHTS, DATA, ARCHIVE, BINARY = (
     "weights of a model",
     "a table or array of data",
     "an archive",
-    "no UTF-8 text",
+    "not UTF-8 text",
 )
 
 ALLOWED = (
     ("docs/*.png", PICTURE),  # faces that the demo drew
     ("docs/*.svg", DRAWING),
     ("metrics/evaluate/*.svg", DRAWING),
-    ("pretrained/*.safetensors", WEIGHTS),  # models that ship
+    ("pretrained/*.safetensors", WEIGHTS),  # models of this repository
 )
-"""Which kind of file may stand where. A pattern's `*` holds no `/`."""
+"""Exceptions: pattern and kind. A pattern's `*` matches no `/`."""
 
 CONTENT = {
     PICTURE: rb"\xff\xd8\xff|\x89PNG\r\n\x1a\n|GIF8[79]a|II[*+]\x00|MM\x00[*+]|RIFF.{4}WEBP|8BPS|\xff\x4f\xff\x51|\xff\x0a"
@@ -38,7 +38,7 @@ CONTENT = {
     WEIGHTS: rb".{4}\x00\x00\x00\x00\{|GGUF",
     ARCHIVE: rb"PK[\x03\x05][\x04\x06]|\x1f\x8b|BZh[1-9]|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!|.{257}ustar|%PDF-",
 }
-"""First bytes, as a regular expression, by kind. A file of torch is a ZIP archive, one of npz too."""
+"""Kind → regular expression of the first bytes. Files of torch and npz are ZIP archives."""
 
 PICTURES = sorted(suffix.removeprefix(".") for suffix in IMAGE_SUFFIXES)
 
@@ -51,14 +51,14 @@ SUFFIXES = {
 }
 
 IMAGE = rf"[^\s,;|\"'`<>()]+\.(?:{'|'.join(PICTURES)})(?![a-z])|\w+_(?:exp|val|aro|lnd)\.npy"
-"""A file of a data set, by its name."""
+"""Regular expression of the name of an image of a data set."""
 
 TABLES = {".csv", ".tsv", ".txt", ".lst", ".list", ".dat", ".jsonl", ".ndjson", ".xml"}
-"""Suffixes of text whose lines are rows: here one row that names an image is one too many."""
+"""Suffixes of text tables, in which a single row that names an image is refused."""
 
 EXPRESSION = "neutral|happ|sad|surpris|fear|disgust|ang(?:er|ry)|contempt"
 ROWS = 5
-"""Lines of any other text that look like rows of labels before it counts as a list: an example in a document has fewer."""
+"""Lines like rows of labels from which any other text counts as a list; an example in a document has fewer."""
 
 ROW = re.compile(
     rf"^[\s\"'`\[({{|,-]*(?:(?:{IMAGE})[\"'`]?[\s,;:|]+[\"'`]?(?:-?\d|{EXPRESSION})|(?:\d+|(?:{EXPRESSION})\w*)[\"'`]?[\s,;:|]+[\"'`]?(?:{IMAGE}))",
@@ -71,17 +71,17 @@ AFFECTNET_NAME = re.compile(rf"\b[0-9a-f]{{56}}\.(?:{'|'.join(PICTURES)})\b", re
 NUMBERS = re.compile(r"(?<![\w.])(?:-?\d+(?:\.\d*)?(?:e[+-]?\d+)?[;,| \t]{1,3}){99}-?\d")
 ONLY_NUMBERS = re.compile(r"[\s\d.+eE-]+")
 BOX = 4
-"""Numbers of the smallest file of annotations, the box of one face."""
+"""Numbers of the smallest annotation file, the box of one face."""
 
 FILE_COLUMNS = re.compile("(?:ima?ge?|face|photo)s?(?:_?(?:id|name|path))?|(?:sub_?directory_?)?file_?(?:name|path)?|path|pth|pixels")
 LABEL_COLUMNS = re.compile("expressions?|emotions?|exp|labels?|class|valence|arousal|val|aro|human-label")
 
 LONGEST = 4 << 20
-"""Bytes of a file that are read. Text beyond that is refused unread: no source is as long."""
+"""Bytes of a file that are read. Longer text is refused: no source is as long."""
 
 
 class File(NamedTuple):
-    """A file to be judged: its name, its first LONGEST bytes (None: another repository), and its whole size."""
+    """A file to check: its name, its first LONGEST bytes (None: another repository), and its size."""
 
     name: str
     content: bytes | None
@@ -89,10 +89,10 @@ class File(NamedTuple):
 
 
 def reason(name: str, content: bytes | None, size: int) -> str | None:
-    """Why a file may not enter Git, None when it may. The arguments are those of File."""
+    """Why a file may not enter Git, or None when it may. The arguments are those of File."""
     path = PurePosixPath(name)
     if content is None:
-        return "a repository of its own, into which nobody looks"
+        return "another repository, whose files are not checked"
     kind = next((kind for kind, magic in CONTENT.items() if re.match(magic, content, re.DOTALL)), None)
     text = None if kind else _text(content, whole=size <= LONGEST)
     kind = kind or (BINARY if text is None else None)
@@ -103,14 +103,14 @@ def reason(name: str, content: bytes | None, size: int) -> str | None:
     if kind and not _allowed(path, kind):
         return f"{kind}, by its name"
     if kind and kind != DRAWING:
-        return f"called {kind}, and is text"
+        return f"called {kind}, but is text"
     if size > LONGEST:
         return f"text of {size:,} bytes, more than any source has"
     return _label(path, text or "")
 
 
 def _text(content: bytes, whole: bool) -> str | None:
-    """The content as text; None when it is not UTF-8 or holds control characters. If it is not whole, its last character may be cut."""
+    """The content as text, or None when it is not UTF-8 or has control characters. whole: else its last character may be cut."""
     try:
         text = codecs.getincrementaldecoder("utf-8-sig")().decode(content, final=whole)
     except UnicodeDecodeError:
@@ -123,7 +123,7 @@ def _allowed(path: PurePosixPath, kind: str) -> bool:
 
 
 def _label(path: PurePosixPath, text: str) -> str | None:
-    """What a text holds of a data set: pictures, landmarks, or labels file by file; None for nothing."""
+    """What a text has of a data set: images, landmarks, or labels per file; None for nothing."""
     if text.startswith("version https://git-lfs"):
         return "a pointer of Git LFS: the file itself would be pushed"
     if EMBEDDED.search(text):
@@ -159,7 +159,7 @@ def _json(text: str) -> str | None:
 
 
 def _values(value: Any) -> Iterator[Any]:
-    """A value of JSON and all that are in it, keys too."""
+    """A JSON value and all values and keys in it."""
     yield value
     for inner in [*value, *value.values()] if isinstance(value, dict) else value if isinstance(value, list) else ():
         yield from _values(inner)

@@ -32,7 +32,7 @@ def contact_sheet(seed: int) -> Image.Image:
 
 def main() -> None:
     if len(sys.argv) != 2:
-        raise UserError("python -m tools.sheet: wants one argument, the PNG to write")
+        raise UserError("python -m tools.sheet: give one argument, the PNG to write")
     contact_sheet(seed=17).quantize(256, dither=Image.Dither.NONE).save(Path(sys.argv[1]), optimize=True)
 
 
