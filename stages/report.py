@@ -13,7 +13,7 @@ import torch
 from markupsafe import Markup
 from numpy.typing import NDArray
 from pydantic import Field
-from sklearn.metrics import classification_report as scores_in_text
+from sklearn.metrics import classification_report as sklearn_report
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, SPLITS
@@ -72,19 +72,19 @@ def run(
     table = PREDICTIONS.read(test_predictions)
     network, metadata = load_model(model)
     values = {
-        **scored({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}),
-        **made_by(read_document()),
-        **model_file(model, network, metadata),
+        **score_values({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}),
+        **params_values(read_document()),
+        **model_values(model, network, metadata),
         **charts.expression_charts(confusion, calibration, precision_recall),
         **charts.training_charts(learning, loss_weights),
-        "circumplex": Markup(circumplex_svg(*affect(table))) if metadata.affect else None,
+        "circumplex": Markup(circumplex_svg(*affect_columns(table))) if metadata.affect else None,
     }
     page, card = templates / "page.html", templates / "card.md"
     write_text(metrics, fill(page, {**values, "sheets": None}))
     sheets = contact_sheets(params, faces, table, network, metadata)
     write_text(report, fill(page, {**values, "sheets": sheets}))
     write_text(model_card, fill(card, values))
-    write_text(classification_report, in_text(table))
+    write_text(classification_report, text_report(table))
     return f"report: {len(table):,} test faces, {sheets['shown']:,} of them shown in {report}; {metrics}; {model_card}"
 
 
@@ -101,7 +101,7 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def scored(documents: Mapping[str, Any]) -> dict[str, Any]:
+def score_values(documents: Mapping[str, Any]) -> dict[str, Any]:
     """The metrics of the stages by the stage's name, and the keys and labels of the scores in the order of the tables."""
     return {
         **numbers(documents),
@@ -113,7 +113,7 @@ def scored(documents: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
+def params_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """The switches, and the params of every stage and selected entry by dotted name, without where the data set lies."""
     try:
         switches = {name: document[name] for name in SWITCHES}
@@ -128,13 +128,13 @@ def made_by(document: Mapping[str, Any]) -> dict[str, Any]:
     return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo"}
 
 
-def model_file(path: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
+def model_values(path: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
     """The metadata and its facts, and the file's bytes and hash."""
     model = {"bytes": path.stat().st_size, "weights": weight_count(network), "sha256": file_sha256(path).hex()}
     return {"metadata": metadata, "facts": model_facts(metadata), "model": model}
 
 
-def affect(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def affect_columns(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """(n, 2) annotated and (n, 2) predicted valence and arousal, NaN where missing."""
     true, predicted = (
         np.stack([table[f"{prefix}{name}"].to_numpy().astype(np.float64) for name in DIMENSIONS], 1) for prefix in ("", "predicted_")
@@ -159,14 +159,14 @@ def contact_sheets(params: ReportParams, faces: Path, table: Any, network: torch
     }
 
 
-def in_text(table: Any) -> str:
+def text_report(table: Any) -> str:
     """scikit-learn's classification report of the test faces."""
     actual, predicted = table["expression"].drop_null().to_numpy(), table["predicted"].drop_null().to_numpy()
     if not len(actual):
         return "no expressions: the model predicts only valence and arousal\n"
     codes = np.union1d(actual, predicted)
     names = [EXPRESSIONS[code] for code in codes]
-    return str(scores_in_text(actual, predicted, labels=codes, target_names=names, digits=3, zero_division=0.0))
+    return str(sklearn_report(actual, predicted, labels=codes, target_names=names, digits=3, zero_division=0.0))
 
 
 if __name__ == "__main__":

@@ -30,15 +30,15 @@ def expression_report(
     """
     chances = probabilities(logits, 1.0)
     counts = confusion_matrix(true, chances.argmax(1), len(names))
-    scores = merged(counted(counts, names), ranked(true, chances, np.ones((1, len(true)))))
+    scores = merged(confusion_scores(counts, names), mean_rankings(true, chances, np.ones((1, len(true)))))
     resamples = merged(
-        counted(resampled(counts, draws, generator), names),
-        _joined([ranked(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
+        confusion_scores(resampled(counts, draws, generator), names),
+        _joined([mean_rankings(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
     )
     return _report(name, scores, resamples, _expression_floors(counts, names))
 
 
-def counted(counts: Counts, names: list[str]) -> Tree:
+def confusion_scores(counts: Counts, names: list[str]) -> Tree:
     """The scores of (…, k, k) confusion matrices."""
     equal = skew_normalised(counts)
     totals = registered("confusion")
@@ -49,16 +49,16 @@ def counted(counts: Counts, names: list[str]) -> Tree:
     }
 
 
-def ranked(true: NDArray[np.integer], probabilities: Values, mass: NDArray[np.number]) -> Tree:
+def mean_rankings(true: NDArray[np.integer], probabilities: Values, mass: NDArray[np.number]) -> Tree:
     """The mean ranking scores over the classes, for each row of (draws, n) weights of the faces."""
     per_class = ranking_scores(true, probabilities, mass)
     equal = ranking_scores(true, probabilities, equal_class_weights(true, mass))
-    return {**mapped(per_class, _mean), "skew_normalised": mapped(equal, _mean)}
+    return {**map_leaves(per_class, _mean), "skew_normalised": map_leaves(equal, _mean)}
 
 
 def _expression_floors(counts: Counts, names: list[str]) -> Tree:
     """Each score's floor: the best constant answer, unless the metric states another."""
-    floors = mapped(counted(constant_answers(counts), names), lambda values: values.max(0))
+    floors = map_leaves(confusion_scores(constant_answers(counts), names), lambda values: values.max(0))
     support = counts.sum(1)
     for one in registered("confusion", "per_class"):
         if one.floor is not None:
@@ -105,9 +105,9 @@ def calibration_report(true: NDArray[np.integer], logits: Values, temperature: f
     return {"calibration": scores}
 
 
-def mapped(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
+def map_leaves(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
     """The tree with each leaf changed."""
-    return {key: mapped(value, change) if isinstance(value, Mapping) else change(value) for key, value in tree.items()}
+    return {key: map_leaves(value, change) if isinstance(value, Mapping) else change(value) for key, value in tree.items()}
 
 
 def _report(name: str, scores: Tree, resamples: Tree, floors: Tree) -> Tree:
@@ -116,9 +116,9 @@ def _report(name: str, scores: Tree, resamples: Tree, floors: Tree) -> Tree:
         return {"low": float(low), "high": float(high)}
 
     return {
-        name: mapped(_finite(scores), lambda value: float(np.squeeze(value))),
-        "interval": {name: mapped(_finite(resamples), bounds)},
-        "floor": {name: mapped(floors, float)},
+        name: map_leaves(_finite(scores), lambda value: float(np.squeeze(value))),
+        "interval": {name: map_leaves(_finite(resamples), bounds)},
+        "floor": {name: map_leaves(floors, float)},
     }
 
 
