@@ -1,6 +1,6 @@
-"""verify against bare decoding, and crop against the crops of other libraries: images a second of one core.
+"""verify compared with plain decoding, and crop with the crops of other libraries: images per second on one core.
 
-The crop is that of a newcomer's task: the middle 80 % of a drawn photograph to 224 px, JPEG of quality 95 without chroma
+The crop is the middle 80 % of a drawn photograph to 224 px, JPEG of quality 95 without chroma
 subsampling, from a file to bytes. Ours is what the stage does for a chunk: the hash is checked, the table is made.
 """
 
@@ -32,15 +32,15 @@ SIZES: dict[Scale, tuple[int, tuple[int, int], int]] = {
     "small": (12, (252, 24), 5),
     "full": (32, (256, 64), 11),
 }
-"""Drawn photographs of each side, how often each side's are shown in a round, and rounds."""
+"""Drawn photographs per side, how often those of each side are read per round, and rounds."""
 SCALED = {350: 1, 1000: 2}
-"""By how much a JPEG of that side can be decoded smaller with the crop still larger than its target."""
+"""Side → by how much its JPEG can be decoded smaller with the crop still larger than its target."""
 
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     cv2.setNumThreads(1)
-    count, shown, rounds = SIZES[scale]
-    for side, times in zip(SIDES, shown, strict=True):
+    count, reads, rounds = SIZES[scale]
+    for side, times in zip(SIDES, reads, strict=True):
         paths = write_photographs(folder / str(side), side, count) * (times // count)
         yield _verify(paths, side, rounds)
         yield _crop(paths, side, rounds)
@@ -97,7 +97,7 @@ def _each(work: Callable[[Path], object], paths: list[Path]) -> None:
 
 
 def _annotations(paths: list[Path], box: tuple[int, int, int, int]) -> pa.Table:
-    """The photographs as rows that the stage cuts."""
+    """The photographs as rows of the stage's input."""
     count = len(paths)
     edges = {name: pa.array([edge] * count, pa.float32()) for name, edge in zip(("left", "top", "right", "bottom"), box, strict=True)}
     return pa.table(
