@@ -37,7 +37,7 @@ TINY: dict[str, Any] = {
 
 
 def tiny(**changes: Any) -> dict[str, Any]:
-    """TINY changed; of another architecture than VGG without the settings that only VGG has."""
+    """TINY with changes; for another architecture than VGG, without VGG's settings."""
     entry = {**TINY, **changes}
     others = set() if entry["architecture"].startswith("vgg") else {"width", "head"} - changes.keys()
     return {name: value for name, value in entry.items() if name not in others}
@@ -91,7 +91,7 @@ def run_stage(stage: str, **changes: Any) -> str:
 
 @contextmanager
 def refused(message: str) -> Iterator[None]:
-    """The block raises a UserError of one line that matches the message."""
+    """Checks that the block raises a UserError of one line that matches the message."""
     with pytest.raises(UserError, match=message) as caught:
         yield
     assert "\n" not in str(caught.value)

@@ -39,7 +39,7 @@ class Clone:
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """The running command; the caller waits for it."""
+        """The running command, for which the caller waits."""
         pipe = subprocess.PIPE
         return subprocess.Popen(
             command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
@@ -80,7 +80,7 @@ def reduce(folder: Path) -> None:
 
 
 def working_tree(folder: Path) -> Clone:
-    """The tracked and new files of this repository as a repository of their own, committed on main."""
+    """A new repository with the tracked and new files of this one, committed on main."""
     listed = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "-z"], cwd=ROOT, capture_output=True, text=True, check=True)
     for name in filter(None, listed.stdout.split("\0")):
         if (ROOT / name).is_file():

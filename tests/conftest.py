@@ -55,7 +55,7 @@ def _separate_dvc_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
 
 @pytest.fixture
 def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """An empty folder as the working folder, with the project's params.yaml and dvc.yaml in it."""
+    """The working folder: empty but for the project's params.yaml and dvc.yaml."""
     place_pipeline(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
@@ -72,13 +72,13 @@ def repository(workspace: Path) -> Clone:
 
 @pytest.fixture(scope="session")
 def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """Never reproduced."""
+    """A clone in which nothing has run."""
     return working_tree(tmp_path_factory.mktemp("fresh") / "clone")
 
 
 @pytest.fixture(scope="session")
 def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the reproduced clone and the seconds of its stages; the first worker that asks for it makes it for all."""
+    """A folder with the reproduced clone and the seconds of its stages, which the first worker makes for all."""
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
     with folder.with_suffix(".lock").open("w") as lock:
@@ -96,13 +96,13 @@ def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def reproduced(made: Path, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """After `dvc repro` and a commit of what it changed, this worker's own; tests copy it before they change anything."""
+    """This worker's clone after `dvc repro` and a commit of the changes; tests copy it before they change anything."""
     return Clone(made / "clone").copy(tmp_path_factory.mktemp("reproduced") / "clone")
 
 
 @pytest.fixture(scope="session")
 def seconds(made: Path) -> dict[str, float]:
-    """How long each stage took when nobody disturbed it."""
+    """The seconds of each stage when undisturbed."""
     seconds_by_stage: dict[str, float] = json.loads((made / "seconds.json").read_text())
     return seconds_by_stage
 

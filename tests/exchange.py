@@ -44,5 +44,5 @@ def targets() -> Targets:
 
 
 def batch_loss(outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
-    """One that is no sum over faces."""
+    """A loss that is not a sum over faces."""
     return outputs.std() + (outputs * targets.affect[:, :1]).mean()

@@ -12,7 +12,7 @@ from affectnet.params import read_document
 
 
 def metadata(**changes: Any) -> ModelMetadata:
-    """Of TINY as it is after its second epoch of three, with the shipped crop policy.
+    """The metadata of TINY after its second epoch of three, with the shipped crop policy.
 
     changes: fields with another value; `model` is an entry of `models`.
     """

@@ -1,4 +1,4 @@
-"""Model files of past formats, each written as the version of its time wrote it."""
+"""Writers of model files in past formats."""
 
 import json
 from pathlib import Path
@@ -49,4 +49,4 @@ def write_format_3(path: Path, network: nn.Module, model: dict[str, Any]) -> Non
 
 
 WRITERS = {3: write_format_3}
-"""By format; each of migrations.OLDEST up to the one before the current."""
+"""Format → writer, from migrations.OLDEST to the one before the current."""

@@ -1,4 +1,4 @@
-"""A drawn photograph, and a tiny model file that answers it."""
+"""A drawn photograph, and a tiny model file that predicts it."""
 
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,13 @@ MODEL = Path("models/model.safetensors")
 
 
 def write_model(**changes: Any) -> None:
-    """An untrained model of faces cut as params.yaml says, in the working folder. changes: fields of its metadata."""
+    """Writes an untrained model for crops by params.yaml into the working folder. changes: fields of its metadata."""
     torch.manual_seed(3)
     described = metadata(**{"affect": True, **changes})
     save_model(MODEL, build(ModelParams.model_validate(TINY), described.outputs), described)
 
 
 def drawn(side: int = 320) -> Image.Image:
-    """A drawn face, which the cascade finds."""
+    """A drawn face, which the cascade detects."""
     generator = np.random.default_rng(4)
     return draw_photograph(draw_actions("Happy", generator), generator, draw_scene(generator, side, side)).image

@@ -1,4 +1,4 @@
-"""`dvc repro` in a clone as it runs, seen from outside: its stages, its end, and what it leaves behind."""
+"""`dvc repro` in a clone, watched from outside: its stages, its end, and the files it leaves behind."""
 
 import hashlib
 import json
@@ -24,7 +24,7 @@ LONGEST_S = 180.0
 
 
 class Running:
-    """A command in a clone, in a process group of its own; what it prints goes to `log`."""
+    """A command in a clone, in a process group of its own; its output goes to `log`."""
 
     def __init__(self, clone: Clone, *command: str) -> None:
         self.clone, self.log = clone, clone.folder.parent / f"{clone.folder.name}.log"
@@ -46,7 +46,7 @@ class Running:
         return None
 
     def send(self, number: signal.Signals, victim: str, stage: psutil.Process | None) -> None:
-        """To `stage`, to `dvc`, or to `both`; to DVC when the stage is no more."""
+        """Sends the signal to `stage`, `dvc` or `both`; to DVC when the stage has ended."""
         if victim == "both" and self.process.poll() is None:
             os.killpg(self.process.pid, number)
         elif victim == "stage" and stage is not None and stage.is_running():
@@ -55,7 +55,7 @@ class Running:
             self.process.send_signal(number)
 
     def end(self) -> int:
-        """Waits for the command and for all that it started; its exit code. Fails when a process stays."""
+        """Waits for the command and all its processes, and returns its exit code. Fails when a process stays."""
         code = self.process.wait(LONGEST_S)
         until = time.monotonic() + 40
         while left := [process for process in psutil.process_iter(["cwd", "cmdline", "status"]) if _in(process, self.clone.folder)]:
@@ -65,7 +65,7 @@ class Running:
 
 
 def queue_once_idle(clone: Clone, longest_s: float) -> str:
-    """What `dvc queue status` says once nothing waits or runs any more, or after that many seconds."""
+    """The output of `dvc queue status` once nothing is queued or running, or after so many seconds."""
     until = time.monotonic() + longest_s
     while re.search(r"Queued|Running", said := clone.dvc("queue", "status")) and time.monotonic() < until:
         time.sleep(ASK_EVERY_S)
@@ -73,7 +73,7 @@ def queue_once_idle(clone: Clone, longest_s: float) -> str:
 
 
 def trained(clone: Clone) -> list[Path]:
-    """The states of trainings that run or were ended before their last epoch, once their first epoch is over."""
+    """The states of trainings that run or ended before their last epoch, once the first epoch is done."""
     states = (clone.folder / ".dvc" / "tmp" / "affectnet" / "resume").glob("*/last.pt")
     return [path for path in states if not (path.parent / ENDED).exists()]
 
@@ -87,12 +87,12 @@ def is_stage(process: psutil.Process, name: str) -> bool:
 
 
 def executed(output: str) -> list[str]:
-    """The stages that `dvc repro` or `dvc exp run` ran, by what it said; without `fingerprint`, which always runs."""
+    """The stages that `dvc repro` or `dvc exp run` ran, by its output; without `fingerprint`, which always runs."""
     return [stage for stage in re.findall(r"Running stage '(\w+)'", output) if stage != "fingerprint"]
 
 
 def is_up_to_date(status: str) -> bool:
-    """Whether `dvc status` names nothing but `fingerprint`, which always runs."""
+    """Whether `dvc status` names only `fingerprint`, which always runs."""
     return status.split() == ["fingerprint:", "always", "changed"]
 
 

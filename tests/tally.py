@@ -36,6 +36,6 @@ def table(reports: Iterable[pytest.TestReport]) -> list[str]:
 
 
 def every(cases: Sequence[object], short: int) -> list[object]:
-    """All cases for parametrize, of which as many as `short`, evenly spread, run in `make test` and the others only in `make stress`."""
+    """All cases for parametrize; `short` of them, evenly spread, run in `make test`, the others only in `make stress`."""
     kept = {round(position * (len(cases) - 1) / max(short - 1, 1)) for position in range(short)}
     return [case if number in kept else pytest.param(case, marks=pytest.mark.stress) for number, case in enumerate(cases)]

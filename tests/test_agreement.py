@@ -44,7 +44,7 @@ def test_kappa_agrees_with_scikit_learn(matrix: np.ndarray) -> None:
 
 @given(MATRICES)
 def test_alpha_is_one_minus_observed_by_expected_disagreement_of_all_pairs(matrix: np.ndarray) -> None:
-    """Krippendorff's own definition: disagreement within faces, by that among all values thrown together."""
+    """Krippendorff's definition: disagreement within faces divided by that among all values pooled."""
     true, predicted = pairs(matrix)
     values = np.concatenate([true, predicted])
     observed = (true != predicted).mean()

@@ -46,7 +46,7 @@ BATCHES: dict[str, tuple[list[float], list[int], float, float]] = {
     "wide": ([0.12134, 1.10002, -1.27966, -1.04036, 2.9673], [0, 1, 2, 3, 4, 5], 1.0, 0.773762),
     "strong": ([1.15178, 0.88081, -0.73576, 1.12249, 2.61329], [5, 3, 2, 1, 0, 4], 0.99282, 0.92779),
 }
-"""Of seed 7, from the code that had the entries as constants: mean, deviation and three pixels, partners, kept share, the next draw."""
+"""Entry → results with seed 7 in an earlier version: mean, deviation and three pixels, partners, kept share, the next draw."""
 
 
 @pytest.mark.parametrize("name", BATCHES)
@@ -140,7 +140,7 @@ def test_only_the_generator_decides(name: str) -> None:
 def test_the_generators_of_other_devices_are_not_seeded(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     seeded: list[int] = []
     monkeypatch.setattr(torch.cuda, "manual_seed_all", seeded.append)
-    torch.manual_seed(3)  # seeds them all, so that the test sees it
+    torch.manual_seed(3)  # a seed for all generators
     augmented(name, faces())
     assert seeded == [3]
 

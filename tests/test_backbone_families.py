@@ -1,4 +1,4 @@
-"""What the pipeline asks of every backbone, tested over the registry: a family that is added is tested by its examples."""
+"""The requirements of every backbone, tested over the registry: a new family is tested by its examples."""
 
 from pathlib import Path
 from typing import Any

@@ -1,4 +1,4 @@
-"""Every benchmark at its smallest size, for what it prints and not for what it measures."""
+"""Every benchmark at its smallest size: its output is tested, not the times."""
 
 import re
 import subprocess
@@ -45,7 +45,7 @@ def test_the_pixels_and_the_learning_curve_give_their_numbers(reproduced: Clone)
 
 @pytest.fixture
 def parts(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> list[str]:
-    """What is printed before the second row of the part `first` is measured; `first` then fails, and `second` does not."""
+    """The output before the second row of the part `first`, which then fails; `second` does not."""
     printed: list[str] = []
 
     def first(*_: object) -> Iterator[Row]:

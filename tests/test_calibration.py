@@ -9,7 +9,7 @@ from affectnet.metrics.calibration import fit_temperature, negative_log_likeliho
 
 
 def drawn(temperature: float, count: int = 20_000) -> tuple[np.ndarray, np.ndarray]:
-    """Logits whose probabilities are true once divided by the temperature."""
+    """Logits that are calibrated once divided by the temperature."""
     generator = np.random.default_rng(0)
     logits = generator.normal(0, 2, (count, 4))
     return logits * temperature, (softmax(logits, 1).cumsum(1) < generator.random((count, 1))).sum(1)

@@ -47,7 +47,7 @@ def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_pat
     save_model(tmp_path / "grey.safetensors", network, metadata(grey=True))
     loaded, read = load_model(tmp_path / "grey.safetensors")
     pixels = torch.rand(2, 3, 32, 32)
-    shades = pixels * 0.2 + 0.5  # by the metadata's mean and deviation
+    shades = pixels * 0.2 + 0.5  # inverse of the metadata's mean and deviation
     grey = ((shades * torch.tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True).repeat(1, 3, 1, 1) - 0.5) / 0.2
     assert read.grey and sum(tensor.numel() for tensor in loaded.parameters()) == sum(tensor.numel() for tensor in network.parameters())
     with torch.no_grad():
@@ -87,7 +87,7 @@ def test_a_half_precise_buffer_and_a_missing_one_are_refused(tmp_path: Path) -> 
 
 
 def broken(tmp_path: Path, case: str) -> Path:
-    """A model file with one thing wrong."""
+    """A model file with one fault."""
     path = tmp_path / f"{case}.safetensors"
     if case == "missing":
         return path

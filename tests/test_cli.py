@@ -1,4 +1,4 @@
-"""`affectnet predict` and `affectnet info`: what they write is what the Predictor says, and nothing is lost without a count."""
+"""`affectnet predict` and `affectnet info`: they write what the Predictor returns, and count every file."""
 
 import csv
 import io
@@ -35,7 +35,7 @@ Command = Callable[..., tuple[int, str, str]]
 
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Runs a command in a folder with a model, which answers: exit code, stdout, stderr."""
+    """Runs a command in a folder with a model; returns exit code, stdout and stderr."""
     write_model()
 
     def run(command: object, *arguments: object) -> tuple[int, str, str]:
@@ -47,7 +47,7 @@ def run(workspace: Path, capsys: pytest.CaptureFixture[str]) -> Command:
 
 @pytest.fixture
 def album(workspace: Path) -> Path:
-    """Four photographs, one of them of nobody, and a file that is none."""
+    """Four photographs, one of them without a face, and another file."""
     folder = workspace / "photographs"
     (folder / "b").mkdir(parents=True)
     drawn().save(folder / "a.png")
@@ -65,7 +65,7 @@ NAMES = ("a.png", "b/empty.PNG", "b/grey.tif", "c.png")
 
 
 def write_video(path: Path, seconds: float = 3, rate: int = 10) -> None:
-    """A face in the first second, and nobody after it."""
+    """Writes a video with a face only in the first second."""
     plain = path.with_name("plain.avi")
     writer = cv2.VideoWriter(str(plain), cv2.VideoWriter.fourcc(*"MJPG"), rate, (320, 320))
     face = np.ascontiguousarray(np.asarray(drawn())[:, :, ::-1])
@@ -85,7 +85,7 @@ def as_json(face: Face) -> dict[str, Any]:
 
 
 def assert_same(results: list[dict[str, Any]], expected: list[Face]) -> None:
-    """The same faces; the network rounds otherwise in batches of another size."""
+    """Asserts the same faces; rounding differs in batches of another size."""
     assert len(results) == len(expected)
     for one, face in zip(results, expected, strict=True):
         content = as_json(face)

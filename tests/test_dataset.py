@@ -76,7 +76,7 @@ def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys
 
 
 def test_the_pixels_are_mapped_for_reading_alone(workspace: Path) -> None:
-    """A private map that can be written counts as memory, so that the kernel refuses one that is larger."""
+    """A private writable map counts as memory: the kernel refuses one that is larger."""
     run_data_stages(tree_2017(workspace / "root"))
     faces = load_faces(FACES, "train", 32, 1)
     assert len(faces)

@@ -1,4 +1,4 @@
-"""Processes are started for real here, by the stage's own command, on the processor."""
+"""Training in several real processes, by the stage's command, on the CPU."""
 
 import multiprocessing
 import os
@@ -31,7 +31,7 @@ from affectnet.training.distributed import Group, Processes
 from affectnet.training.launcher import STARTER, launch_processes
 from affectnet.training.losses.dynamic_learned import class_gradients
 
-# torch's launcher leaves the files open that the processes wrote into.
+# torch's launcher leaves the log files of the processes open.
 pytestmark = pytest.mark.filterwarnings("ignore:Exception ignored in:pytest.PytestUnraisableExceptionWarning")
 
 ROOT = Path(__file__).parent.parent
@@ -42,7 +42,7 @@ EXACT = {**TINY, "architecture": "vgg16", "dropout": 0.0}
 
 
 def one_of(count: int, rank: int) -> Processes:
-    """As it is in a group, for what needs no other process."""
+    """A group of several processes, for methods that need no other process."""
     group = Processes.__new__(Processes)
     group.rank, group.count = rank, count
     return group
@@ -102,7 +102,7 @@ def prepared(workspace: Path) -> Path:
 
 
 def choose(model: Mapping[str, Any] = EXACT, **changes: Any) -> None:
-    """Writes into params.yaml: the network, two processes, and changes of the section `train` or of the entries selected."""
+    """Writes to params.yaml: the network, two processes, and changes of section `train` or of the selected entries."""
     yaml, path = YAML(), Path("params.yaml")
     document = yaml.load(path)
     document["runtime"].update(processes=2, device="cpu", workers=1)
@@ -116,7 +116,7 @@ def choose(model: Mapping[str, Any] = EXACT, **changes: Any) -> None:
 
 @pytest.fixture
 def two(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[], str]]:
-    """Trains in two processes that this one starts, and returns the summary line."""
+    """Trains in two processes, and returns the summary line."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv(STARTER, "")
     handlers = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT)}
@@ -130,13 +130,13 @@ def children(parent: int) -> list[int]:
 
 
 def assert_as_in_one_process() -> None:
-    """Trains the same in this process, and compares all epochs and the weights with what is there."""
+    """Trains again in this process, and compares all epochs and the weights with the existing ones."""
     logged, weights = curves(), load_file(MODEL)
     run_stage("train")
     in_one = curves()
     assert set(in_one) == set(logged) and len(in_one["train/loss"]) == len(logged["train/loss"])
     for name, values in in_one.items():
-        atol = 1e-3 if name.endswith("_ccc") else 1e-5  # near 0 a quotient of what is left when rounded sums have cancelled
+        atol = 1e-3 if name.endswith("_ccc") else 1e-5  # near 0 it is a quotient of rounding errors
         np.testing.assert_allclose(logged[name], values, rtol=1e-4, atol=atol, err_msg=name)
     for name, tensor in load_file(MODEL).items():
         torch.testing.assert_close(weights[name], tensor, rtol=1e-3, atol=1e-4)
@@ -155,7 +155,7 @@ def test_a_killed_process_ends_all_and_the_training_goes_on_as_in_one_process(pr
     started = children(process.pid)
     os.kill(started[1], signal.SIGKILL)
     output, errors = process.communicate(timeout=120)
-    (line,) = [line for line in errors.splitlines() if not line.startswith("train: epoch ")]  # which say how the epochs go
+    (line,) = [line for line in errors.splitlines() if not line.startswith("train: epoch ")]  # warnings of collapsed epochs
     assert process.returncode == 2 and output == ""
     assert line.startswith("error: runtime.processes: process 1 was ended by SIGKILL")
     assert not any(Path(f"/proc/{pid}").exists() for pid in started) and not MODEL.exists()

@@ -1,4 +1,4 @@
-"""What the documents say is what the code and the committed metrics say."""
+"""The documents agree with the code and the committed metrics."""
 
 import hashlib
 import re

@@ -1,4 +1,4 @@
-"""What other tools see of this repository: DVC's model registry, VS Code's extension and Studio, Hugging Face, pandas and torch."""
+"""The repository in other tools: DVC's model registry, VS Code's extension and Studio, Hugging Face, pandas and torch."""
 
 import json
 import re
@@ -16,7 +16,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def shared(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A repository that was pushed with a directory as its remote and has no cache of its own any more."""
+    """A repository that was pushed to a directory as its remote, and whose cache is empty."""
     folder = tmp_path_factory.mktemp("shared")
     author = reproduced.copy(folder / "author")
     author.dvc("remote", "add", "--default", "lab", str(folder / "lab"))

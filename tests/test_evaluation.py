@@ -1,4 +1,4 @@
-"""`affectnet evaluate`: the stage's scores for photographs in folders, each of them counted; and which model answers by default."""
+"""`affectnet evaluate`: the stage's scores for photographs in folders, with counts; and the default model."""
 
 import io
 import json
@@ -28,7 +28,7 @@ FOLDERS = ("neutral", "Happiness", "SAD", "surprise", "fear", "disgust", "angry"
 
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
-    """Runs a command in a folder that is the repository's root, with a model: exit code, stdout, stderr."""
+    """Runs a command in a folder like the repository's root, with a model; returns exit code, stdout and stderr."""
     monkeypatch.setattr(defaults, "ROOT", workspace)
     write_model(affect=False)
 
@@ -44,7 +44,7 @@ def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest
 
 @pytest.fixture
 def faces(workspace: Path) -> Path:
-    """Three faces of each of two expressions, in one of them a file that is none, and one that is broken."""
+    """Three faces of each of two expressions, and in one folder another file and a broken image."""
     for name in ("happy", "sad"):
         (workspace / "faces" / name).mkdir(parents=True)
         for number in range(3):
@@ -62,7 +62,7 @@ def at(tree: Any, path: tuple[str, ...]) -> Any:
 
 
 def assert_as_the_stage(report: dict[str, Any]) -> None:
-    """Equal; rounded in batches of other faces, and resampled in another order where a score needs more than counts."""
+    """Asserts equal scores; rounding differs in other batches, and resamples differ where a score needs more than counts."""
     stage = metrics("evaluate")
     assert keys(report) == keys(stage)
     for path in keys(stage):

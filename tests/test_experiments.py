@@ -1,4 +1,4 @@
-"""Experiments as a user makes them in a clone whose demo is small: dvc exp run, dvc metrics diff between branches, …"""
+"""The commands of experiments in a clone whose demo is small: dvc exp run, dvc metrics diff between branches, …"""
 
 import json
 import re
@@ -11,7 +11,7 @@ from running import executed
 
 @pytest.fixture(scope="module")
 def sgd(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Clone, str]:
-    """A copy whose branch `sgd` holds the experiment of that name, and what DVC said as it ran."""
+    """A copy whose branch `sgd` is the experiment of that name, and DVC's output."""
     clone = reproduced.copy(tmp_path_factory.mktemp("sgd") / "clone")
     output = clone.dvc("exp", "run", "-S", "optimizer=sgd")
     clone.git("switch", "--quiet", "--create", "sgd")

@@ -16,7 +16,7 @@ ROWS = [torch.tensor(rows) for rows in ([3, 1, 1], [9, 0], [5, 6, 7, 8])]
 
 
 def loader(device: torch.device = CPU) -> Loader:
-    """Each face's own number is its target."""
+    """Each face's target is its number."""
     numbers = torch.arange(float(FACES))[:, None]
     return Loader(IMAGES, Targets(numbers, numbers.repeat(1, 2)), Augment(params_class()()), Group(device))
 

@@ -1,4 +1,4 @@
-"""Averaging over views of a face: which views, and that the mean is theirs."""
+"""Averaging over views of a face: the views, and their mean."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ HALF, PLAIN = (0.5,) * 3, (1.0,) * 3
 
 
 class Columns(nn.Module):
-    """Remembers what it sees; its outputs are the means of the left, middle and right thirds."""
+    """A network that records its inputs; its outputs are the means of the left, middle and right thirds."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,7 +57,7 @@ def test_ten_crops_are_corners_and_centre_and_their_mirror_images_by_pillow(side
             pixels = [Image.fromarray(one[top : top + part, left : left + part].numpy()) for one in images]
             view = np.stack([np.asarray(one.resize((side, side), Image.Resampling.BICUBIC)) for one in pixels])
             expected.append(normalised(torch.from_numpy(view[:, :, ::-1].copy() if mirrored else view), HALF, PLAIN))
-    for crops in expected:  # in which order they are seen does not matter
+    for crops in expected:  # in any order
         assert min(float((crops - one).abs().max()) for one in seen) < 0.06
     np.testing.assert_allclose(outputs, torch.stack([Columns()(crops) for crops in expected]).mean(0), atol=2e-3)
 

@@ -15,7 +15,7 @@ CATALOGUE = read_document()["models"]
 
 
 def made_to_matter() -> nn.Module:
-    """Answer 0 is the mean of red, answer 1 that of blue."""
+    """A network whose output 0 is the mean of red, and 1 that of blue."""
     colours, answers = nn.Conv2d(3, 2, 1, bias=False), nn.Linear(2, 2, bias=False)
     with torch.no_grad():
         colours.weight.copy_(torch.tensor([[1.0, 0, 0], [0, 0, 1]])[:, :, None, None])
@@ -35,7 +35,7 @@ def test_the_map_is_hot_where_what_was_made_to_matter_is_and_nowhere_else() -> N
 
 
 def test_with_global_pooling_it_is_the_class_activation_map() -> None:
-    """Zhou et al. 2016: the features weighted by the last layer's own weights for the answer."""
+    """Zhou et al. 2016: the features weighted by the last layer's weights of the output."""
     torch.manual_seed(3)
     last = nn.Linear(5, 4)
     network = nn.Sequential(nn.Conv2d(3, 5, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(), last).eval()
@@ -50,10 +50,10 @@ def test_with_global_pooling_it_is_the_class_activation_map() -> None:
 
 
 def test_a_transformer_is_looked_at_before_its_last_attention() -> None:
-    """Behind it only the class token decides."""
+    """After it only the class token has an influence."""
     torch.manual_seed(0)
     network = VisionTransformer(32, 8, num_layers=2, num_heads=2, hidden_dim=16, mlp_dim=32, num_classes=3)
-    nn.init.normal_(network.heads.head.weight)  # torchvision starts it at zero, and then nothing decides anything
+    nn.init.normal_(network.heads.head.weight)  # torchvision initialises it with zeros, which give no gradient
     layer = find_layer(network, 32)
     assert layer == Layer("encoder.layers.encoder_layer_1.ln_1", 4)
     images = torch.randint(0, 256, (6, 32, 32, 3), dtype=torch.uint8)

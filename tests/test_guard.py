@@ -1,4 +1,4 @@
-"""What the guard refuses, by real commits and pushes through the hooks, and that it refuses nothing of this repository."""
+"""Real commits and pushes through the guard's hooks; it refuses nothing of this repository."""
 
 import base64
 import io
@@ -37,7 +37,7 @@ PHOTOGRAPH = Image.effect_noise((48, 48), 60).convert("RGB")
 
 
 def written(write: Callable[[Any], object]) -> bytes:
-    """What a function writes into a file."""
+    """The bytes that a function writes to a file."""
     buffer = io.BytesIO()
     write(buffer)
     return buffer.getvalue()
@@ -106,10 +106,10 @@ HARMLESS: dict[str, bytes] = {
 
 
 class Scratch(Clone):
-    """A repository with the guard, its hooks in use, and one commit."""
+    """A repository with the guard, its hooks installed, and one commit."""
 
     def refused(self, name: str, content: bytes) -> list[str]:
-        """The lines with which a commit of the file is refused; that it is refused and changes nothing is checked here."""
+        """The lines of the refusal of a commit of the file; checks that it is refused and changes nothing."""
         path = self.folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(content)

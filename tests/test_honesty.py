@@ -1,4 +1,4 @@
-"""Trainings that must come out as they do: chance from labels without sense, next to no loss on one batch, one line from a NaN."""
+"""Trainings with a known outcome: chance with random labels, almost no loss on one batch, one error line for a NaN."""
 
 import shutil
 from pathlib import Path
@@ -28,7 +28,7 @@ CHANCE = 1 / len(NAMES)
 
 
 def balanced_accuracy(root: Path, seed: int) -> float:
-    """On test, of a short training on the folders of `root`."""
+    """The balanced accuracy on test after a short training on the folders of `root`."""
     run_stage(
         "train",
         model=SHARP,
@@ -45,14 +45,14 @@ def balanced_accuracy(root: Path, seed: int) -> float:
 
 
 def shuffle(root: Path) -> None:
-    """Deals the training faces of each class out to all classes alike: a label says nothing of a face any more."""
+    """Spreads the training faces of each class evenly over all classes, so that labels are random."""
     for name in NAMES:
         for number, path in enumerate(sorted((root / "train" / name).glob(f"{name}*"))):
             path.rename(root / "train" / NAMES[number % len(NAMES)] / path.name)
 
 
 def test_shuffled_labels_teach_nothing_and_true_ones_do(workspace: Path) -> None:
-    """What learns nothing scores 0.354 here with a deviation of 0.050 (16 trainings; 0.043 were its answers independent).
+    """Random labels give 0.354 here with a deviation of 0.050 (16 trainings; 0.043 for independent predictions).
 
     The bound for the mean of three is four of its deviations; true labels reached 0.63 to 0.81 (6 trainings).
     """
@@ -86,7 +86,7 @@ def params(**changes: Any) -> TrainerParams:
 
 @pytest.mark.parametrize("shuffled", [False, True], ids=["true labels", "shuffled labels"])
 def test_the_loss_of_one_batch_goes_to_nothing(shuffled: bool) -> None:
-    """Also of labels without sense, which can only be learned by heart."""
+    """Also with random labels, which can only be memorised."""
     faces, classes = drawn_faces(8), Classes(torch.tensor([CODES[name] for name in NAMES]), torch.ones(3), torch.full((3,), 8))
     if shuffled:
         faces = FaceDataset(
@@ -132,7 +132,7 @@ def test_a_loss_that_is_nan_ends_the_stage_with_one_line_and_exit_code_2(prepare
 
 
 def test_a_loss_on_validation_that_is_nan_chooses_no_epoch(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The last step of an epoch may spoil the weights with no later loss to show it."""
+    """The last step of an epoch may spoil the weights when no later loss shows it."""
     original = Trainer.train_epoch
 
     def spoiled(trainer: Trainer, epoch: int) -> float:

@@ -1,4 +1,4 @@
-"""Every score against a second implementation: plain loops from the definitions, over 1,000 drawn cases, the degenerate ones among them."""
+"""Every score compared with plain loops from the definitions, over 1,000 random cases, degenerate ones included."""
 
 import math
 from collections.abc import Sequence
@@ -87,7 +87,7 @@ def counted(true: Sequence[int], predicted: Sequence[int], k: int, weight: Seque
 
 
 def ranked(true: Sequence[int], shares: Sequence[Sequence[float]], k: int, weight: Sequence[float]) -> tuple[float, float] | None:
-    """Mean AUC and AUCPR over the classes that have both sides: by looking at every pair, and at every threshold."""
+    """Mean AUC and AUC-PR over the classes with positives and negatives, from every pair and every threshold."""
     auc, aucpr = [], []
     for c in range(k):
         positive = [(row[c], w) for t, row, w in zip(true, shares, weight, strict=True) if t == c]
@@ -106,7 +106,7 @@ def ranked(true: Sequence[int], shares: Sequence[Sequence[float]], k: int, weigh
 
 
 def equal_weights(true: Sequence[int]) -> list[float]:
-    """Of the faces, so that every class that has faces weighs the same, and all together what they did."""
+    """Weights of the faces that give each class with faces the same mass, with an unchanged total."""
     return [len(true) / (len(set(true)) * true.count(t)) for t in true]
 
 
@@ -120,7 +120,7 @@ def test_scores_of_expressions(tally: Tally) -> None:
         names = list(EXPRESSIONS[:k])
         report = expression_report("x", np.array(true), logits, names, 2, np.random.default_rng(0))
         scores, floor = report["x"], report["floor"]["x"]
-        shares = softmax(logits, axis=1).tolist()  # the very numbers: ties of rankings hang on their last bit
+        shares = softmax(logits, axis=1).tolist()  # bit-identical, because ties in rankings depend on the last bit
         assert close(shares, [probabilities(row) for row in logits.tolist()])
         predicted = [row.index(max(row)) for row in shares]
         ones = [1.0] * len(true)

@@ -1,4 +1,4 @@
-"""The installed project is one checkout; commands that are started in another take that one's own code."""
+"""The installed project is one checkout; commands started in another one use that one's code."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ COMMAND = (
 
 
 def checkout(folder: Path) -> Path:
-    """Packages of our names that say where they lie."""
+    """Packages with the names of ours that print their path."""
     for name in ("affectnet", "stages"):
         (folder / name).mkdir(parents=True)
         (folder / name / "__init__.py").touch()
@@ -31,7 +31,7 @@ def checkout(folder: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def installed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A checkout, and the Python of an environment into which it is installed as `make install` does."""
+    """A checkout, and the Python of an environment in which it is installed as by `make install`."""
     folder = checkout(tmp_path_factory.mktemp("installed"))
     (folder / "pyproject.toml").write_bytes((ROOT / "pyproject.toml").read_bytes())
     (folder / "README.md").write_text("of the project")
@@ -63,5 +63,5 @@ def test_a_stage_of_another_checkout_imports_that_ones_code(installed: tuple[Pat
 
 @pytest.mark.parametrize("module", [torch, pandas, dvc], ids=lambda module: module.__name__)
 def test_no_command_compiles_what_is_installed(module: ModuleType) -> None:
-    """Whether or not PYTHONDONTWRITEBYTECODE is set."""
+    """With and without PYTHONDONTWRITEBYTECODE."""
     assert module.__cached__ and Path(module.__cached__).is_file()

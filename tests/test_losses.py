@@ -167,7 +167,7 @@ def test_class_gradients_are_autograds_of_the_last_layer() -> None:
 
 
 def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() -> None:
-    """The look-ahead is a descent: moving the weights as it says lowers the validation loss after a step of SGD."""
+    """The update is a descent: it lowers the validation loss after a step of SGD."""
     dynamic = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
     assert isinstance(dynamic, DynamicLearnedLoss)
     helpful, harmful = torch.tensor([1.0, 0.0]), torch.tensor([-1.0, 0.0])

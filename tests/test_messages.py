@@ -1,4 +1,4 @@
-"""A message that names a param names one of params.yaml, of the selected data set, and changing just that param mends it."""
+"""A param in a message exists in params.yaml, belongs to the selected data set, and changing it fixes the problem."""
 
 import ast
 import re
@@ -29,7 +29,7 @@ TREES: dict[str, Callable[..., object]] = {
 
 
 def texts(path: Path) -> Iterator[str]:
-    """The strings of a module that are no docstrings, with `{}` for what an f-string fills in."""
+    """The strings of a module without its docstrings, with `{}` for the values of an f-string."""
     tree = ast.parse(path.read_text(encoding="utf-8"))
     inner = {id(part) for node in ast.walk(tree) if isinstance(node, ast.JoinedStr) for part in node.values}
     statements = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
@@ -65,7 +65,7 @@ def put(document: dict[str, Any], name: str, value: object) -> None:
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """What acquire, verify and clean say with these params; nothing when all is well."""
+    """The problems that acquire, verify and clean report with these params; empty without any."""
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump(document, file)
     try:
@@ -84,7 +84,7 @@ def document_of(dataset: str, root: Path | None) -> dict[str, Any]:
 
 
 def mends(document: dict[str, Any], name: str, value: object) -> None:
-    """Asserts that there is a problem that names the param, and no param of another data set, and that changing the param mends it."""
+    """Asserts that a problem names the param, and none of another data set, and that changing the param fixes it."""
     said = " ".join(problems(document))
     assert re.search(rf"\b{re.escape(name)}(?![.\w])", said), said
     assert {other.split(".")[1] for other in PARAM.findall(said) if other.startswith("datasets.")} <= {document["dataset"]}, said

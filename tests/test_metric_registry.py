@@ -1,4 +1,4 @@
-"""Laws that every registered score keeps."""
+"""Laws that hold for every registered score."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""No pickle is ever loaded: that nothing could, that code in one does not run, and that it would if somebody loaded it."""
+"""No pickle is ever loaded: no call could, code in one does not run, and it would run if the pickle were loaded."""
 
 import ast
 import io
@@ -24,7 +24,7 @@ RUNNERS = {"eval", "exec", "compile", "__import__"}
 
 
 def doors(source: str) -> list[str]:
-    """The calls and imports by which a file's content could become code, each as it stands in the source."""
+    """The calls and imports in the source that could run code from a file."""
     calls = []
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import | ast.ImportFrom):
@@ -74,7 +74,7 @@ def test_the_rule_sees_each_way(line: str) -> None:
 
 
 def unpickle(content: bytes) -> None:
-    """As a careless reader would."""
+    """Loads the file without protection."""
     if content.startswith(b"PK"):
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
             content = archive.read(next(name for name in archive.namelist() if name.endswith("data.pkl")))

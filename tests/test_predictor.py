@@ -1,4 +1,4 @@
-"""What a newcomer's Python gets from a model file: the same as the pipeline, whatever the photograph comes as."""
+"""The Predictor gives the pipeline's predictions, for every type of picture."""
 
 import io
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from affectnet.reporting.predictions import predict_split
 
 @pytest.fixture
 def root(workspace: Path) -> Path:
-    """A small download through the data stages, and a model."""
+    """A small download after the data stages, and a model."""
     tree = tree_2017(workspace / "root", tests=3)
     run_data_stages(tree)
     write_model()

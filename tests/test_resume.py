@@ -24,7 +24,7 @@ def test_the_key_changes_with_params_and_data_and_nothing_else(workspace: Path) 
 
 
 def epoch_of(key: str) -> int | None:
-    """The epoch of the state under the key, looked at by a training that fails."""
+    """The epoch of the state under the key, read by a training that fails."""
     with contextlib.suppress(InterruptedError), training_state(key) as state:
         content = state.load()
         raise InterruptedError
@@ -32,7 +32,7 @@ def epoch_of(key: str) -> int | None:
 
 
 def train(key: str, epoch: int) -> None:
-    """A training under the key that ends well."""
+    """Runs a training under the key to its end."""
     with training_state(key) as state:
         state.save({"epoch": epoch, "weights": torch.ones(2)})
 

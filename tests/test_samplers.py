@@ -11,7 +11,7 @@ ROWS = np.arange(1000)
 
 
 def shares(sampler: str, done: float = 0.5) -> np.ndarray:
-    """Of the three classes, over 20 epochs."""
+    """The shares of the three classes over 20 epochs."""
     orders = [SAMPLERS[sampler]().order(ROWS, LABELS, done, np.random.default_rng(seed)) for seed in range(20)]
     return np.bincount(LABELS[np.concatenate(orders)], minlength=3) / 20_000
 

@@ -121,7 +121,7 @@ def test_without_git_a_search_is_one_line(repository: Clone, tmp_path: Path, mon
 
 
 def names(*trials: int) -> list[str]:
-    """Of the experiments of these trials, of the study that params.yaml names."""
+    """The names of the experiments of these trials, in the study of params.yaml."""
     return list(map(Search(parse(read_document(), "search", SearchParams), []).name, trials))
 
 
@@ -149,7 +149,7 @@ def test_a_result_that_dvc_does_not_have_is_a_failed_trial(repository: Clone) ->
 
 
 class Watched:
-    """Stands for a trial's experiment: it runs until it is interrupted, and ends an epoch whenever it is asked."""
+    """In place of a trial's experiment: it runs until it is interrupted, and ends an epoch at each query."""
 
     def __init__(self, *_: Any) -> None:
         self.process = subprocess.Popen(["sleep", "600"])
@@ -163,7 +163,7 @@ class Watched:
 
 
 def test_ctrl_c_is_heeded_when_nothing_is_being_written(repository: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In the midst of a commit it would leave Optuna's session unusable, and the trial could not be put back."""
+    """In the middle of a commit it would leave Optuna's session unusable, and the trial could not be requeued."""
     document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{repository.folder}/studies.db"}}
     search = Search(parse(document, "search", SearchParams), [])
     monkeypatch.setattr("affectnet.search.search.Experiment", Watched)
@@ -199,7 +199,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=40"]
     environment = {**ENVIRONMENT, "PATH": os.defpath, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
     running = subprocess.Popen(command, cwd=clone.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-    while not trained(clone) and running.poll() is None:  # until the trial's first epoch is kept
+    while not trained(clone) and running.poll() is None:  # until the trial's first epoch is stored
         time.sleep(0.05)
     running.send_signal(signal.SIGINT)
     _, said = running.communicate(timeout=120)

@@ -7,7 +7,7 @@ from affectnet.training.recipe import Use, seed_of
 
 
 def test_no_two_draws_of_a_training_have_one_seed() -> None:
-    """In 0: what pads a short seed."""
+    """Uses and epochs of 0 are included, the value with which a short seed is padded."""
     draws = list(product(range(20), get_args(Use), range(20)))
     seeds = {seed_of(seed, use, epoch) for seed, use, epoch in draws}
     assert len(seeds) == len(draws) and all(0 <= seed < 2**63 for seed in seeds)

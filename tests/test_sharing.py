@@ -1,4 +1,4 @@
-"""dvc push and dvc pull between two clones, by a directory as the remote."""
+"""dvc push and dvc pull between two clones, with a directory as the remote."""
 
 from pathlib import Path
 from typing import Any
@@ -14,7 +14,7 @@ LICENSED = (
     *("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces"),
     *("data/test_predictions.parquet", "data/report.html"),
 )
-"""Outputs that hold photographs, or something of one a row; docs/data.md says how to keep them off every remote."""
+"""Outputs with photographs or with data per photograph; docs/data.md says how to keep them off every remote."""
 
 
 def outputs(clone: Clone) -> dict[str, bytes]:
@@ -27,7 +27,7 @@ def training(clone: Clone) -> dict[str, bytes]:
 
 
 def locked(clone: Clone) -> dict[str, Any]:
-    """What dvc.lock says, in whatever order its stages stand."""
+    """The content of dvc.lock, without the order of its stages."""
     lock: dict[str, Any] = YAML(typ="safe").load(clone.folder / "dvc.lock")
     return lock
 
@@ -71,7 +71,7 @@ def test_with_push_false_photographs_and_labels_stay_here_and_the_rest_is_shared
     sent = [path.read_bytes() for path in (tmp_path / "lab").rglob("*") if path.is_file()]
     kinds = [reason("notes.md", content, len(content)) for content in sent]
     assert sent and not [kind for kind in kinds if kind and kind.startswith(PICTURE)]
-    # A plan and class weights, which hold row numbers and counts, are tables too.
+    # The sampling plan and the class weights, of row numbers and counts, are tables too.
     assert len([kind for kind in kinds if kind and kind.startswith(DATA)]) == 2
     other = reader(author, tmp_path / "reader")
     other.dvc("pull", "--allow-missing")
@@ -82,7 +82,7 @@ def test_with_push_false_photographs_and_labels_stay_here_and_the_rest_is_shared
 def test_another_machines_lock_trains_again_and_without_it_the_run_cache_answers(
     reproduced: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another number of threads stands for another kind of processor: train records it, so that its outputs are others."""
+    """Another number of threads stands for another kind of CPU: train records it, so its outputs differ."""
     clone = reproduced.copy(tmp_path / "clone")
     for out in locked(clone)["stages"]["train"]["outs"]:
         (clone.folder / ".dvc" / "cache" / "files" / "md5" / out["md5"][:2] / out["md5"][2:]).unlink()
@@ -90,7 +90,7 @@ def test_another_machines_lock_trains_again_and_without_it_the_run_cache_answers
     clone.dvc("repro", "--force", "--single-item", "train")
     ours, lock = training(clone), locked(clone)["stages"]["train"]
     clone.git("checkout", "HEAD", "--", "dvc.lock")
-    assert clone.attempt("dvc", "checkout", "--force", "train").returncode != 0  # its outputs were never here
+    assert clone.attempt("dvc", "checkout", "--force", "train").returncode != 0  # this cache never had its outputs
     again = clone.copy(tmp_path / "again")
     assert "train" in executed(again.dvc("repro", "train"))
     (clone.folder / "dvc.lock").unlink()

@@ -1,4 +1,4 @@
-"""The model that comes with the repository: what it is, that its card is about it, and the shape and range of its answers.
+"""The model of the repository: its content, its card, and the shape and range of its predictions.
 
 Its real score is one command over FER2013, which cannot be here (docs/experiments.md).
 """

@@ -15,7 +15,7 @@ from affectnet.models import torchvision_lazy
 Predictor.load("pretrained/fer2013.safetensors").predict(np.zeros((48, 48), np.uint8), "whole")
 print("after an answer", [name for name in ("torch._dynamo", "torch._dynamo.utils") if name in sys.modules])
 
-with torchvision_lazy._without_compiler():  # as a later torchvision might
+with torchvision_lazy._without_compiler():  # as a later torchvision may import it
     reset = sys.modules["torch._dynamo"].reset
 import torch, torch._dynamo.utils as utils
 print("another attribute", reset is torch._dynamo.reset, type(utils).__name__)

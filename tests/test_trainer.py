@@ -1,4 +1,4 @@
-"""One training's objective: what its sampler shows, what its loss corrects, and whose gradient a step takes."""
+"""The objective of a training: the shares of its sampler, the correction of its loss, and the gradient of a step."""
 
 from typing import Any
 
@@ -36,7 +36,7 @@ def faces() -> FaceDataset:
 
 
 def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:
-    """A training of the three expressions, inversely weighted. changes: of the section `train` and the entries selected."""
+    """A training of the three expressions, weighted inversely. changes: of section `train` and the selected entries."""
     document = read_document(ROOT / "params.yaml")
     fields = {name: value for name, value in document["train"].items() if name in TrainerParams.model_fields}
     entries = {"model": model, "loss": entry("loss", "plain"), "task": entry("task", "expression"), "optimizer": entry("optimizer", "adam")}
@@ -117,7 +117,7 @@ SHARPENED: dict[str, dict[str, Any]] = {
     "dynamic": {"start": "weights"},
     "dynamic_learned": {"start": "weights", "every": 1, "rate": 0.5},
 }
-"""Settings of losses that show more in one step than the catalogue's."""
+"""Settings of losses with a larger effect in one step than the catalogue's."""
 LOSSES = {name: entry("loss", name, **SHARPENED.get(name, {})) for name in CATALOGUE}
 OBJECTIVES = {
     **{name: {"loss": loss} for name, loss in LOSSES.items()},
@@ -128,7 +128,7 @@ OBJECTIVES = {
 
 
 def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torch.Tensor]:
-    """A step over 23 faces in so many parts: its loss, its gradients, and the loss's weights after it."""
+    """A step over 23 faces in so many parts: its loss, its gradients, and the class weights after it."""
     rows = torch.from_numpy(np.random.default_rng(3).permutation(sum(COUNTS))[:23])
     training._start_epoch(0)
     parts = list(training.loader.load(torch.tensor_split(rows, count), torch.Generator()))
@@ -170,7 +170,7 @@ def test_a_step_in_parts_draws_its_dropout_once_and_counts_its_batch_statistics_
 
 
 def test_no_two_generators_of_a_training_draw_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those of start weights, dropout, augmentation and look-ahead, by what each of them draws next, in three epochs of seed 0."""
+    """The random streams of start weights, dropout, augmentation and look-ahead, each by its next draw, in three epochs of seed 0."""
     seeds: list[int] = []
     seed_all = torch.manual_seed
 

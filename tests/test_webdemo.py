@@ -1,4 +1,4 @@
-"""`affectnet demo` in a real browser and by bare requests: what the page says, what it refuses, and that nothing is kept."""
+"""`affectnet demo` in a real browser and by plain requests: its texts, its refusals, and that nothing is kept."""
 
 import asyncio
 import base64
@@ -44,7 +44,7 @@ ROWS = f"{RESULT} .face-{{}} tr"
 
 @dataclass
 class Served:
-    """A running `affectnet demo`: its process, port, and the folder that its temporary files fall into."""
+    """A running `affectnet demo`: its process, its port, and the folder of its temporary files."""
 
     process: subprocess.Popen[str]
     port: int
@@ -66,7 +66,7 @@ class Served:
         return self.ask("POST", "/gradio_api/upload", head + content + f"\r\n--{edge}--\r\n".encode(), Content_Type=kind, **headers)
 
     def predict(self, payload: dict[str, Any]) -> str:
-        """The HTML that the page would get for this payload."""
+        """The HTML that the page gets for this payload."""
         body = {"data": [payload], "fn_index": 0, "session_hash": "test", "trigger_id": None, "event_data": None}
         status, _ = self.ask("POST", "/gradio_api/queue/join", json.dumps(body).encode(), Content_Type="application/json")
         assert status == 200
@@ -82,7 +82,7 @@ class Served:
 
 
 def serve(folder: Path, *arguments: str) -> Served:
-    """The model in the working folder, served with an environment that would open it wide."""
+    """Serves the model of the working folder, in an environment whose variables would expose it."""
     folder.mkdir()
     opened = {"GRADIO_ALLOWED_PATHS": "/", "GRADIO_SHARE": "True", "GRADIO_SERVER_NAME": "0.0.0.0", "GRADIO_TEMP_DIR": str(folder.parent)}
     path = os.pathsep.join((str(ROOT), ENVIRONMENT["PYTHONPATH"]))
@@ -112,7 +112,7 @@ def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     finally:
         demo.process.kill()
         demo.process.communicate()
-    assert (demo.process.returncode, said) == (130, "interrupted\n")  # and no traceback, in all tests of this file
+    assert (demo.process.returncode, said) == (130, "interrupted\n")  # without a traceback in all tests of this file
     assert list(demo.temporary.iterdir()) == []
 
 
@@ -127,7 +127,7 @@ def browser() -> Iterator[BrowserContext]:
 
 @pytest.fixture
 def opened(browser: BrowserContext, served: Served) -> Iterator[Page]:
-    """The page, whose console must stay free of errors, and which must ask nobody but its server."""
+    """The page, whose console must have no errors, and which may send requests only to its server."""
     tab = browser.new_page()
     wrong: list[str] = []
 
@@ -164,7 +164,7 @@ def two_faces(path: Path) -> Path:
 
 
 def rows(tab: Page, number: int) -> dict[str, float]:
-    """The bars of one face as they can be read."""
+    """The bars of one face: expression → the printed probability."""
     lines = (line.inner_text().split() for line in tab.locator(ROWS.format(number)).all())
     return {name: float(value) for name, value in lines}
 
@@ -210,7 +210,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     give(opened, tmp_path / "whole.jpg")
     expect(opened.locator(f"{RESULT} .shot")).to_be_visible()
-    said = (  # no line is that of the file before
+    said = (  # each line differs from that of the file before
         ("text.jpg", "unreadable image: in none of the formats"),
         ("large.png", "9,000 × 9,000 px, more than 64 million px; make it smaller"),
         ("cut.jpg", "unreadable image: "),
@@ -392,7 +392,7 @@ def test_what_is_too_long_is_refused_before_it_is_read(served: Served) -> None:
 
 
 def with_faces(**changes: Any) -> str:
-    """What the page says of a drawn photograph by a model of this metadata."""
+    """The page of a drawn photograph by a model with this metadata."""
     write_model(**changes)
     predictor = Predictor.load(MODEL)
     drawn().save("face.png")
@@ -440,7 +440,7 @@ def test_a_port_that_is_taken_or_none_is_one_line(workspace: Path, capsys: pytes
         taken.listen()
         port = str(taken.getsockname()[1])
         assert main(["demo", "--port", port]) == 2
-    _, error = capsys.readouterr().err.splitlines()  # after the line that says which model answers
+    _, error = capsys.readouterr().err.splitlines()  # after the line that names the model
     assert error == f"error: --port: {port} cannot be used: Address already in use; give another, or 0 for any"
     with pytest.raises(SystemExit):
         main(["demo", "--port", "70000"])

@@ -50,7 +50,7 @@ def test_scores_intervals_and_floors_stand_beside_each_other(prepared: Path) -> 
 
 
 def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
-    """Makes every model answer this column of its own, or the truth."""
+    """Makes every model predict this column, or with None the label."""
     truth: list[torch.Tensor] = []
     original = load_faces
 

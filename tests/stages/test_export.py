@@ -48,7 +48,7 @@ def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(
     assert comparison["faces"] == validation and f"on {validation} validation faces" in line
     assert set(comparison["scores"]["onnx"]) == {"accuracy", "valence_ccc", "arousal_ccc"} and comparison["bytes"] == ONNX.stat().st_size
     predictor = Predictor.load(MODEL, device="cpu")
-    for side in (32, 57, 80):  # none is enlarged or shrunk by the crop policy, so that both see the same
+    for side in (32, 57, 80):  # the crop policy resizes none, so that both get the same pixels
         buffer = io.BytesIO()
         Image.effect_noise((side, side), 60).convert("RGB").save(buffer, "JPEG")
         (face,) = predictor.predict(buffer.getvalue(), faces="whole")

@@ -32,7 +32,7 @@ HOSTILE = "1/'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}.jpg"
 
 
 class Page(HTMLParser):
-    """A page read: open elements must close in order."""
+    """A parsed page, whose elements must close in order."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -186,7 +186,7 @@ def test_the_card_says_what_the_model_is_and_is_not(prepared: Path) -> None:
 
 
 def written(path: str, content: str | None) -> Callable[[], str]:
-    """Breaks an input; returns what the message must begin with."""
+    """Returns a function that breaks an input and returns the beginning of the message."""
 
     def make() -> str:
         Path(path).unlink()

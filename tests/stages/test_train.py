@@ -253,7 +253,7 @@ def test_decoded_pixels_are_kept(prepared: Path) -> None:
 
 WITHOUT: dict[str, bool] = {}
 WITH = {"avx512_bf16": True}
-"""What torch says of a processor."""
+"""torch's capabilities of a CPU."""
 
 
 @pytest.mark.parametrize(("capabilities", "resolved"), [(WITHOUT, "float32"), (WITH, "bfloat16")])
@@ -264,7 +264,7 @@ def test_auto_is_the_training_of_the_precision_that_the_processor_has(
     fit(epochs=1, precision=resolved)
     weights, logged = load_file(MODEL), curves()
     fit(epochs=1, precision="auto")
-    assert epochs == [0] and curves() == logged  # taken up: to the resume key they are one training
+    assert epochs == [0] and curves() == logged  # resumed: both have the same resume key
     forget_training()
     fit(epochs=1, precision="auto")
     assert epochs == [0, 0] and curves() == logged and all(torch.equal(tensor, weights[name]) for name, tensor in load_file(MODEL).items())
@@ -295,7 +295,7 @@ def test_a_precision_that_the_processor_emulates_is_logged(
 
 @pytest.fixture
 def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """The epochs that are trained, counted from 0."""
+    """Records the epochs that are trained, counted from 0."""
     original, trained = Trainer.train_epoch, list[int]()
 
     def counting(trainer: Trainer, epoch: int) -> float:
@@ -313,7 +313,7 @@ def results() -> dict[Path, bytes]:
 def test_a_training_whose_outputs_are_lost_after_its_end_ends_at_once_with_the_same_bytes(
     prepared: Path, epochs: list[int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As when DVC is killed before it takes them up: it removes them before the stage runs again."""
+    """As when DVC is killed before it stores the outputs: it removes them before the stage runs again."""
     line, whole = fit(), results()
     shutil.rmtree(MODEL.parent)
     shutil.rmtree("metrics/train")
@@ -324,7 +324,7 @@ def test_a_training_whose_outputs_are_lost_after_its_end_ends_at_once_with_the_s
 def test_a_training_that_launch_refuses_ends_at_once_when_it_runs_again(
     prepared: Path, epochs: list[int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused because params.yaml was edited while it ran, which is put back."""
+    """The result is refused because params.yaml is edited while the stage runs; then the edit is reverted."""
     document = read_document()
     document["train"] |= {"epochs": 3, "batch": 16}
     document["models"]["vgg16_small"], document["runtime"]["device"] = TINY, "cpu"
@@ -395,7 +395,7 @@ def test_unknown_keys_of_the_selected_entry_are_refused() -> None:
 
 
 ALIKE_OR_BELOW = {"logit_adjusted", "balanced_softmax", "weighted"}
-"""The default loss, the one that equals it at τ = 1, and the one that is tried with label smoothing."""
+"""The default loss, the one that equals it at τ = 1, and the one tested with label smoothing."""
 
 SWITCHES: dict[str, dict[str, Any]] = {
     **{f"loss {name}": {"loss": entry("loss", name)} for name in DOCUMENT["losses"] if name not in ALIKE_OR_BELOW},

@@ -1,4 +1,4 @@
-"""A search that is called again with other settings."""
+"""A search called again with other settings."""
 
 import subprocess
 import sys
@@ -20,7 +20,7 @@ CALL = ["-S", "dataset=folder", "-S", "datasets.folder.root=/data/one", "-S", "t
 
 @pytest.fixture
 def searched(repository: Clone) -> Clone:
-    """A repository whose study holds one trial of these settings."""
+    """A repository whose study has one trial of these settings."""
     search = Search(parse(read_document(), "search", SearchParams), CALL[1::2])
     values = {"optimizer": "adam", "loss": "weighted"}
     trial = search.study.ask()

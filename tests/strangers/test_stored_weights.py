@@ -1,4 +1,4 @@
-"""Start weights as public repositories store them: unwrapped, and said; or one line that says what to save."""
+"""Start weights as public repositories store them: unwrapped and logged, or refused in one line that says what to save."""
 
 import argparse
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""Bounds that broken data must keep: a time after which a test that hangs ends the run, and the memory of a real process."""
+"""Limits on broken data: the time after which a hanging test ends the run, and the memory of a real process."""
 
 import faulthandler
 import os
@@ -16,14 +16,14 @@ MOST_S, MOST_MB = 300, 2000
 
 @pytest.fixture(autouse=True)
 def in_time() -> Iterator[None]:
-    """Ends the whole run with a traceback when a test hangs: whatever holds it, a pipe or a loop in C."""
+    """Ends the whole run with a traceback when a test hangs, also in C code."""
     faulthandler.dump_traceback_later(MOST_S, exit=True)
     yield
     faulthandler.cancel_dump_traceback_later()
 
 
 class Ended(NamedTuple):
-    """How a process ended: exit code, what it printed, and its peak memory or that of its largest worker."""
+    """How a process ended: exit code, output, and its peak memory or that of its largest worker."""
 
     code: int
     out: str

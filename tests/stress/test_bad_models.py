@@ -1,4 +1,4 @@
-"""Model files and start weights that are broken, lie or are made to harm: one line each, wherever one is opened."""
+"""Model files and start weights that are broken, wrong or malicious: one line each, wherever one is opened."""
 
 import json
 import shutil
@@ -55,7 +55,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def good() -> tuple[Fields, Weights]:
-    """What a sound model file holds."""
+    """The content of a valid model file."""
     torch.manual_seed(0)
     weights = {name: tensor.clone() for name, tensor in build(ModelParams.model_validate(TINY), 8).state_dict().items()}
     fields: Fields = json.loads(json.dumps(vars(model_files.metadata(crop=read_policy(Path("data/faces"), "test")))))
@@ -68,7 +68,7 @@ def whole(metadata: Fields | str, weights: Weights) -> bytes:
 
 
 def of(**changes: Any) -> Callable[[Path], bytes]:
-    """A sound file but for these values of its metadata."""
+    """A valid file with these values of its metadata."""
 
     def make(_: Path) -> bytes:
         metadata, weights = good()
@@ -78,7 +78,7 @@ def of(**changes: Any) -> Callable[[Path], bytes]:
 
 
 def network(architecture: object) -> Fields:
-    """What a sound file says of its network; of another than VGG without the settings that only VGG has."""
+    """The network in the metadata of a valid file; for another than VGG without VGG's settings."""
     entry = model_files.metadata().model
     others = set() if str(architecture).startswith("vgg") else {"width", "head"}
     return {name: value for name, value in entry.items() if name not in others}
@@ -89,7 +89,7 @@ def network_of(**changes: Any) -> Callable[[Path], bytes]:
 
 
 def crop_of(drop: str = "", **changes: Any) -> Callable[[Path], bytes]:
-    """A sound file but for these fields of its crop policy, and the one that it lacks."""
+    """A valid file with these fields of its crop policy, and without the named one."""
 
     def make(_: Path) -> bytes:
         metadata, weights = good()
@@ -100,7 +100,7 @@ def crop_of(drop: str = "", **changes: Any) -> Callable[[Path], bytes]:
 
 
 def tensors(change: Callable[[Weights], object]) -> Callable[[Path], bytes]:
-    """A sound file but for what the function does to its weights."""
+    """A valid file with its weights changed by the function."""
 
     def make(_: Path) -> bytes:
         metadata, weights = good()
@@ -119,12 +119,12 @@ def replaced(name: str, change: Callable[[torch.Tensor], torch.Tensor]) -> Calla
 
 
 def raw(change: Callable[[bytes], bytes]) -> Callable[[Path], bytes]:
-    """The bytes of a sound file, changed."""
+    """The bytes of a valid file, changed."""
     return lambda _: change(whole(*good()))
 
 
 def header(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], bytes]:
-    """A sound file whose header says something else."""
+    """A valid file with another header."""
 
     def make(_: Path) -> bytes:
         content = whole(*good())
@@ -279,7 +279,7 @@ FILES: dict[str, Callable[[Path], bytes]] = {
 
 
 OPENED_UNASKED = {"weights of the largest numbers", "variance below zero", "heads of the largest numbers"}
-"""Files of which nothing is wrong before the network is asked."""
+"""Files that are valid until the network predicts."""
 
 OPENINGS: dict[str, Callable[[Path], object]] = {
     "evaluate": lambda _: run_stage("evaluate"),
@@ -375,7 +375,7 @@ def test_the_good_file_of_the_same_making_is_taken(prepared: Path, monkeypatch: 
 
 FOUL: tuple[Any, ...] = (None, True, -1, 0, 3, -0.5, 1e400, NAN, "", "x", [], {}, [None], {"x": None}, [0.5, 0.5, 0.5], 10**30)
 HARMLESS = {"data", "versions"}
-"""What evaluate does not use."""
+"""Metadata that evaluate does not use."""
 KEYS = ("model", "labels", "affect", "temperature", "image_px", "mean", "std", "grey", "crop", "data", "training", "versions", "format")
 
 
@@ -403,7 +403,7 @@ def test_a_card_with_any_value_at_any_place_is_one_line_or_as_good(
 
 
 def sound(value: Any, was: Any) -> bool:
-    """Whether a value that was taken may be: the right one, a number in its range, a part of a mapping that says nothing of the result."""
+    """Whether an accepted value is valid: the right one, a number in its range, or part of a mapping without influence on the result."""
     if type(value) is type(was) and (isinstance(was, bool) or value == was):
         return True
     if isinstance(was, dict):
@@ -452,7 +452,7 @@ STATES: dict[str, Callable[[Weights], object]] = {
 }
 
 
-@pytest.mark.filterwarnings("ignore::UserWarning")  # torch tells of sparse and quantised tensors
+@pytest.mark.filterwarnings("ignore::UserWarning")  # torch warns about sparse and quantised tensors
 @pytest.mark.parametrize("name", STATES)
 def test_start_weights_that_are_none_are_one_line(name: str, tmp_path: Path, tally: Tally) -> None:
     network = build(ModelParams.model_validate(TINY), 8)

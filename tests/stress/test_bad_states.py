@@ -1,4 +1,4 @@
-"""A resume state that is broken: training starts from the first epoch and says so, or resumes; the model's bytes are the same."""
+"""Broken resume states: training starts from the first epoch and logs it, or resumes; the model's bytes are the same."""
 
 import io
 import shutil
@@ -27,7 +27,7 @@ def fit() -> str:
 
 
 class Training:
-    """A training that was interrupted in its last epoch: what it left, and the model that it should end with."""
+    """A training interrupted in its last epoch: its state, and the model that it must end with."""
 
     def __init__(self, folder: Path) -> None:
         place_pipeline(folder)
@@ -119,7 +119,7 @@ STATES: dict[str, Callable[[State], Any]] = {
 
 
 def resumed(training: Training, content: bytes, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> str:
-    """How the training ends that finds this content as its state; it must end with the bytes that it should."""
+    """How a training with this content as its state ends; its model must have the expected bytes."""
     monkeypatch.chdir(training.folder)
     shutil.rmtree(training.path.parent, ignore_errors=True)
     training.path.parent.mkdir(parents=True)

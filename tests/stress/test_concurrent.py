@@ -1,4 +1,4 @@
-"""Several DVC commands at once: right results, or a refusal that says why; never a wrong or a half result."""
+"""Several DVC commands at once: correct results, or a refusal with its reason; never a wrong or partial result."""
 
 import json
 import re
@@ -53,7 +53,7 @@ def ended(running: subprocess.Popen[str]) -> subprocess.CompletedProcess[str]:
 
 
 def during_training(clone: Clone, *command: str) -> tuple[subprocess.CompletedProcess[str], subprocess.CompletedProcess[str]]:
-    """A forced training and a command that falls wholly within it, as both ended: the training is held meanwhile."""
+    """How a forced training and a command within it ended; the training is paused while the command runs."""
     running = clone.start(*RETRAIN)
     until(lambda: trained(clone), running)
     held = stage_process(running, "train")
@@ -135,7 +135,7 @@ def test_an_experiment_in_a_temporary_folder_next_to_a_repro(reproduced: Clone, 
 @pytest.mark.stress
 def test_an_experiment_that_is_the_training_that_runs_is_refused(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    repro, experiment = during_training(clone, *EXPERIMENT, "--force", "-S", "train.batch=64")  # as params.yaml has it
+    repro, experiment = during_training(clone, *EXPERIMENT, "--force", "-S", "train.batch=64")  # the value of params.yaml
     assert repro.returncode == 0 and results(clone) == results(reproduced)
     assert experiment.returncode != 0 and "the same training already runs in another process" in experiment.stderr
     assert listed(clone) == {}

@@ -1,4 +1,4 @@
-"""Disks that are full or read-only, and workers that the system kills: one line, exit code 2, and the next run ends well."""
+"""Full or read-only disks, and workers that the system kills: one line, exit code 2, and the next run is correct."""
 
 import os
 import signal
@@ -25,7 +25,7 @@ LEFT_BYTES = {
     "report": 2**14,
     "export": 2**14,
 }
-"""Free on the disk when each stage begins: less than it writes. `fingerprint` writes nothing where nothing has changed."""
+"""Stage → free bytes on the disk when it begins, less than it writes. `fingerprint` writes nothing when nothing has changed."""
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +55,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def fill(folder: Path, left: int) -> Path:
-    """A file that leaves so many bytes of the disk free."""
+    """Writes a file that leaves so many bytes of the disk free."""
     ballast = folder / "ballast"
     free = os.statvfs(folder)
     with ballast.open("wb") as file:
@@ -122,6 +122,6 @@ def workers_of(process: int) -> list[psutil.Process]:
 
 
 def _forget(clone: Clone) -> None:
-    """Removes what was remembered outside the outputs, so that a stage writes everything again."""
+    """Removes the caches outside the outputs, so that a stage writes everything again."""
     for path in sorted((clone.folder / ".dvc" / "tmp" / "affectnet").rglob("*"), reverse=True):
         path.rmdir() if path.is_dir() else path.unlink()

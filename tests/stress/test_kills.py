@@ -1,4 +1,4 @@
-"""A pipeline that is killed again and again ends as one that nobody disturbed, byte for byte."""
+"""A pipeline that is killed repeatedly ends with the bytes of an undisturbed one."""
 
 import json
 import random
@@ -17,8 +17,8 @@ from running import LOOK_EVERY_S, STAGES, Running, half_files, state, trained
 from tally import Tally, every
 from voluptuous import Invalid
 
-LIVES = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
-"""The stages that are struck in each life, and None for some moment of the whole."""
+ROUNDS = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
+"""The stages that are killed in each round, and None for a moment of the whole `dvc repro`."""
 HOW = [
     *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 4,
     (signal.SIGINT, "both"),  # as Ctrl-C on a terminal
@@ -28,32 +28,32 @@ HOW = [
 LIKE_CTRL_C = {130, 1, 252, 255, -signal.SIGTERM, -signal.SIGKILL}
 
 
-@pytest.mark.parametrize("life", every(range(len(LIVES)), 1))
+@pytest.mark.parametrize("index", every(range(len(ROUNDS)), 1))
 def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
-    life: int,
+    index: int,
     fresh: Clone,
     reproduced: Clone,
     seconds: dict[str, float],
     tmp_path_factory: pytest.TempPathFactory,
     tally: Tally,
 ) -> None:
-    """In each life its stages are struck once each, and `dvc repro` at some moment of the whole, and then all is left to end."""
+    """Each round kills its stages once each and `dvc repro` at a random moment, and then lets everything end."""
     expected = state(reproduced)
     clone = fresh.copy(tmp_path_factory.mktemp("killed") / "clone")
-    draw = random.Random(life)
-    struck = []
-    for position, victim_stage in enumerate(LIVES[life]):
-        number, victim = HOW[(life + position * 11) % len(HOW)]
+    draw = random.Random(index)
+    killed = []
+    for position, victim_stage in enumerate(ROUNDS[index]):
+        number, victim = HOW[(index + position * 11) % len(HOW)]
         running = Running(clone, "dvc", "repro")
         stage = running.stage(victim_stage) if victim_stage else None
         time.sleep(draw.uniform(0, 0.95 * seconds[victim_stage] if victim_stage else sum(seconds.values()) / 4))
         running.send(number, victim if victim_stage else "dvc", stage)
-        code, strike = running.end(), f"{number.name} in {victim_stage or 'dvc repro'}"
-        assert code in LIKE_CTRL_C or (code == 0 and victim_stage in {STAGES[-1], None}), f"{strike}: exit code {code}"
+        code, kill = running.end(), f"{number.name} in {victim_stage or 'dvc repro'}"
+        assert code in LIKE_CTRL_C or (code == 0 and victim_stage in {STAGES[-1], None}), f"{kill}: exit code {code}"
         if code == 0:
-            tally(strike, "after the end of all, not counted")
+            tally(kill, "after the end of all, not counted")
         else:
-            struck.append(strike)
+            killed.append(kill)
         for name, (read, mend) in WRITTEN_IN_PLACE.items():
             if is_cut_off(clone, name, read):
                 clone.run(*mend, name)
@@ -61,8 +61,8 @@ def test_whatever_is_killed_at_whatever_moment_the_end_is_the_same(
         assert not half_files(clone)
     done = clone.attempt("dvc", "repro")
     same = done.returncode == 0 and state(clone) == expected
-    for strike in struck:
-        tally(strike, "end state equal, byte for byte" if same else "DIVERGED")
+    for kill in killed:
+        tally(kill, "end state equal, byte for byte" if same else "DIVERGED")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-2000:]
     assert state(clone) == expected
     assert not [*clone.folder.rglob("*.part"), *clone.folder.rglob(".*.lock")]
@@ -90,17 +90,17 @@ def read_lock(path: Path) -> None:
 
 
 def read_users(path: Path) -> None:
-    """Of DVC's list of who uses which file, which is there once something did."""
+    """Reads DVC's list of files in use, which exists from the first use on."""
     if path.exists():
         json.loads(path.read_bytes())
 
 
 WRITTEN_IN_PLACE = {"dvc.lock": (read_lock, ("git", "restore")), ".dvc/tmp/rwlock": (read_users, ("rm",))}
-"""How each is read, and what mends it, as docs/reliability.md says."""
+"""File of DVC → how it is read, and the fix that docs/reliability.md names."""
 
 
 def is_cut_off(clone: Clone, name: str, read: Callable[[Path], None]) -> bool:
-    """Whether DVC cannot read this file of its own; if so, the next `dvc repro` has to say so."""
+    """Whether DVC cannot read this file of its own, which its next `dvc repro` must report."""
     try:
         read(clone.folder / name)
     except (ValueError, YAMLError, Invalid):

@@ -1,4 +1,4 @@
-"""dvc push and dvc pull by an S3 server on the loopback: where dvc-s3 and moto are installed, which `make install` leaves out."""
+"""dvc push and dvc pull with an S3 server on the loopback; needs dvc-s3 and moto, which `make install` leaves out."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +35,7 @@ def test_another_clone_pulls_from_s3_what_was_pushed_there(reproduced: Clone, tm
     author.git("commit", "--quiet", "--all", "--message", "the lab's remote")
     author.git("clone", "--quiet", ".", str(tmp_path / "reader"))
     reader = Clone(tmp_path / "reader")
-    for clone in (author, reader):  # keys are of the machine and never in Git
+    for clone in (author, reader):  # keys belong to the machine and are never in Git
         for name in ("access_key_id", "secret_access_key"):
             clone.dvc("remote", "modify", "--local", "lab", name, "test")
     author.dvc("push")

@@ -1,4 +1,4 @@
-"""docs/tutorial.md: its commands name what exists, and run on a stand-in in AffectNet's layout from top to bottom."""
+"""docs/tutorial.md: its commands exist, and run from top to bottom on a stand-in in AffectNet's layout."""
 
 import re
 import shlex
@@ -38,7 +38,7 @@ def test_dvc_takes_the_command_and_its_stages_and_params_exist(command: str, wor
 
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("affectnet ")])
 def test_the_command_line_takes_the_command(command: str, capsys: pytest.CaptureFixture[str], workspace: Path) -> None:
-    assert main(shlex.split(command)[1:]) == 2  # there is no model yet, which is said in one line
+    assert main(shlex.split(command)[1:]) == 2  # there is no model yet: one error line
     assert capsys.readouterr().err.startswith("error: models/model.safetensors: missing")
 
 
