@@ -25,9 +25,8 @@ from affectnet.running.progress_file import append_progress
 from affectnet.running.run_stage import launch
 from affectnet.tables.face_shards import shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
-from affectnet.training.collapse import collapsed, epoch_warning, summary
 from affectnet.training.distributed import Group, is_launched, process_group
-from affectnet.training.fit import fit, model_metadata, selection_score
+from affectnet.training.fit import collapse_summary, collapse_warning, collapsed, fit, model_metadata, selection_score
 from affectnet.training.launcher import launch_processes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, read_only_state, resume_key, training_state
@@ -69,7 +68,7 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
                 live.log_metric(name, value)
             live.next_step()
             if collapsed(values):
-                print(epoch_warning(live.step), file=sys.stderr)
+                print(collapse_warning(live.step), file=sys.stderr)
             append_progress({**values, "score": selection_score(values)})
 
         yield log
@@ -125,7 +124,7 @@ def _train(
     shown = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
         f"train: {len(rows):,} faces per epoch, {reached.epoch} epochs on {device.type} from {trainer.started_from}; best is epoch "
-        f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}{summary(reached.history)}"
+        f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}{collapse_summary(reached.history)}"
     )
 
 

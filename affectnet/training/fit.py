@@ -3,7 +3,7 @@
 import copy
 import math
 import platform
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -20,7 +20,10 @@ from affectnet.models.dataset import shards_sha256
 from affectnet.tables.face_shards import read_policy, shard_paths
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, finite
-from affectnet.training.trainer import Metrics, Trainer
+from affectnet.training.trainer import ANSWERED, Metrics, Trainer
+
+_COLLAPSE = "the network predicts one expression for all of validation"
+_ADVICE = "lower optimizers.<name>.lr"
 
 
 @dataclass
@@ -101,6 +104,24 @@ def model_metadata(trainer: Trainer, params: TrainerParams, reached: Progress, f
             "numpy": np.__version__,
         },
     )
+
+
+def collapsed(metrics: Metrics) -> bool:
+    """Whether the network predicts only one expression; False where no expression is learned."""
+    return metrics.get(ANSWERED) == 1
+
+
+def collapse_warning(epoch: int) -> str:
+    """The line that is logged after an epoch of a collapsed network."""
+    return f"train: epoch {epoch}: {_COLLAPSE}; if it stays so, {_ADVICE}"
+
+
+def collapse_summary(history: Sequence[Metrics]) -> str:
+    """The part of the stage's summary line about collapse; empty when the network never collapsed."""
+    epochs = [epoch for epoch, metrics in enumerate(history, 1) if collapsed(metrics)]
+    if not epochs:
+        return ""
+    return f"; {_COLLAPSE} after {len(epochs)} of {len(history)} epochs, last after epoch {epochs[-1]}: {_ADVICE}"
 
 
 def _refuse_nan(metrics: Metrics, epoch: int, rate: float) -> None:

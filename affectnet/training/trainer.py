@@ -27,7 +27,6 @@ from affectnet.models.start_weights import load_start_weights
 from affectnet.models.transforms import normalised
 from affectnet.running.progress import progress
 from affectnet.training.augmentation.augment import Augment
-from affectnet.training.collapse import ANSWERED
 from affectnet.training.distributed import Group
 from affectnet.training.loader import Loader, MicroBatch
 from affectnet.training.losses.expression_loss import Classes, EpochStart, ExpressionLoss, LossParams, TrainingView, build_loss
@@ -39,6 +38,9 @@ from affectnet.training.targets import Targets, joined, refuse_without_affect
 from affectnet.training.tasks import TaskParams, build_objective
 
 Metrics = dict[str, float]
+
+ANSWERED = "answered_expressions"
+"""Metric of an epoch: how many expressions the network predicts on our validation split."""
 
 
 def learned_classes(class_weights: pa.Table, task: TaskParams) -> Classes:

@@ -27,11 +27,10 @@ from affectnet.predict.info import text
 from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.running.run_stage import _guarded
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS
-from affectnet.training.collapse import ANSWERED
 from affectnet.training.resume import TrainingState
 from affectnet.training.samplers import SAMPLERS
 from affectnet.training.tasks import ExpressionTask
-from affectnet.training.trainer import Trainer, learned_classes, targets_of
+from affectnet.training.trainer import ANSWERED, Trainer, learned_classes, targets_of
 from stages.train import TrainParams, check_curves
 
 MODEL = Path("models/model.safetensors")
