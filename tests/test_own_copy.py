@@ -19,7 +19,7 @@ def test_a_users_own_copy_runs_through_every_stage(reproduced: Clone, tmp_path: 
     assert executed(output) == ["acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate", "report", "export"]
     classes = CLASSES[layout]
     assert clone.metrics("clean")["read"] == clone.metrics("clean")["kept"] == classes * 11
-    found = clone.metrics("evaluate")
-    assert found["faces"] == classes * 3 and len(found["expression"]["recall"]) == classes
+    scores = clone.metrics("evaluate")
+    assert scores["faces"] == classes * 3 and len(scores["expression"]["recall"]) == classes
     assert files_of(tmp_path, "own") == before
     assert [path.name for path in (clone.folder / "data" / "raw").iterdir()] == ["source.json"]
