@@ -262,8 +262,10 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
-    assert able == {"affectnet/reporting/predictions.py", "affectnet/reporting/contact_sheet.py", "benchmarks/pixels_baseline.py"}
+    programs = {"benchmarks/pixels_baseline.py", "benchmarks/gpu/trainings.py"}
+    assert able == {"affectnet/reporting/predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
+    assert readers("benchmarks.gpu") == [{"train", "validation", "test"}]
 
 
 def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> None:
