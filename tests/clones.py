@@ -66,7 +66,7 @@ class Clone:
 
 
 def reduce(folder: Path) -> None:
-    """Makes the demo small enough for a test, in params.yaml itself, as a user would."""
+    """Makes the demo small enough for a test, by an edit of params.yaml."""
     yaml = YAML()
     document = yaml.load(folder / "params.yaml")
     document["datasets"]["demo"].update(training=120, validation=24, floor=6, smallest_px=96, largest_px=128)
@@ -95,6 +95,6 @@ def working_tree(folder: Path) -> Clone:
 
 
 def files_of(root: Path, *below: str) -> dict[str, bytes]:
-    """Every file in these folders and its content, by its path below the root."""
+    """The content of each file in these folders, by its path below the root."""
     files = (path for folder in below for path in (root / folder).rglob("*") if path.is_file())
     return {path.relative_to(root).as_posix(): path.read_bytes() for path in files}

@@ -119,7 +119,7 @@ def state(clone: Clone) -> dict[str, str]:
 
 
 def half_files(clone: Clone) -> list[str]:
-    """Files under a final name that cannot be read."""
+    """Files with a final name that cannot be read."""
     problems = []
     for path in [clone.folder / "dvc.lock", *(path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*"))]:
         hidden = any(part.startswith(".") for part in path.relative_to(clone.folder).parts)

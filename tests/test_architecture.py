@@ -1,4 +1,4 @@
-"""The rules of docs/architecture.md, held."""
+"""Tests of the rules of docs/architecture.md."""
 
 import ast
 import re
@@ -39,9 +39,9 @@ def module_file(root: Path, name: str) -> Path | None:
 
 
 def code_of(root: Path, start: Path) -> set[Path]:
-    """The files of this project that a file imports, directly or not, itself included.
+    """The files of this project that a file imports, directly or not, with the file itself.
 
-    The `__init__` of affectnet, of its rooms and of stages hold nothing that a result depends on and are left out. A registry
+    The `__init__` of affectnet, of its rooms and of stages are left out, since no result depends on them. A registry
     imports all files of its folder, a folder within a room, together.
     """
     files, todo = set(), [start]
@@ -70,7 +70,7 @@ def wrong_deps(root: Path) -> list[str]:
 
 
 def foreign_imports(root: Path) -> list[str]:
-    """Stages that import a stage, and nouns that import a verb."""
+    """Imports of a stage by another stage or a module of affectnet."""
     files = [*root.glob("stages/*.py"), *root.glob("affectnet/**/*.py")]
     return [
         f"{path.relative_to(root)} imports {name}"
@@ -82,7 +82,7 @@ def foreign_imports(root: Path) -> list[str]:
 
 
 def wrong_paths(root: Path) -> list[str]:
-    """Stages whose `run` does not take just the paths that dvc.yaml gives them, reads before the star, writes after it."""
+    """Stages whose `run` takes other paths than those in dvc.yaml, inputs before the star and outputs after it."""
     problems = []
     for stage, entry in read_document(root / "dvc.yaml")["stages"].items():
         tree = ast.parse((root / "stages" / f"{stage}.py").read_text(encoding="utf-8"))
@@ -121,7 +121,7 @@ def test_data_stages_never_import_torch(stage: str) -> None:
 
 
 def test_torchvision_is_imported_in_one_place() -> None:
-    """Anywhere else it would bring torch's compiler with it."""
+    """Any other import would load torch's compiler, too."""
     files = [path for folder in ("affectnet", "stages") for path in (ROOT / folder).rglob("*.py") if "torchvision" in imported(path)]
     assert files == [ROOT / "affectnet" / "models" / "torchvision_lazy.py"]
 

@@ -110,7 +110,7 @@ def test_landmarks_stay_on_the_face_when_a_jpeg_is_decoded_small_and_the_box_is_
 
 
 def marked(points: np.ndarray, turn: float) -> tuple[bytes, np.ndarray]:
-    """A photograph with a white dot at each point, turned about its centre, and the points turned with it."""
+    """A photograph with a white dot at each point, rotated about its centre, and the rotated points."""
     centre = np.array([150.0, 150.0])
     rotation = np.array([[math.cos(turn), math.sin(turn)], [-math.sin(turn), math.cos(turn)]])
     turned = (points - centre) @ rotation + centre
@@ -179,7 +179,7 @@ def test_landmarks_far_from_the_photograph_align_nothing() -> None:
 
 @pytest.mark.parametrize("padding", ["edge", "mean"])
 def test_a_strip_becomes_a_square_without_the_memory_of_one(padding: str) -> None:
-    """60,000 px squared are 3.6 GB; the strip is thinned first, and its colour stays."""
+    """60,000 px squared are 3.6 GB; the strip is shrunk first, and keeps its colour."""
     crop = crop_face(photograph(np.full((200, 60_000), 77, np.uint8)), None, None, policy(padding=padding), "x")
     assert (crop.width, crop.height) == (64, 64) and set(pixels(crop.content).ravel().tolist()) == {77}
 

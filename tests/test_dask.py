@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent
 
 
 class Cluster:
-    """A scheduler and its workers. Each worker joins on its own; what still runs at the end is ended."""
+    """A scheduler and its workers, which join one by one; running processes are ended at the end."""
 
     def __init__(self, folder: Path) -> None:
         self.folder, self.address = folder, f"tcp://127.0.0.1:{_free_port()}"
@@ -124,7 +124,7 @@ def cropped(runtime: Runtime, rows_per_shard: int = 256) -> dict[str, bytes]:
 
 
 def refusal(runtime: Runtime, root: Path) -> str:
-    """The one line with which a map over the cluster is refused."""
+    """The line of the refusal of a map over the cluster."""
     with pytest.raises(UserError) as caught:
         list(map_chunks(abs, range(3), runtime, root))
     assert len(caught.value.problems) == 1 and "\n" not in str(caught.value)
@@ -233,7 +233,7 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
     started = Cluster(tmp_path)
     try:
         runtime = started.runtime()
-        started.wait_for(0)  # till the scheduler answers
+        started.wait_for(0)  # until the scheduler answers
         assert "has no worker; start some" in refusal(runtime, ROOT)
         for code, words in ((tmp_path / "older", "affectnet is "), (absent.parent, "No module named")):
             worker = started.worker(code)
@@ -262,7 +262,7 @@ def test_workers_of_other_code_or_without_it_and_a_cluster_that_goes_away_are_on
 
 
 def refusal_after(runtime: Runtime, loss: Callable[[], None]) -> str:
-    """The one line with which work ends that loses its cluster in the middle."""
+    """The line with which a run ends that loses its cluster."""
     with pytest.raises(UserError) as caught:
         for number, _ in enumerate(map_chunks(time.sleep, [0.05] * 200, runtime, ROOT)):
             if number == 3:

@@ -7,7 +7,7 @@ from affectnet.tables.inventory import DHASH_BYTES
 
 
 def brute_force(hashes: np.ndarray, bits: int) -> list[frozenset[int]]:
-    """Groups by comparing all pairs and joining until nothing changes."""
+    """Groups by comparison of all pairs, joined until nothing changes."""
     distance = np.unpackbits(hashes[:, None] ^ hashes[None], axis=2).sum(2)
     groups = [frozenset({n}) for n in range(len(hashes))]
     for a, b in zip(*np.nonzero(distance <= bits), strict=True):

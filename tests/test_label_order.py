@@ -10,7 +10,7 @@ GENERATOR = np.random.default_rng(0)
 
 
 def faces(order: tuple[int, ...], spread: float = 0.25, each: int = 60) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Labels 0–7, and valence and arousal of the classes that the labels truly are, with their usual spread."""
+    """Labels 0–7, with the valence and arousal of the true classes and their usual spread."""
     labels = np.repeat(np.arange(8), each)
     values = np.array(CLASS_MEANS)[list(order)][labels] + GENERATOR.normal(0, spread, (len(labels), 2))
     return labels, values[:, 0], values[:, 1]

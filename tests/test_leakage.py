@@ -1,4 +1,4 @@
-"""What stands in one split stands in no other, and test chooses nothing."""
+"""No photograph is in two splits, and test decides nothing."""
 
 import ast
 import ctypes
@@ -31,11 +31,11 @@ from affectnet.tables.inventory import INVENTORY
 from affectnet.tables.source_pointer import Pointer
 
 BITS = 7
-"""Of params.yaml: hashes this near are one photograph."""
+"""clean.near_duplicate_bits of params.yaml."""
 
 
 def on_two_sides(rows: Iterable[tuple[Hashable, str]]) -> list[Hashable]:
-    """What stands in more than one split, of (what, split)."""
+    """The items that are in more than one split, of pairs (item, split)."""
     sides = defaultdict(set)
     for what, split in rows:
         sides[what].add(split)
@@ -49,7 +49,7 @@ def distances() -> Callable[[str, str], int]:
 
 
 def near_pairs_on_two_sides(rows: list[dict[str, Any]]) -> list[tuple[str, str]]:
-    """By comparing all pairs of photographs, which clean does not."""
+    """Near duplicates in two splits, by comparison of all pairs of photographs, unlike clean."""
     split, apart = {row["image"]: row["split"] for row in rows}, distances()
     return [(a, b) for a, b in combinations(split, 2) if split[a] != split[b] and apart(a, b) <= BITS]
 
@@ -163,7 +163,7 @@ def test_a_validation_split_of_its_own_shares_no_copy_with_training(workspace: P
 
 @contextmanager
 def opened(folder: Path) -> Iterator[set[str]]:
-    """The names of the files of a folder that anybody opens, by the kernel's own account: not by Python's, which Parquet passes by."""
+    """The names of the files of a folder that are opened, by the kernel's inotify, since Arrow does not open files through Python."""
     libc = ctypes.CDLL(None, use_errno=True)
     if not hasattr(libc, "inotify_init1"):
         pytest.skip("needs Linux")
@@ -187,7 +187,7 @@ def opened(folder: Path) -> Iterator[set[str]]:
 
 
 def outputs() -> dict[str, bytes]:
-    """What rebalance and train wrote."""
+    """The files that rebalance and train wrote, by path."""
     files = [*Path("data").glob("*.parquet"), Path("metrics/rebalance.json"), *Path("models").iterdir(), *Path("metrics/train").rglob("*")]
     return {str(path): path.read_bytes() for path in files if path.is_file() and path.suffix not in {".tsv"}}
 
@@ -253,7 +253,7 @@ def test_each_program_opens_the_splits_that_the_document_names(prepared: Path, m
 
 
 def test_no_other_module_can_open_the_test_faces() -> None:
-    """Whatever opens shards of `data/faces` takes the split's name as an argument."""
+    """All other modules that open shards of `data/faces` take the split's name as an argument."""
     able = set()
     for path in (path for folder in ("affectnet", "stages", "benchmarks") for path in (ROOT / folder).rglob("*.py")):
         nodes = list(ast.walk(ast.parse(path.read_text())))
@@ -269,7 +269,7 @@ def test_no_other_module_can_open_the_test_faces() -> None:
 
 
 def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> None:
-    """verify, clean and crop need the test photographs, to hash them, to keep their copies out of training, and to cut them."""
+    """verify, clean and crop need the test photographs, to hash them, to keep their copies out of training, and to crop them."""
 
     def learned() -> dict[str, bytes]:
         files = [*Path("data/faces").glob("train-*"), *Path("data/faces").glob("validation-*"), *Path("models").iterdir()]

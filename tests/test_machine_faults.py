@@ -1,4 +1,4 @@
-"""What the machine refuses while data are read is never taken for a fault of the data: one line, nothing remembered."""
+"""A fault of the machine while data are read is not recorded as a fault of the data: one line, nothing remembered."""
 
 import errno
 import os
@@ -30,7 +30,7 @@ NUMBERS = [errno.EMFILE, errno.ENFILE, errno.EIO, errno.ESTALE, errno.ENOMEM]
 
 
 def raising(error: BaseException, when: Callable[..., bool], otherwise: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, but for the calls that the machine refuses."""
+    """The function, which raises the error for some calls."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         if when(*arguments):
@@ -41,7 +41,7 @@ def raising(error: BaseException, when: Callable[..., bool], otherwise: Callable
 
 
 def one_line_of(command: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str:
-    """The one line with which it ends, exit code 2."""
+    """The line with which the command ends, with exit code 2."""
     capsys.readouterr()
     assert exit_code(command) == 2
     (line,) = capsys.readouterr().err.splitlines()
@@ -51,7 +51,7 @@ def one_line_of(command: Callable[[], object], capsys: pytest.CaptureFixture[str
 
 @contextmanager
 def no_more_files() -> Iterator[None]:
-    """As many open files as there are now, and not one more."""
+    """Limits the open files to the current number."""
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
     lowest_free = os.dup(0)
     os.close(lowest_free)
@@ -63,7 +63,7 @@ def no_more_files() -> Iterator[None]:
 
 
 def without_files(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, where no further file can be opened."""
+    """The function, called while no further file can be opened."""
 
     def call(*arguments: Any, **options: Any) -> Any:
         with no_more_files():
@@ -107,7 +107,7 @@ def test_a_memory_that_is_full_is_no_fault_of_the_photograph(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], function: str
 ) -> None:
     pointer = tree_2017(workspace / "root")
-    for path in sorted((workspace / "root").rglob("*.jpg"))[:10]:  # these are Pillow's
+    for path in sorted((workspace / "root").rglob("*.jpg"))[:10]:  # Pillow reads these
         path.write_bytes(path.read_bytes().replace(b"\xff\xdb", b"\xff\xe2\x00\x06MPF\0\xff\xdb", 1))
     prepared(pointer)
     with monkeypatch.context() as patch:

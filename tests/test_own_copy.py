@@ -1,4 +1,4 @@
-"""A user's own copy of a data set through every stage, by the real commands."""
+"""A user's copy of a data set through every stage, by the real commands."""
 
 from pathlib import Path
 

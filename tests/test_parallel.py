@@ -42,7 +42,7 @@ def test_the_users_error_comes_through_as_itself(workers: int) -> None:
 
 @pytest.mark.parametrize("ending", ["whole", "let go", "error"])
 def test_no_thread_of_the_pool_outlives_it(ending: str) -> None:
-    """Python's own clean-up at exit writes to the pipe of each pool whose thread still runs, and that thread may be closing it."""
+    """Python's clean-up at exit writes to the pipe of each pool with a running thread, which may be closing it."""
     results = in_order(refuse if ending == "error" else late, range(30), 2)
     if ending == "let go":
         next(results)

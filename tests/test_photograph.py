@@ -29,7 +29,7 @@ def test_an_orientation_that_is_text_turns_nothing() -> None:
 
 def test_each_exif_orientation_is_turned_upright_without_loss() -> None:
     pixels = RNG.integers(0, 256, (4, 6, 3), dtype=np.uint8)
-    # What a viewer does to the stored pixels, by the EXIF standard.
+    # The operation of a viewer on the stored pixels, by the EXIF standard.
     shown = {
         1: pixels,
         2: pixels[:, ::-1],
@@ -131,7 +131,7 @@ def test_a_picture_cut_short_is_one_line() -> None:
 
 
 def claiming(width: int, height: int, kind: str) -> bytes:
-    """A small picture whose header says that it is of these dimensions."""
+    """A small image with these dimensions in its header."""
     if kind == "png":
         buffer = io.BytesIO()
         Image.new("L", (8, 8)).save(buffer, "PNG")

@@ -81,11 +81,11 @@ def unpickle(content: bytes) -> None:
     if content.startswith(b"\x93NUMPY"):
         np.load(io.BytesIO(content), allow_pickle=True)
     elif b"ustar" in content[:512]:
-        pickle.loads(content[512:])  # noqa: S301 (what is shown here)
+        pickle.loads(content[512:])  # noqa: S301 (the subject of this test)
     else:
         file = io.BytesIO(content)
         while file.tell() < len(content):
-            pickle.load(file)  # noqa: S301 (what is shown here)
+            pickle.load(file)  # noqa: S301 (the subject of this test)
 
 
 @pytest.mark.filterwarnings("ignore:Detected pickle protocol")

@@ -6,7 +6,7 @@ from affectnet.cleaning.splits import stratified_cut
 
 
 def due(faces: int, share: float) -> int:
-    """How many of an expression's faces the cut aims at."""
+    """The number of an expression's faces that is the target of the cut."""
     return max(1, int(np.floor(faces * share + 0.5)))
 
 
@@ -45,7 +45,7 @@ def test_a_large_group_never_keeps_single_faces_from_their_share(share: float, s
 
 
 def test_one_group_of_a_fifth_leaves_every_seed_its_share() -> None:
-    """The greedy prefix left under half of it for 12 % of seeds, and none at all for some."""
+    """The greedy prefix cut less than half of the target for 12 % of the seeds, and nothing for some."""
     groups = np.maximum(np.arange(400), 79)
     cuts = [int(stratified_cut(np.zeros(400, np.int64), groups, 0.15, seed).sum()) for seed in range(300)]
     assert set(cuts) == {60}

@@ -1,4 +1,4 @@
-"""A layout that is selected for another's tree: the line names the one that it is, or what is at the top."""
+"""A layout that is selected for the tree of another: the line names the right one, or the names at the top."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from affectnet.tables.source_pointer import Pointer
 
 ENTRIES = read_document(ROOT / "params.yaml")["datasets"].values()
 OPTIONS = {name: value for entry in ENTRIES for name, value in entry.items() if name not in Pointer.__dataclass_fields__}
-"""Those of every layout, as params.yaml has them."""
+"""The options of every layout, from params.yaml."""
 
 
 def selected(layout: str, root: Path) -> Pointer:

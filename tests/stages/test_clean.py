@@ -23,7 +23,7 @@ def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:
 
 
 def others(root: Path) -> list[str]:
-    """Two sound rows of photographs of their own: without them a list of one face leaves none for validation."""
+    """Two valid rows with other photographs: without them a list of one face leaves none for validation."""
     for name in ("x", "y"):
         noise(images_2017(root) / "3" / f"{name}.jpg", ord(name), 200)
     return [row(f"3/{name}.jpg", expression=7) for name in ("x", "y")]
@@ -40,7 +40,7 @@ def test_every_row_of_every_layout_is_accounted_for(workspace: Path, layout: str
 
 
 def renamed_keys(root: Path) -> None:
-    """AffectNet+ in whose JSON files no key is one that the reader knows, but for the label, valence and arousal."""
+    """Renames the landmark keys of AffectNet+, so that the reader does not know them."""
     for file in root.rglob("*.json"):
         file.write_text(file.read_text(encoding="utf-8").replace("andmark-68", "andmark-98"), encoding="utf-8")
 

@@ -112,7 +112,7 @@ def test_a_bit_that_the_disk_turned_is_found_by_the_command_that_the_message_nam
         path.write_bytes(content)
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
     run_stage("verify", tolerance=1.0)
-    assert metrics("verify")["ok"] == 64  # size and time say that nothing has changed
+    assert metrics("verify")["ok"] == 64  # size and time are unchanged
     monkeypatch.setattr("chain.local", lambda: local(workers))
     with pytest.raises(UserError, match="has changed since verify read it; run `dvc repro -f verify`, which reads every file again"):
         run_stage("crop")

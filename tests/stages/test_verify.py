@@ -40,7 +40,7 @@ def status(workspace: Path, name: str) -> str:
 
 
 def faulty(root: Path) -> Pointer:
-    """One file of each kind that a download is known to hold."""
+    """One file of each kind that downloads contain."""
     images = images_2017(root)
     names = ["ok.jpg", "empty.jpg", "cut.jpg", "cut.png", "html.jpg", "stub.jpg", "png_named.jpg", "grey.jpg", "cmyk.jpg", "tiff.tif"]
     for number, name in enumerate(names):
@@ -282,7 +282,7 @@ def test_followed_links_in_a_circle_end_and_each_folder_is_entered_once(workspac
 
 @pytest.mark.parametrize("when", ["opened", "read"])
 def test_a_folder_that_cannot_be_read_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
-    """As any user may: chmod would not keep root out."""
+    """As another user, since chmod does not keep root out."""
     pointer, original = tree_2017(workspace / "root"), os.scandir
     closed = images_2017(workspace / "root") / "2"
 

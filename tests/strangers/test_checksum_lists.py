@@ -13,7 +13,7 @@ FILES = {"train/happy/a.jpg": b"a", "train/happy/b.jpg": b"b", "test/Sad/c.JPG":
 
 
 def inventory(files: dict[str, bytes]) -> pa.Table:
-    """As verify makes it, of these contents by path."""
+    """The table of files as in verify, from contents by path."""
     sha256, md5 = ([hashlib.new(name, content).digest() for content in files.values()] for name in ("sha256", "md5"))
     return pa.table({"path": list(files), "sha256": pa.array(sha256, pa.binary(32)), "md5": pa.array(md5, pa.binary(16))})
 

@@ -1,4 +1,4 @@
-"""Downloads as strangers have them, from params.yaml to the crops: each is read, or named as what it is."""
+"""Downloads in circulation, from params.yaml to the crops: each is read, or recognised as another layout."""
 
 import csv
 from collections.abc import Callable
@@ -31,7 +31,7 @@ def entry(name: str, root: Path, **changes: Any) -> dict[str, Any]:
 
 
 def run(name: str, root: Path, stages: tuple[str, ...] = STAGES, **changes: Any) -> dict[str, str]:
-    """The summary line of each stage over the copy; `read` = kept + rejected is held."""
+    """The summary line of each stage over the copy; checks read = kept + rejected."""
     selected = {"dataset": entry(name, root, **changes), "dataset_name": name}
     changes_by_stage: dict[str, dict[str, Any]] = {"acquire": selected, "verify": {"tolerance": 1.0}}
     said = {stage: run_stage(stage, **changes_by_stage.get(stage, {})) for stage in stages}
@@ -46,7 +46,7 @@ def crops(split: str) -> list[dict[str, Any]]:
 
 
 def yolo(root: Path) -> None:
-    """As the copies for detectors have it: class numbers in alphabetical order, photographs of two proportions."""
+    """A copy for detectors: class numbers in alphabetical order, photographs of two aspect ratios."""
     for part, split in enumerate(("train", "valid", "test")):
         for number in range(32):
             seed, stem = 100 * part + number, f"image{number:07d}"
@@ -88,7 +88,7 @@ def raf_official(root: Path) -> None:
 
 
 def raf_folders(root: Path) -> None:
-    """As Kaggle has it, in numbered folders."""
+    """A copy from Kaggle, in numbered folders."""
     for part, split in enumerate(("train", "test")):
         for number in range(28):
             noise(root / split / str(number % 7 + 1) / f"{split}_{number}.jpg", 100 * part + number, 100)
@@ -180,7 +180,7 @@ def test_numbers_without_names_are_mapped_by_the_user_and_never_guessed(workspac
 
 
 def test_shards_of_train_alone_have_a_share_cut_off_as_test_on_request(workspace: Path) -> None:
-    """As the whole of a data set lies on the Hub: one split, and numbers that nothing names."""
+    """A data set of the Hub with one split, and label numbers without names."""
     huggingface(workspace / "own", None, ("train",))
     classes = {str(number): name for number, name in enumerate(ALPHABETICAL)}
     with pytest.raises(UserError, match=r"nothing for the split test, there are 1: train; .*datasets\.huggingface\.test_share"):

@@ -1,4 +1,4 @@
-"""Downloads as people have them on their disks: class folders with and without splits, hidden files, archives unpacked twice."""
+"""Downloads on users' disks: class folders with and without splits, hidden files, archives unpacked twice."""
 
 import shutil
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ NAMES = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "sur
 
 @dataclass(frozen=True)
 class Lines:
-    """What acquire, verify and clean say of a download."""
+    """The summary lines of acquire, verify and clean over a download."""
 
     acquire: str
     verify: str
@@ -49,14 +49,14 @@ def splits() -> dict[str, int]:
 
 
 def folders(root: Path, splits: Sequence[str] = ("train", "test"), names: Sequence[str] = NAMES, each: int = 4) -> Path:
-    """`each` faces in each class folder of each split; without a split they lie in the root."""
+    """`each` faces in each class folder of each split; the split '' is the root."""
     for number, (split, name, face) in enumerate((s, n, f) for s in splits for n in names for f in range(each)):
         noise(root / split / name / f"{split}{name}{face}.jpg", number + 7000, 64)
     return root
 
 
 def sets(root: Path, **counts: int) -> Path:
-    """AffectNet's release of 2021: sets by their folder, `/` as `__`, and how many faces each has of each expression."""
+    """AffectNet's release of 2021: the number of faces per expression of each set, by its folder, `/` as `__`."""
     for number, (folder, count) in enumerate(counts.items()):
         path = root / folder.replace("__", "/")
         (path / "annotations").mkdir(parents=True)
@@ -70,7 +70,7 @@ def sets(root: Path, **counts: int) -> Path:
 
 
 def hide(root: Path) -> Path:
-    """What macOS, Jupyter and a file manager leave between the photographs, 5 files."""
+    """Writes 5 files that macOS, Jupyter and a file manager leave between the photographs."""
     for name in ("__MACOSX/train/happy/._a.jpg", "train/happy/._trainhappy0.jpg", "train/sad/.DS_Store"):
         (root / name).parent.mkdir(parents=True, exist_ok=True)
         (root / name).write_bytes(b"\0\5\26\7\0\2\0\0Mac OS X        " + bytes(80))
@@ -161,7 +161,7 @@ def test_classes_without_splits_name_the_param_that_cuts_test(workspace: Path) -
 
 
 def test_near_duplicates_stay_together_when_test_is_cut(workspace: Path) -> None:
-    """Pairs of one photograph in two qualities: none is in two splits."""
+    """Pairs of one photograph in two qualities: no pair is in two splits."""
     for number, name in enumerate(NAMES * 10):
         path = workspace / "root" / name
         noise(path / f"{number}.png", number, 64)

@@ -1,4 +1,4 @@
-"""Files as phones, browsers and cameras write them: read wherever a walk comes by, or one line each that says what to do."""
+"""Files of phones, browsers and cameras: read by every walk, or one line each with the remedy."""
 
 import io
 import json
@@ -23,7 +23,7 @@ from tools.licensed import reason
 Command = Callable[..., tuple[int, str, str]]
 READ = [suffix for suffix, name in SUFFIX_FORMATS.items() if name != "HEIF"]
 HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\0\x08mdat" + bytes(200)
-"""The first box of an iPhone's photograph, and no picture."""
+"""The first box of an iPhone's photograph, without an image."""
 
 
 @pytest.fixture
@@ -99,7 +99,7 @@ def test_the_inventory_knows_a_photograph_that_needs_another_library(content: by
 
 
 def test_with_pillow_heif_its_opener_is_asked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A stand-in: it opens what follows the first box as a PNG."""
+    """A replacement that opens the bytes after the first box as a PNG."""
     (tmp_path / "pillow_heif.py").write_text(
         "from PIL import Image, PngImagePlugin\nimport io\n"
         "def opened(file, name):\n    return PngImagePlugin.PngImageFile(io.BytesIO(file.read()[28:]))\n"

@@ -1,4 +1,4 @@
-"""One photograph in every form in which people hand it to the predictor: one answer, or one line that says what to give."""
+"""One photograph in every type that Python code passes to the predictor: one prediction, or one line with the accepted types."""
 
 import errno
 import io
@@ -30,7 +30,7 @@ TURNS: dict[int, Image.Transpose | None] = {
     7: Image.Transpose.TRANSVERSE,
     8: Image.Transpose.ROTATE_90,
 }
-"""EXIF's orientation → what makes a photograph that is stored so upright (CIPA DC-008, table 7)."""
+"""EXIF's orientation → the operation that makes such a photograph upright (CIPA DC-008, table 7)."""
 
 
 @pytest.fixture

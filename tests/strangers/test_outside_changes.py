@@ -1,4 +1,4 @@
-"""What changes outside of DVC's sight: start weights replaced under their name, a download edited, a disk that is not mounted here."""
+"""Changes that DVC does not track: start weights replaced under their name, a download edited, a disk that is not mounted."""
 
 from pathlib import Path
 

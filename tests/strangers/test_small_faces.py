@@ -17,7 +17,7 @@ FACES = 5
 
 
 def row_of_faces(width: int, height: int, side: int) -> NDArray[np.uint8]:
-    """Five drawn faces side by side in a grey photograph. side: of the drawing, of which the face takes two thirds, in px."""
+    """Five drawn faces side by side in a grey photograph. side: of the drawing in px; the face takes two thirds of it."""
     photograph = Image.new("RGB", (width, height), (120, 130, 140))
     face = drawn(side)
     for number in range(FACES):
@@ -26,7 +26,7 @@ def row_of_faces(width: int, height: int, side: int) -> NDArray[np.uint8]:
 
 
 def found(photograph: NDArray[np.uint8], smallest: float, side: int) -> int:
-    """How many of the five drawings have the middle of a box in them."""
+    """The number of the five drawings that contain the centre of a box."""
     height, width = photograph.shape[:2]
     boxes = haar(smallest)(photograph)
     middles = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]

@@ -1,4 +1,4 @@
-"""Videos as phones, browsers, cameras and recorders of screens write them."""
+"""Videos of phones, browsers, cameras and screen recorders."""
 
 import struct
 from pathlib import Path
@@ -52,7 +52,7 @@ def write(path: Path, codec: str, picture: Pixels) -> None:
 
 
 def turned_by_note(content: bytes, degrees: int, dimensions: tuple[int, int]) -> bytes:
-    """An mp4 with a display matrix in its track's head, as phones write it; dimensions: as stored (ISO 14496-12, 8.3.2)."""
+    """An mp4 with a display matrix in the header of its track, as from a phone; dimensions: as stored (ISO 14496-12, 8.3.2)."""
     one, (width, height) = 1 << 16, dimensions
     matrix = {
         90: (0, one, 0, -one, 0, 0, height << 16, 0, 1 << 30),
@@ -65,7 +65,7 @@ def turned_by_note(content: bytes, degrees: int, dimensions: tuple[int, int]) ->
 
 
 def with_a_last_picture_that_stands(content: bytes, seconds: float) -> bytes:
-    """An mp4 whose last frame stays for so long: one more entry in its table of times, and the boxes around it that much larger."""
+    """An mp4 whose last frame lasts so long: one more entry in its table of times, and larger boxes around it."""
     body = bytearray(content)
     table = body.index(b"stts")
     entries, count, delta = struct.unpack(">3I", body[table + 8 : table + 20])
@@ -83,7 +83,7 @@ def with_a_last_picture_that_stands(content: bytes, seconds: float) -> bytes:
 
 
 def stating(content: bytes, seconds: float) -> bytes:
-    """A Matroska file that states this length, in ms: its frames are as they were."""
+    """A Matroska file with this stated length, in ms, and unchanged frames."""
     at = content.index(b"\x44\x89\x88") + 3
     return content[:at] + struct.pack(">d", seconds * 1000) + content[at + 8 :]
 

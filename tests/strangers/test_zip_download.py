@@ -1,4 +1,4 @@
-"""The project without its Git repository, as a ZIP download of it is."""
+"""The project without its Git repository, as in a ZIP download."""
 
 import shutil
 import subprocess

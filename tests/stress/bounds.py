@@ -32,7 +32,7 @@ class Ended(NamedTuple):
 
 
 def real_stage(stage: str) -> Ended:
-    """`python -m stages.<stage>` in the working folder, in a process of its own. Errors: TimeoutExpired when it hangs."""
+    """`python -m stages.<stage>` in the working folder, in a new process. Errors: TimeoutExpired when it hangs."""
     reader = (
         "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10); sys.exit(done.returncode)"

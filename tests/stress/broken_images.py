@@ -1,4 +1,4 @@
-"""Images that are broken in every way: cut, flipped, filled, swapped, lying about their size, or no images at all."""
+"""Broken images: truncated, with flipped bits, overwritten, swapped, with a wrong size in the header, or not images."""
 
 import io
 import struct
@@ -54,13 +54,13 @@ def inserted(content: bytes, draw: np.random.Generator) -> bytes:
 
 
 def swapped(content: bytes, draw: np.random.Generator) -> bytes:
-    """Two neighbouring pieces changed places."""
+    """Swaps two neighbouring pieces."""
     first, middle, last = sorted(int(at) for at in draw.choice(np.arange(2, len(content)), 3, replace=False))
     return content[:first] + content[middle:last] + content[first:middle] + content[last:]
 
 
 def lying(content: bytes, draw: np.random.Generator, side: int = 72) -> bytes:
-    """Every number that could be the side, in either order of bytes, within the header, is another."""
+    """Replaces every number in the header that could be the side, in either byte order."""
     other = int(draw.choice([0, 1, side - 1, side + 1, 5000, 65535]))
     head, rest = content[:700], content[700:]
     for form in (">H", "<H"):
@@ -98,12 +98,12 @@ def chunk(kind: bytes, content: bytes) -> bytes:
 
 
 def png(width: int, height: int, *chunks: bytes) -> bytes:
-    """Only its header says how large it is."""
+    """A PNG without pixels, whose header has this size."""
     return SIGNATURE + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + b"".join(chunks) + chunk(b"IEND", b"")
 
 
 def resized_header(name: str, width: int, height: int) -> bytes:
-    """A sound picture whose header claims another size."""
+    """A valid image with another size in its header."""
     content = bytearray(sound(name, 1))
     if name == "jpg":
         at = content.index(b"\xff\xc0") + 5
@@ -120,14 +120,14 @@ def resized_header(name: str, width: int, height: int) -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A progressive JPEG that passes over its picture so many times more: its last scan again and again."""
+    """A progressive JPEG whose last scan is repeated so many times."""
     content = sound("progressive.jpg", 3)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * count + content[-2:]
 
 
 def split_scans(count: int) -> bytes:
-    """A JPEG without progression whose first scan holds only the brightness, and so many more of them."""
+    """A JPEG without progression whose first scan holds only the brightness, repeated so many times."""
     content = sound("jpg", 3)
     start = content.index(b"\xff\xda")
     length = int.from_bytes(content[start + 2 : start + 4], "big")
@@ -136,7 +136,7 @@ def split_scans(count: int) -> bytes:
 
 
 def hidden_scans(count: int) -> bytes:
-    """`scans` behind a marker without a length, whose next bytes would lead to a harmless frame if they were taken for one."""
+    """`scans` after a marker without a length, whose next bytes look like the length of a harmless segment."""
     content, harmless = scans(count), sound("jpg", 3)
     frame = harmless.index(b"\xff\xc0")
     length = int.from_bytes(content[2:4], "big")
@@ -144,7 +144,7 @@ def hidden_scans(count: int) -> bytes:
 
 
 def large(mode: str, kind: str, width: int, height: int) -> bytes:
-    """A sound picture of one colour: small as a file."""
+    """A valid image of one colour, which is a small file."""
     buffer = io.BytesIO()
     Image.new(mode, (width, height), 77 if mode != "RGBA" else (9, 8, 7, 6)).save(
         buffer, kind, **({"compress_level": 1} if kind == "PNG" else {})
@@ -186,7 +186,7 @@ SPECIAL: dict[str, Callable[[], bytes]] = {
     "hidden_scans.jpg": lambda: hidden_scans(20_000),
     "exif_of_nothing.jpg": lambda: b"\xff\xd8\xff\xe1\x00\x10Exif\0\0II*\0\xff\xff\xff\xff" + sound("jpg", 5)[2:],
 }
-"""Name → one picture that is none."""
+"""Name → one broken image."""
 
 LARGE: dict[str, Callable[[], bytes]] = {
     "alpha.png": lambda: large("RGBA", "PNG", 8000, 8000),
@@ -195,4 +195,4 @@ LARGE: dict[str, Callable[[], bytes]] = {
     "line.png": lambda: large("L", "PNG", 2_000_000, 1),
     "tall.jpg": lambda: large("L", "JPEG", 100, 65_000),
 }
-"""Name → a sound picture that wants as much memory as any that is let through."""
+"""Name → a valid image that needs as much memory as any that is accepted."""

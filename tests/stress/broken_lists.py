@@ -1,4 +1,4 @@
-"""Annotations that are broken in every way: lines and files of the CSV lists, npy and JSON files, and code that must not run."""
+"""Broken annotations: lines and files of the CSV lists, npy and JSON files, and code that must not run."""
 
 import gzip
 import io
@@ -12,7 +12,7 @@ import numpy as np
 from trees import HEADER, LANDMARKS, row
 
 NEIGHBOUR = "1/neighbour.jpg"
-"""The photograph of the broken line: sound in itself."""
+"""The photograph of the broken line; the photograph is valid."""
 
 NUMBERS = {
     "NaN": "malformed", "nan": "malformed", "inf": "malformed", "-Infinity": "malformed", "1e309": "malformed", "1e9999": "malformed",
@@ -21,15 +21,15 @@ NUMBERS = {
     "\0": "malformed", "1\0": "malformed", "\u200b1": "malformed", "1 0": "malformed", "½": "malformed", "True": "malformed",
     "1/0": "malformed", "=1+1": "malformed", "1.2.3": "malformed", "9" * 400: "malformed", "1" * 70_000: "malformed",
 }  # fmt: skip
-"""A cell in place of a number → the reason for which its row is rejected."""
+"""A cell in place of a number → the reason of the rejection."""
 
 COLUMNS = ("face_x", "face_height", "expression", "valence", "arousal")
 OTHERWISE = {("face_x", "null"): "null_box"}
-"""Where the column decides."""
+"""Cells whose rejection depends on the column."""
 
 
 def line(column: str, cell: str) -> str:
-    """A sound line but for one cell."""
+    """A valid line except for one cell."""
     cells = dict(zip(HEADER.split(","), row(NEIGHBOUR).split(","), strict=True))
     return ",".join({**cells, column: cell}.values())
 
@@ -51,7 +51,7 @@ LINES: dict[str, tuple[str, str | None]] = {
     "box of negative size": (row(NEIGHBOUR, box="50,50,-30,-30"), "box_empty"),
     "box of no size": (row(NEIGHBOUR, box="50,50,0,0"), "box_empty"),
     "box of half a px": (row(NEIGHBOUR, box="50,50,0.5,70"), "box_empty"),
-    "box far to the right": (row(NEIGHBOUR, box="1e29,0,70,70"), "box_empty"),  # float32 knows no 70 px out there
+    "box far to the right": (row(NEIGHBOUR, box="1e29,0,70,70"), "box_empty"),  # too far away for float32 to hold 70 px
     "box far to the left": (row(NEIGHBOUR, box="-5000,0,70,70"), "box_beyond"),
     "box larger than the world": (row(NEIGHBOUR, box="-1e20,-1e20,9e29,9e29"), None),
     "box of four nulls": (row(NEIGHBOUR, box="NULL,NULL,NULL,NULL"), "null_box"),
@@ -89,7 +89,7 @@ LINES: dict[str, tuple[str, str | None]] = {
         )
     },
 }  # fmt: skip
-"""What is wrong → a line, and the reason of its rejection; `dropped` and `absent`: kept without what is broken; None: sound."""
+"""Fault → a line, and the reason of its rejection; `dropped` and `absent`: kept without the broken value; None: valid."""
 
 PATHS: dict[str, tuple[str, str]] = {
     "nothing": ("", "missing"),
@@ -120,7 +120,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "two slashes first": ("//etc/passwd", "error"),
     "a NUL": ("1/neighbour.jpg\0.png", "error"),
 }
-"""What is odd → a path in a list, and how it ends."""
+"""Peculiarity → a path in a list, and the result."""
 
 
 def each_line(content: bytes, change: Callable[[bytes, int], bytes]) -> bytes:
@@ -159,11 +159,11 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "a cell of 100 MB": (lambda c: c + row(NEIGHBOUR, landmarks="1;" * 50_000_000).encode() + b"\n", "unreadable list"),
     "a first line of 100 MB": (lambda c: b"1" * 100_000_000 + b"\n" + c, "neither a header nor a row"),
 }  # fmt: skip
-"""What is wrong → the list's bytes from sound ones, and the one line that tells it; None: sound; `counted`: rows are rejected."""
+"""Fault → the list's bytes from valid ones, and the message; None: valid; `counted`: rows are rejected."""
 
 
 class Payload:
-    """A pickle of this makes a folder when it is loaded: proof that code has run."""
+    """A pickle of this creates a folder when it is loaded, which proves that code ran."""
 
     def __init__(self, flag: Path) -> None:
         self.flag = str(flag)
@@ -173,7 +173,7 @@ class Payload:
 
 
 class Npy(NamedTuple):
-    """One npy file: of which kind, its bytes, and the fault that its row gets (None: sound)."""
+    """One npy file: its kind, its bytes, and the fault of its row (None: valid)."""
 
     kind: str
     content: bytes
@@ -187,7 +187,7 @@ def saved(value: object, **options: Any) -> bytes:
 
 
 def claimed(descr: object, shape: object, data: bytes = b"", order: object = False, version: bytes = b"\1\0") -> bytes:
-    """An npy file whose header says this, whatever follows."""
+    """An npy file with this header."""
     header = f"{{'descr': {descr!r}, 'fortran_order': {order!r}, 'shape': {shape!r}, }}".encode().ljust(117) + b"\n"
     return b"\x93NUMPY" + version + len(header).to_bytes(2 if version == b"\1\0" else 4, "little") + header + data
 
@@ -203,7 +203,7 @@ def archive(flag: Path) -> bytes:
 
 
 def npy_cases(flag: Path) -> dict[str, Npy]:
-    """What is wrong → the file. flag: the folder that code within them would make."""
+    """Fault → the file. flag: the folder that code in the file would create."""
     evil = np.empty((), dtype=object)
     evil[()] = Payload(flag)
     anywhere: dict[str, bytes] = {
@@ -283,7 +283,7 @@ def nested(depth: int) -> bytes:
 
 
 def json_cases() -> dict[str, tuple[bytes, str | None]]:
-    """What is wrong → the bytes of a JSON annotation, and the fault of its row (None: sound)."""
+    """Fault → the bytes of a JSON annotation, and the fault of its row (None: valid)."""
     deep = b"[" * 100_000
     bad = {
         "nothing": b"",

@@ -1,4 +1,4 @@
-"""params.yaml, source.json, checksum lists and Parquet files that are broken in every way."""
+"""Broken params.yaml, source.json, checksum lists and Parquet files."""
 
 import json
 from collections.abc import Callable
@@ -8,7 +8,7 @@ import numpy as np
 
 
 class Yaml(NamedTuple):
-    """A text in place of params.yaml, made from the shipped one, and what the one line says; None: sound."""
+    """A text in place of params.yaml, made from the shipped one, and the message; None: valid."""
 
     change: Callable[[str], str | bytes]
     message: str | None
@@ -85,7 +85,7 @@ YAML: dict[str, Yaml] = {
     "100,000 dashes": Yaml(lambda text: f"{text}deep:\n  {'- ' * 100_000}\n", UNREADABLE),
     "100,000 question marks": Yaml(lambda text: f"{text}deep:\n  {'? ' * 100_000}\n", UNREADABLE),
 }
-"""What is wrong → the file."""
+"""Fault → the file."""
 
 GOOD: dict[str, object] = {
     "layout": "affectnet2017",
@@ -119,7 +119,7 @@ POINTERS: dict[str, bytes] = {
     "half a letter": b'{"layout": "\\ud800", "root": "."}',
     **{f"{key}: {str(value)[:20]}": json.dumps({**GOOD, key: value}).encode() for key, values in ODD.items() for value in values},
 }
-"""What is wrong → a source.json."""
+"""Fault → a source.json."""
 
 DIGEST = "0" * 64
 SUMS: dict[str, bytes] = {
@@ -136,7 +136,7 @@ SUMS: dict[str, bytes] = {
     "Unicode digits": ("０" * 64).encode() + b"  a.jpg\n",
     "a line of 20 MB": b"x" * 20_000_000,
 }
-"""What is wrong → a list of checksums."""
+"""Fault → a list of checksums."""
 
 DAMAGE: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
     "a bit": lambda content, draw: _flipped(content, 1, draw),
@@ -147,7 +147,7 @@ DAMAGE: dict[str, Callable[[bytes, np.random.Generator], bytes]] = {
     "filled": lambda content, draw: content[: (at := int(draw.integers(4, len(content))))] + draw.bytes(9) + content[at:],
     "zeros": lambda content, draw: content[: (at := int(draw.integers(4, len(content) - 64)))] + bytes(64) + content[at + 64 :],
 }
-"""What happens to a Parquet file."""
+"""Kinds of damage to a Parquet file."""
 
 
 def _flipped(content: bytes, count: int, draw: np.random.Generator) -> bytes:

@@ -37,7 +37,7 @@ FIRST, LAST, VARIANCE, COUNT = "features.0.weight", "classifier.1.bias", "featur
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with cropped faces, a good model of them that was evaluated, and photographs."""
+    """A folder with cropped faces, a valid, evaluated model, and photographs."""
     with pipeline_folder(tmp_path_factory, "prepared") as folder:
         run_data_stages(tree_2017(folder / "root"))
         curve = Path("metrics/train/plots/metrics/train/loss.tsv")

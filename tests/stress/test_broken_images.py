@@ -80,7 +80,7 @@ def judge(images: Mapping[str, bytes], prefix: str, tally: Tally) -> None:
             if f"{prefix}{name}" in crops:
                 Image.open(io.BytesIO(crops[f"{prefix}{name}"])).load()
                 tally("bad images", "sound after all: decoded and cropped")
-            else:  # its size is another than its box was drawn for, or it is a copy of one of the others
+            else:  # its size does not fit its box, or it is a copy of another one
                 assert reasons[f"{prefix}{name}"] in {"box_beyond", "exact_duplicate", "contradictory_duplicate", "near_duplicate_of_test"}
                 tally("bad images", "sound after all: decoded, its row rejected and counted")
         else:
@@ -102,7 +102,7 @@ def test_fuzzed_images_are_counted_or_decode_to_their_crops(workspace: Path, tal
 
 
 def tolerant() -> None:
-    """What the demo's params.yaml refuses is let through, so that the stages after verify see it."""
+    """Raises the tolerance, so that the stages after verify see files that the shipped params refuse."""
     text = Path("params.yaml").read_text(encoding="utf-8")
     Path("params.yaml").write_text(re.sub(r"tolerance: 0\.01", "tolerance: 1.0", text, count=1), encoding="utf-8")
 
@@ -129,7 +129,7 @@ def test_bombs_and_large_images_pass_through_real_processes_within_their_memory(
 
 @contextmanager
 def bound_socket(path: Path) -> Iterator[None]:
-    """A socket's path is short, so that it is bound from its folder."""
+    """Binds the socket from its folder, since a socket's path must be short."""
     with socket.socket(socket.AF_UNIX) as open_socket:
         here = Path.cwd()
         os.chdir(path.parent)
@@ -150,7 +150,7 @@ NAMES: dict[str, str] = {
     "name that is no UTF-8": os.fsdecode(b"caf\xe9.jpg"),
     "name that is half a character": os.fsdecode(b"a\xf0\x9f.jpg"),
 }
-"""What is odd → a file's name."""
+"""Peculiarity → a file's name."""
 
 
 @pytest.mark.parametrize("archive_bytes", every([64 << 20, 3 << 30], 1))
@@ -221,7 +221,7 @@ def test_any_bytes_have_a_status_and_what_is_ok_has_its_crop(workspace: Path, ta
             row = inspect_file(path, "image", md5=True)
             try:
                 crop = crop_face(written, box, None, policy, "x.jpg")
-                if row.status == "ok":  # else crop is not asked, and may pass a whole file through undecoded
+                if row.status == "ok":  # else crop does not open it, and it may pass a whole file through undecoded
                     Image.open(io.BytesIO(crop.content)).load()
                     outcomes["sound after all: decoded and cropped"] += 1
             except UserError as error:

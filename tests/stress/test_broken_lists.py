@@ -1,4 +1,4 @@
-"""Broken annotations: the broken row is a counted rejection or the run ends in one line, and the valid rows next to it come out right."""
+"""Broken annotations: the broken row is a counted rejection, or the run ends in one line; the valid rows are unchanged."""
 
 import json
 import os
@@ -30,7 +30,7 @@ TRAINING = Path("root/Manually_Annotated_file_lists/training.csv")
 
 @pytest.fixture(scope="module")
 def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A sound download of 2017, two training rows and one test row of each expression, and one photograph more."""
+    """A valid download of 2017: two training rows and one test row per expression, and one more photograph."""
     root = tmp_path_factory.mktemp("template") / "root"
     tree_2017(root, 2, 1)
     noise(images_2017(root) / NEIGHBOUR, 4321)
@@ -39,7 +39,7 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def sound(template: Path, workspace: Path) -> list[str]:
-    """The lines of the sound training list, in a copy of the template that is the working folder's download."""
+    """The lines of the valid training list, in a copy of the template as the download of the working folder."""
     root = workspace / "root"
     for path in template.rglob("*"):
         if path.is_file():
@@ -58,7 +58,7 @@ def rejected() -> dict[str, str]:
 
 
 def run_stages() -> dict[str, Any]:
-    """The counts of clean, after verify; what was read is kept or rejected."""
+    """The counts of clean, after verify; each row is kept or rejected."""
     run_stage("verify", tolerance=1.0)
     run_stage("clean")
     counts = metrics("clean")
@@ -67,7 +67,7 @@ def run_stages() -> dict[str, Any]:
 
 
 def one_line() -> str:
-    """How the stages end that do not run through."""
+    """The message with which the stages end."""
     with pytest.raises(UserError) as caught:
         run_stages()
     assert all(problem and "\n" not in problem.strip() for problem in caught.value.problems), caught.value
@@ -75,7 +75,7 @@ def one_line() -> str:
 
 
 def assert_sound_rows(but: int = 0) -> None:
-    """Every sound row is kept with its own values. but: how many of the kept are others."""
+    """Each valid row is kept with its values. but: the number of other rows that are kept."""
     rows = [entry for entry in annotations() if not entry["image"].endswith(NEIGHBOUR)]
     assert len(rows) == 24 and len(annotations()) == 24 + but
     for entry in rows:
@@ -121,7 +121,7 @@ def test_an_odd_path_is_missing_or_refused_and_nothing_outside_is_read(
 
 
 def opened_outside(monkeypatch: pytest.MonkeyPatch, root: Path) -> list[Path]:
-    """Images and lists that are opened and do not lie below the root, links followed."""
+    """The images and lists outside the root that are opened, with links resolved."""
     paths: list[Path] = []
     original, inside = Path.open, root.resolve()
 
@@ -201,7 +201,7 @@ def test_an_annotation_that_is_no_file_is_never_opened(
         assert "no training.csv below it" in one_line()
         tally("bad paths", "one-line error")
     else:
-        gone = layout == "affectnet_plus" and what == "gone"  # one file an image: without it there is no row
+        gone = layout == "affectnet_plus" and what == "gone"  # one file per image: without it there is no row
         assert run_stages()["rejected_by"] == ({} if gone else {"malformed": 1}) and len(annotations()) == 23
         tally("bad paths", "counted rejection")
     assert read == []
@@ -239,7 +239,7 @@ def test_broken_npy_files_are_counted_and_no_code_in_them_runs(workspace: Path, 
     flag = workspace / "code_has_run"
     pointer = tree_2021(workspace / "root", 2, 1)
     faults = {what: (f"_{case.kind}.npy", case.content, case.fault) for what, case in npy_cases(flag).items()}
-    # A file of landmarks that is no array of numbers makes its whole row malformed; so it differs from absent ones.
+    # A landmark file that is not an array of numbers makes the whole row malformed, unlike absent landmarks.
     numbers = {"an array without elements", "a word", "infinity", "not a number", "1e300", "Arabic digits", "full-width digits"}
     numbers |= {"a tera of nothing", "half a letter", "an underscore", "hexadecimal", "bytes of no ASCII"}
     unread = {f"lnd: {what}" for what in (key.removeprefix("exp: ") for key in faults) if what not in numbers}

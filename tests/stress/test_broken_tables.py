@@ -1,4 +1,4 @@
-"""Broken params, pointers, checksum lists and Parquet files: one line each, or the results of sound ones."""
+"""Broken params, pointers, checksum lists and Parquet files: one line each, or the results of valid ones."""
 
 import json
 import os
@@ -37,7 +37,7 @@ WHAT = "bad params and tables"
 
 
 def outcome(act: Callable[[], object], capsys: pytest.CaptureFixture[str]) -> str | None:
-    """The lines with which it ends; None when it runs through. Errors: AssertionError for a traceback or any other end."""
+    """The error lines; None without an error. Errors: AssertionError for a traceback or any other end."""
     code = exit_code(act)
     said = capsys.readouterr().err
     assert (code, bool(said)) in {(0, False), (2, True)} and "Traceback" not in said, said
@@ -100,7 +100,7 @@ READERS: dict[str, tuple[str, Callable[[], object]]] = {
     "a shard of the policy": ("data/faces/test-00000-of-00001.parquet", lambda: read_policy(Path("data/faces"), "test")),
     "what verify remembers": ("", lambda: run_stage("verify", tolerance=1.0)),
 }
-"""Who reads → the file, and how; verify's memory has a name that depends on the root."""
+"""Reader → the file, and the call; the name of verify's memory depends on the root."""
 
 
 @pytest.fixture(scope="module")
@@ -116,7 +116,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(folder: Path) -> dict[str, bytes]:
-    """What the stages have written, finished."""
+    """The finished outputs of the stages."""
     files = sorted(path for pattern in ("*.parquet", "faces/*.parquet") for path in (folder / "data").glob(pattern))
     return {str(path.relative_to(folder)): path.read_bytes() for path in files}
 
@@ -142,7 +142,7 @@ def test_damaged_parquet_is_one_line_or_changes_nothing(
         try:
             said = outcome(read, capsys)
             after = results(finished)
-            assert {**after, name: b""} == {**before, name: b""} or said  # what is written is as from the sound file
+            assert {**after, name: b""} == {**before, name: b""} or said  # the outputs are those of the valid file
             if said is None and who == "a shard of the dataset":
                 assert np.array_equal(decoded(), shown)
             assert said is None or ("run `dvc repro" in said and said.count("\n") == 1), said

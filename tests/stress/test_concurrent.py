@@ -41,7 +41,7 @@ def until(sign: Callable[[], object], running: subprocess.Popen[str]) -> None:
 def stage_process(running: subprocess.Popen[str], stage: str) -> psutil.Process | None:
     """The process of a stage that runs below a `dvc repro`."""
     for process in psutil.Process(running.pid).children(recursive=True):
-        with suppress(psutil.NoSuchProcess):  # git's, which come and go
+        with suppress(psutil.NoSuchProcess):  # short-lived processes of git
             if process.cmdline()[-2:] == ["-m", f"stages.{stage}"]:
                 return process
     return None
@@ -94,7 +94,7 @@ def test_two_clones_with_one_cache_reproduce_at_once(fresh: Clone, reproduced: C
 
 
 def listed(clone: Clone) -> dict[str, object]:
-    """Name of each experiment → its metrics, as `dvc exp show` has them."""
+    """Name of each experiment → its metrics, by `dvc exp show`."""
     experiments = json.loads(clone.dvc("exp", "show", "--json"))[1]["experiments"] or []
     return {one["name"]: one["revs"][0]["data"]["metrics"] for one in experiments}
 
@@ -196,7 +196,7 @@ def test_a_training_that_ends_while_another_command_has_the_lock_loses_nothing(
     lock = zc.lockfile.LockFile(str(clone.folder / ".dvc" / "tmp" / "lock"))
     until(lambda: not trained(clone), running)
     if waits:
-        time.sleep(8)  # without waiting DVC gives up after three
+        time.sleep(8)  # longer than the three after which DVC gives up
         lock.close()
         assert ended(running).returncode == 0
     else:

@@ -30,7 +30,7 @@ LEFT_BYTES = {
 
 @pytest.fixture(scope="module")
 def disk(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
-    """A reproduced clone on a disk of its own."""
+    """A reproduced clone on a separate disk."""
     point = tmp_path_factory.mktemp("disk")
     mounted = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={DISK_BYTES}", "tmpfs", point], capture_output=True, text=True, check=False

@@ -1,4 +1,4 @@
-"""Which copies of a photograph the difference hash sees at the shipped number of bits, and which it does not: measured, for the table."""
+"""Measures which copies of a photograph the difference hash recognises with the shipped number of bits, for the table."""
 
 import io
 from collections.abc import Callable
@@ -47,7 +47,7 @@ COPIES: dict[str, tuple[Callable[[Image.Image], Image.Image], float, float]] = {
     "mirrored": (ImageOps.mirror, 0, 0.1),
     "another person": (lambda image: image, 0, 0.02),
 }
-"""How a copy is made, and between which shares of such copies are seen."""
+"""How a copy is made, and the range of the share of such copies that is recognised."""
 
 
 @pytest.mark.stress

@@ -1,4 +1,4 @@
-"""Nothing but the installation needs the network."""
+"""Only the installation needs the network."""
 
 import os
 import sys
