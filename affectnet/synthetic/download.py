@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from affectnet.images.formats import SUFFIX_FORMATS
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.synthetic.actions import draw_actions, valence_arousal
@@ -122,7 +123,7 @@ def _file_content(image: Image.Image, item: Item, quality: int) -> bytes | None:
         return b""
     if item.fault == "not_an_image":
         return b"<!DOCTYPE html>\n<html><head><title>404 Not Found</title></head><body>Not Found</body></html>\n"
-    kind = {".png": "PNG", ".bmp": "BMP", ".tif": "TIFF"}.get(item.suffix, "JPEG")
+    kind = SUFFIX_FORMATS[item.suffix.lower()]
     options: dict[str, object] = {"quality": quality} if kind == "JPEG" else {}
     if item.fault == "misnamed":
         kind, options = "PNG", {}
