@@ -127,7 +127,7 @@ def _walk(root: Path, follow_links: bool) -> pa.Table:
 
 
 def _with_kinds(seen: pa.Table, images: pa.Array, annotations: Sequence[str]) -> pa.Table:
-    """The files with column `kind`. A file that a list names is an image, whatever its name; a list that names itself, too."""
+    """The files with column `kind`. A file that a list names is an image, also with another suffix, and also the list itself."""
     hidden = pc.match_substring_regex(seen["path"], HIDDEN.pattern)
     image = pc.and_(pc.match_substring_regex(seen["path"], IMAGE_NAME, ignore_case=True), pc.invert(hidden))
     annotation = pc.is_in(seen["path"], pa.array(map(readable, annotations), pa.string()))
@@ -238,8 +238,8 @@ def _judge(
     """Errors: UserError with one line per kind of fault above the tolerance, and per split without an image."""
     needed = ("train", "test") if pointer.test_share is None else ("train",)
     problems = [
-        f"{pointer.root}: no image is listed for the split {split}, {counts['files']:,} files are there, {counts['unreferenced_images']:,} "
-        f"of them images that nothing lists; see {pointer.params} in params.yaml"
+        f"{pointer.root}: no image is listed for the split {split}; of {counts['files']:,} files, {counts['unreferenced_images']:,} "
+        f"are images that no list names; see {pointer.params} in params.yaml"
         for split in needed
         if not counts["rows"].get(split)
     ]

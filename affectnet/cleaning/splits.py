@@ -1,4 +1,4 @@
-"""Cuts a share of the faces off as a split, such as validation from the official training list, and reports what a split lacks."""
+"""Cuts a share of the faces off as a split, such as validation from the official training list, and reports missing expressions."""
 
 from collections.abc import Mapping
 

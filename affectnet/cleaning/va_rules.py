@@ -7,7 +7,7 @@ from affectnet.expressions import CODES
 
 
 def contradicts(expression: NDArray[np.integer], valence: NDArray[np.floating], arousal: NDArray[np.floating]) -> NDArray[np.bool_]:
-    """(n,) true where a face's valence and arousal lie outside the region of its expression; false where they are NaN.
+    """(n,) true where a face's valence and arousal are outside the region of its expression; false where they are NaN.
 
     With r = √(v² + a²): Neutral needs r < 0.2, every other r > 0.2 (Disgust 0.3), and Happy v > 0, Sad v < 0, Surprise
     a > 0, Fear a ≥ 0 and v ≤ 0, Disgust v < 0, Anger a > 0, Contempt v < 0.

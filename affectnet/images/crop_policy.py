@@ -67,7 +67,7 @@ class Region:
         return Region(self.x / factor, self.y / factor, self.width / factor, self.height / factor, self.angle)
 
     def snapped(self, grid: int) -> "Region":
-        """The nearest upright region whose edges lie on multiples of `grid` px; a square stays square."""
+        """The nearest upright region whose edges are on multiples of `grid` px; a square stays square."""
         left, top, *_ = self.box
         width, height = (max(grid, grid * round(side / grid)) for side in (self.width, self.height))
         return Region(grid * round(left / grid) + width / 2, grid * round(top / grid) + height / 2, width, height)

@@ -47,7 +47,7 @@ def file_content(picture: Picture) -> tuple[bytes, str]:
 
 
 def _of_file(file: IO[bytes]) -> tuple[bytes, str]:
-    """The content from the beginning, as Pillow reads it: a buffer that was just written stands at its end."""
+    """The content from the beginning, as Pillow reads it: a buffer that was just written is at its end."""
     path = getattr(file, "name", None)
     name = path if isinstance(path, str) else NAMELESS
     try:

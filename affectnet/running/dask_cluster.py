@@ -1,4 +1,4 @@
-"""The workers of a Dask cluster in place of this machine's processes: `verify` and `crop` map their chunks over either."""
+"""Maps the chunks of `verify` and `crop` over this machine's processes or the workers of a Dask cluster."""
 
 import gc
 import hashlib
@@ -48,7 +48,7 @@ def map_chunks(function: Callable[[Chunk], Result], chunks: Iterable[Chunk], run
 
 @cache
 def software() -> Software:
-    """The versions that decide the output bytes: this package's code as it was first used in this process, and the libraries."""
+    """The versions that decide the output bytes: the code of this package, read at its first use in this process, and the libraries."""
     # Initialise Pillow's plugin registry up front; it is not thread-safe.
     Image.preinit()
     Image.init()

@@ -1,4 +1,4 @@
-"""What a result depends on outside the pipeline's own files, as `fingerprint` records it: the user's copy, the start weights."""
+"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy and the start weights."""
 
 import re
 from collections.abc import Mapping
@@ -65,7 +65,7 @@ def write_records(path: Path, records: Mapping[str, AnyRecord], before: Mapping[
 def named_weights(architecture: str, weights: str) -> Weights:
     """The record of `weights` of an entry of `models`, without its hash; no file is opened. A path has a dot or a slash, a name neither.
 
-    A published name that ends in its own version, as IMAGENET1K_V1, stands for the same bytes in each version of the library; any other,
+    A published name that ends in a version, as IMAGENET1K_V1, means the same bytes in each version of the library; any other,
     as timm's `pretrained`, depends on the library, which the architecture's prefix names.
     """
     if weights == "none":

@@ -1,1 +1,1 @@
-"""The readers, one file per layout: from a download on the disk to rows of one shape. `acquire`, `verify` and `clean` stand on it."""
+"""The readers, one file per layout: they turn a download on the disk into rows of one schema. Used by `acquire`, `verify` and `clean`."""

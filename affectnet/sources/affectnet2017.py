@@ -37,7 +37,7 @@ KEPT_OF_INVALID = 1 << 13
 
 @dataclass(frozen=True)
 class AnnotationList:
-    """One CSV list: where it is, what it is for, its columns in their order, and whether it begins with their names."""
+    """One CSV list: its path, kind and split, its columns in order, and whether it has a header."""
 
     path: Path
     kind: str

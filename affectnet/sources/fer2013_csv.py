@@ -64,7 +64,7 @@ class Fer2013Csv(Container):
                     yield Member(name, number, **self._face(line, columns))
 
     def _face(self, line: str, columns: tuple[str, ...]) -> dict[str, Any]:
-        """The fields of the line's Member from `split` on; what cannot be read is a fault."""
+        """The fields of the line's Member from `split` on; an unreadable line is a fault."""
         cells = [cell.strip(' "\r\n') for cell in line.split(",")]
         if len(cells) != len(columns):
             return {"split": None, "fault": "malformed", "detail": f"{len(cells)} cells: {line[:DETAIL_LENGTH].strip()}"}

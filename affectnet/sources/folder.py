@@ -44,7 +44,7 @@ class Folder(Source):
     """
 
     class Params(MapParams, FileParams):
-        """No option of its own."""
+        """No further option."""
 
     sign = re.compile(r"(^|/)(train|training|val|valid|validation|test|testing)/(?!images/|labels/|annotations/)[^/]+/[^/]+\.(jpe?g|png)$")
 
@@ -129,7 +129,7 @@ class Folder(Source):
         holders = sorted({PurePosixPath(folder).parent for folder in self._contents if _name(folder) in mapped})
         outermost = min(holders, key=lambda folder: len(folder.parts), default=None)
         present = f"there are {first_few(below, 8)}" if below else "there is none"
-        remedy = "images lie as <split>/<class>/<image>"
+        remedy = "the layout needs <split>/<class>/<image>"
         if outermost is not None:
             remedy = f"set {self.params}.root to the folder that holds them, as {self.root / outermost}"
         return f"{self.root}: no folder that {self.params}.splits or classes maps, {present}; {remedy}"
@@ -141,7 +141,7 @@ class Folder(Source):
         class_folders = []
         for split, split_folder, below in by_split:
             if not below:
-                raise UserError(f"{self.root}: no class folder in {split_folder}; images lie as <split>/<class>/<image>")
+                raise UserError(f"{self.root}: no class folder in {split_folder}; the layout needs <split>/<class>/<image>")
             self._skipped += [folder for folder in below if codes[_name(folder)] is None]
             mapped = [(folder, code) for folder in below if (code := codes[_name(folder)]) is not None]
             class_folders += [ClassFolder(folder, split, code, self._images(folder)) for folder, code in mapped]

@@ -119,7 +119,7 @@ class Source(Layout):
         """The annotations as batches of ROWS, each row of each list exactly once."""
 
     def absent(self, rows: pa.Table) -> list[str]:
-        """What the layout annotates but no row has: the reader does not know its key, or the copy lacks it."""
+        """The annotations of the layout that no row has: the reader does not know their key, or the copy lacks them."""
         columns = {"box": "left"}
         values = {name: rows[columns.get(name, name)] for name in self.annotates}
         present = {

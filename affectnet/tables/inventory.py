@@ -11,7 +11,7 @@ from affectnet.files.cache_dir import cache_folder
 from affectnet.tables.contract import Column, Contract
 
 MEMORY = "verify"
-"""Folder of the cache folder with what verify has read, by each file's size and time."""
+"""Name of the folder, in the cache folder, with the files that verify has read, by size and time."""
 
 VERIFY_AGAIN = "run `dvc repro -f verify`, which reads every file again, then `dvc repro`"
 
@@ -21,8 +21,8 @@ STATUSES = (
     "ok",  # decodes whole
     "missing",  # named by an annotation list, not on the disk
     "empty",  # zero bytes
-    "truncated",  # begins as an image, ends too early
-    "not_an_image",  # named as an image or listed as one, and no image
+    "truncated",  # begins like an image, ends too early
+    "not_an_image",  # named or listed as an image, with other content
     "unreadable",  # the operating system or the decoder refused it
 )
 

@@ -1,4 +1,4 @@
-"""The sampling plan and the class weights: what `rebalance` decides for `train`, without copying an image."""
+"""The sampling plan and the class weights, which `rebalance` writes for `train`."""
 
 from pathlib import Path
 
@@ -31,6 +31,6 @@ CLASS_WEIGHTS = Contract(
 
 
 def planned_rows(plan: Path) -> NDArray[np.int64]:
-    """(n,) rows of the training split that an epoch shows, each as often as the plan says."""
+    """(n,) rows of the training split that an epoch shows, each repeated as in the plan."""
     table = PLAN.read(plan)
     return np.repeat(table["row"].to_numpy(), table["repeats"].to_numpy()).astype(np.int64)

@@ -104,8 +104,8 @@ def test_a_download_that_lists_no_image_of_a_split_is_an_error_of_verify(workspa
     assert "class folders without an image, 16: train/anger, " in acquired(workspace / "root")
     with pytest.raises(UserError) as caught:
         run_stage("verify")
-    assert [problem.split("no image is listed for the split ")[1].split(",")[0] for problem in caught.value.problems] == ["train", "test"]
-    assert "1 of them images that nothing lists; see datasets.folder" in caught.value.problems[0]
+    assert [problem.split("no image is listed for the split ")[1].split(";")[0] for problem in caught.value.problems] == ["train", "test"]
+    assert "1 are images that no list names; see datasets.folder" in caught.value.problems[0]
 
 
 @pytest.mark.parametrize(

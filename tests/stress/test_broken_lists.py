@@ -264,7 +264,7 @@ def test_a_download_without_a_single_row_ends_in_one_line(workspace: Path, tally
     for path in (workspace / "root").rglob("*"):
         if path.is_file():
             path.unlink()
-    with pytest.raises(UserError, match=r"no image is listed for the split train, 0 files are there.*\n.*for the split test"):
+    with pytest.raises(UserError, match=r"no image is listed for the split train; of 0 files, 0 are images.*\n.*for the split test"):
         run_stages()
     tally("bad lists", "one-line error")
 
