@@ -121,10 +121,10 @@ def _folder(parent: str, name: str) -> Path:
 
 def one_process(device: torch.device, faces: int = 512, px: int = 48) -> Result:
     """Two epochs with torch's launcher and one process (NCCL on a GPU, gloo on the processor), and without."""
-    alone = group_losses(device, faces, px)
+    single = group_losses(device, faces, px)
     launched = json.loads(launch_processes("benchmarks.gpu.correctness", 1, device, device.type, str(faces), str(px)))
-    close = max(abs(one - other) for one, other in zip(alone, launched, strict=True)) <= REPEATED_TOLERANCE * max(alone)
-    return {"losses": {"no group": alone, "one process": launched}, "tolerance": REPEATED_TOLERANCE, "holds": close}
+    close = max(abs(one - other) for one, other in zip(single, launched, strict=True)) <= REPEATED_TOLERANCE * max(single)
+    return {"losses": {"no group": single, "one process": launched}, "tolerance": REPEATED_TOLERANCE, "holds": close}
 
 
 def group_losses(device: torch.device, faces: int, px: int) -> list[float]:
