@@ -6,6 +6,7 @@ from scipy.special import softmax
 from sklearn import metrics
 
 from affectnet.metrics.intervals import affect_report, calibration_report, expression_report
+from affectnet.reporting.values import leaves
 
 NAMES = ["Neutral", "Happy", "Sad", "Fear"]
 
@@ -37,21 +38,14 @@ def test_every_score_of_the_paper_is_scikit_learns() -> None:
     assert equal["auc"] == pytest.approx(np.mean(expected))
 
 
-def leaves(tree: dict[str, Any], path: str = "") -> dict[str, float]:
-    values: dict[str, float] = {}
-    for key, value in tree.items():
-        values |= leaves(value, f"{path}.{key}") if isinstance(value, dict) else {f"{path}.{key}": value}
-    return values
-
-
 def test_each_score_lies_in_its_interval_and_each_ones_floor_stands_beside_it() -> None:
     tree = report(*drawn())
-    values, spread, floors = leaves(tree["expression"]), leaves(tree["interval"]["expression"]), leaves(tree["floor"]["expression"])
+    values, spread, floors = (dict(leaves(part["expression"])) for part in (tree, tree["interval"], tree["floor"]))
     assert {f"{path}.{end}" for path in values for end in ("low", "high")} == set(spread)
     assert set(values) == set(floors)
     assert all(spread[f"{path}.low"] <= value <= spread[f"{path}.high"] for path, value in values.items())
-    assert floors[".accuracy"] == pytest.approx(np.bincount(drawn()[0]).max() / 300) and floors[".kappa"] == pytest.approx(0)
-    assert floors[".skew_normalised.accuracy"] == pytest.approx(0.25)
+    assert floors["accuracy"] == pytest.approx(np.bincount(drawn()[0]).max() / 300) and floors["kappa"] == pytest.approx(0)
+    assert floors["skew_normalised.accuracy"] == pytest.approx(0.25)
 
 
 def test_intervals_of_rankings_are_those_of_resampled_faces() -> None:
@@ -68,23 +62,23 @@ def test_intervals_of_rankings_are_those_of_resampled_faces() -> None:
 def test_on_a_balanced_split_skew_normalisation_changes_nothing() -> None:
     generator = np.random.default_rng(4)
     true = np.repeat(range(4), 25)
-    values = leaves(report(true, generator.normal(0, 1, (100, 4)))["expression"])
+    values = dict(leaves(report(true, generator.normal(0, 1, (100, 4)))["expression"]))
     for name in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr"):
-        assert values[f".skew_normalised.{name}"] == pytest.approx(values[f".{name}"])
+        assert values[f"skew_normalised.{name}"] == pytest.approx(values[name])
 
 
 def test_a_class_that_the_model_does_not_know_is_never_answered() -> None:
     true, logits = drawn()
     logits[:, 3] = -np.inf
     tree = report(true, logits)
-    assert tree["expression"]["recall"]["Fear"] == 0 and np.isfinite(list(leaves(tree).values())).all()
+    assert tree["expression"]["recall"]["Fear"] == 0 and all(np.isfinite(value) for _, value in leaves(tree))
     calibration = calibration_report(true, logits, 2.0, 10)["calibration"]
     assert all(np.isfinite(value) for value in calibration.values()) and calibration["temperature"] == 2
 
 
 def test_a_split_with_one_class_has_no_ranking_and_says_so_by_leaving_it_out() -> None:
     tree = report(np.zeros(20, int), drawn()[1][:20])
-    assert "auc" not in tree["expression"] and np.isfinite(list(leaves(tree).values())).all()
+    assert "auc" not in tree["expression"] and all(np.isfinite(value) for _, value in leaves(tree))
 
 
 def test_affect_counts_the_annotated_faces_alone() -> None:
