@@ -143,12 +143,16 @@ def _lit(head: Image.Image, background: Image.Image, camera: Camera, scene: Scen
     normal /= np.linalg.norm(normal, axis=0)
     lambert = np.clip(np.tensordot(np.array(scene.light), normal, axes=1), 0, 1)
     shade = 0.60 + 0.55 * lambert
-    light = Image.fromarray(shade.astype(np.float32)).resize(head.size, Image.Resampling.BICUBIC)
-    person = ImageChops.difference(head, background).convert("L").point([0] + [255] * 255)
-    lit = np.asarray(head, np.float32) * np.asarray(light)[..., None]
-    pixels = np.where(np.asarray(person)[..., None] > 0, lit, np.asarray(background, np.float32))
-    pixels *= np.array([1 + scene.warmth, 1, 1 - scene.warmth], np.float32) * np.float32(scene.exposure)
-    return Image.fromarray(np.clip(pixels, 0, 255).astype(np.uint8))
+    light = np.asarray(Image.fromarray(shade.astype(np.float32)).resize(head.size, Image.Resampling.BICUBIC))
+    unlit = np.asarray(ImageChops.difference(head, background).convert("L")) == 0
+    gains = np.array([1 + scene.warmth, 1, 1 - scene.warmth], np.float32) * np.float32(scene.exposure)
+    bands = []
+    for of_head, of_background, gain in zip(head.split(), background.split(), gains, strict=True):  # band by band: a third of the time
+        pixels = np.multiply(np.asarray(of_head), light, dtype=np.float32)
+        np.copyto(pixels, np.asarray(of_background), where=unlit)
+        pixels *= gain
+        bands.append(Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)))
+    return Image.merge("RGB", bands)
 
 
 def _occlude(brush: ImageDraw.ImageDraw, camera: Camera, face: Face, look: Look, scene: Scene, generator: np.random.Generator) -> None:
