@@ -1,6 +1,8 @@
 """params.yaml, read and checked: sections, and the catalogue entries that the top-level switches select."""
 
+import copy
 from collections.abc import Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -51,21 +53,27 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
     """
     try:
         if path.stat().st_size > LARGEST_DOCUMENT:
-            raise UserError(f"{path}: {path.stat().st_size:,} bytes, more than {LARGEST_DOCUMENT:,}; is this the right file?")
+            raise UserError(f"{path.stat().st_size:,} bytes, more than {LARGEST_DOCUMENT:,}; is this the right file?")
         text = path.read_text(encoding="utf-8")
-        yaml = YAML(typ="safe", pure=True)  # deep nesting crashes libyaml, and with it the process
-        if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
-            raise UserError(f"{path}: more than {MOST_ALIASES} aliases (*name); write the values out")
-        document = yaml.load(text)
+        document = copy.deepcopy(_parsed(text))
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run from the folder that holds it") from None
-    except UserError:
-        raise
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from None
     except Exception as error:  # YAML's constructors raise many kinds of error for a value that is not of its type
         raise UserError(f"{path}: unreadable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
         raise UserError(f"{path}: not a mapping; see the shipped file")
     return document
+
+
+@lru_cache(maxsize=8)
+def _parsed(text: str) -> Any:
+    """The document; kept, because a stage reads it three times, in a tenth of a second each."""
+    yaml = YAML(typ="safe", pure=True)  # deep nesting crashes libyaml, and with it the process
+    if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
+        raise UserError(f"more than {MOST_ALIASES} aliases (*name); write the values out")
+    return yaml.load(text)
 
 
 def catalogue_name(switch: str) -> str:
