@@ -27,7 +27,7 @@ def load_content(path: Path, content: bytes) -> Any:
         with safe_globals([argparse.Namespace]):
             return torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except (SafetensorError, EOFError, ValueError) as error:
-        raise UserError(f"{path}: no readable weights: {first_line(error)}") from None
+        raise UserError(f"{path}: unreadable weights: {first_line(error)}") from None
     except Exception as error:  # torch raises any of pickle's errors, and errors of its own: each means that the file is refused
         raise UserError(f"{path}: {_refusal(content, error)}") from None
 
@@ -52,5 +52,5 @@ def _refusal(content: bytes, error: Exception) -> str:
     try:
         objects = first_few(sorted(get_unsafe_globals_in_checkpoint(io.BytesIO(content))))
     except Exception:  # not an archive as torch.save writes it now
-        return f"no readable weights ({type(error).__name__}); save the network's state_dict() by torch.save or as safetensors"
+        return f"unreadable weights ({type(error).__name__}); save the network's state_dict() by torch.save or as safetensors"
     return f"holds more than tensors, {objects}, and is not unpickled; save its state_dict(): torch.save(network.state_dict(), …)"

@@ -150,7 +150,7 @@ class FixedObjective(Objective):
 class UncertaintyObjective(FixedObjective):
     """Σ a · exp(−s) · L + s / 2 with a = 1 for the expressions and 1/2 for affect; s = log σ² learned with the network.
 
-    Kendall, Gal & Cipolla 2018, eq. 7 to 10. 1 − CCC is no log likelihood; it is weighted like the squared error. The fixed
+    Kendall, Gal & Cipolla 2018, eq. 7 to 10. 1 − CCC is not a log likelihood; it is weighted like the squared error. The fixed
     weights multiply the losses first.
     """
 

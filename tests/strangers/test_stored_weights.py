@@ -87,7 +87,7 @@ REFUSED: dict[str, tuple[Callable[[torch.nn.Module, Path], None], str]] = {
     "a list of tensors": (lambda network, path: torch.save(list(network.state_dict().values()), path), "holds no state dict"),
     "an old pickle": (
         lambda network, path: torch.save(network, path, _use_new_zipfile_serialization=False),
-        r"no readable weights \(UnpicklingError\); save the network's state_dict\(\)",
+        r"unreadable weights \(UnpicklingError\); save the network's state_dict\(\)",
     ),
 }
 
