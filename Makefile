@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search bench test stress check format lock readme clean
+.PHONY: help install repro table search bench quick test stress check format lock readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -50,6 +50,10 @@ bench: repro ## time everything and its peers, under five minutes; BENCH=--full 
 
 # Twice as many processes as cores, since many of them wait for others that they start.
 SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
+
+quick: install ## under a minute: check, and the tests without torch, DVC, pages, searches and clusters
+	$(MAKE) --no-print-directory check
+	pytest -n auto --quick
 
 test: .git install ## everything: check and repro, then pytest
 	$(MAKE) --no-print-directory -j 2 check repro

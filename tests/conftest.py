@@ -7,12 +7,15 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch and the commands of the tests: threads of several processes wait by spinning
+# Before torch and the commands of the tests: threads of several processes wait by spinning, and take the processor from one another.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hypothesis
 import pytest
 from chain import place_pipeline
 from clones import Clone, working_tree
+from quick import is_quick
 from running import durations
 from tally import Tally, add_to, table
 
@@ -35,6 +38,16 @@ LONGEST = (
     "test_sharing.py",
 )
 """Files that take longest, the longest first; those that need the reproduced clone alternate with others, while it is made."""
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--quick", action="store_true", help="only the files without torch, DVC, pages, searches and clusters")
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """With --quick, slow files are not even imported."""
+    slow = config.getoption("--quick") and collection_path.name.startswith("test_") and not is_quick(collection_path)
+    return True if slow else None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
