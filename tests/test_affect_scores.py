@@ -43,7 +43,7 @@ def test_a_shift_costs_ccc_and_not_corr(true: np.ndarray, shift: float) -> None:
         assert scores.corr == pytest.approx(1, abs=1e-6) and scores.ccc < 1 and scores.rmse == pytest.approx(shift)
 
 
-def test_resamples_score_as_each_alone() -> None:
+def test_resamples_score_as_each_of_them() -> None:
     generator = np.random.default_rng(0)
     true, predicted = generator.uniform(-1, 1, (2, 5, 30))
     stacked = affect_scores(true, predicted)

@@ -73,7 +73,7 @@ def test_perfect_and_constant_answers() -> None:
     assert cohens_kappa(np.array([[7, 0], [0, 0]])) == krippendorffs_alpha(np.array([[7, 0], [0, 0]])) == 0
 
 
-def test_stacks_score_as_each_alone() -> None:
+def test_stacks_score_as_each_of_them() -> None:
     stack = np.random.default_rng(0).integers(1, 9, (5, 3, 3))
     for score in (cohens_kappa, krippendorffs_alpha):
         assert score(stack) == pytest.approx([float(score(matrix)) for matrix in stack])

@@ -161,7 +161,7 @@ def test_no_param_has_a_name_that_dvcs_run_cache_ignores() -> None:
     assert not {"size", "nfiles"} & set(keys(read_document(ROOT / "params.yaml")))
 
 
-def test_expensive_stages_have_cached_outputs_alone_and_no_runtime_is_tracked() -> None:
+def test_expensive_stages_have_only_cached_outputs_and_no_runtime_is_tracked() -> None:
     for stage, entry in read_document(ROOT / "dvc.yaml")["stages"].items():
         uncached = [item for kind in ("outs", "metrics", "plots") for item in entry.get(kind, []) if isinstance(item, dict)]
         assert not (stage in {"crop", "train"} and uncached)

@@ -61,7 +61,7 @@ def test_the_content_is_on_the_disk_before_its_name_and_the_name_after_it(tmp_pa
     assert done == [("disk", (path.stat().st_ino, 7)), ("rename", path), ("disk", (tmp_path.stat().st_ino, True))]
 
 
-def test_an_error_leaves_what_was_there_and_nothing_beside_it(tmp_path: Path) -> None:
+def test_an_error_leaves_what_was_there_and_nothing_else(tmp_path: Path) -> None:
     path, folder = tmp_path / "file", tmp_path / "folder"
     write_text(path, "old")
     with replacing_folder(folder) as unfinished:

@@ -50,7 +50,7 @@ BATCHES: dict[str, tuple[list[float], list[int], float, float]] = {
 
 
 @pytest.mark.parametrize("name", BATCHES)
-def test_a_shipped_entry_gives_the_batches_of_the_first_version_and_draws_no_number_more(name: str) -> None:
+def test_a_shipped_entry_gives_the_batches_of_the_first_version_and_draws_as_often(name: str) -> None:
     images, drawn, augmentation = faces(), draws(6, seed=7), augment(name)
     mixed, targets = augmentation.mixed(augmentation(images, drawn), numbered(6), drawn)
     numbers, partners, kept, following = BATCHES[name]

@@ -63,7 +63,7 @@ def test_a_vgg_with_its_original_head_gives_as_many_outputs_as_asked(outputs: in
     assert network(torch.zeros(2, 3, 32, 32)).shape == (2, outputs)
 
 
-def test_stochastic_depth_rises_to_its_value_and_drops_whole_branches_in_training_alone() -> None:
+def test_stochastic_depth_rises_to_its_value_and_drops_whole_branches_only_in_training() -> None:
     network = build(params(architecture="efficientnet_b0", stochastic_depth=0.4), 8)
     shares = [module.p for module in network.modules() if isinstance(module, StochasticDepth)]
     assert shares[0] == 0 and shares == sorted(shares) and 0.35 < shares[-1] < 0.4

@@ -31,7 +31,7 @@ def test_what_is_saved_is_loaded_again_and_the_bytes_repeat(tmp_path: Path) -> N
     assert all(torch.equal(tensor, loaded.state_dict()[name]) for name, tensor in network.state_dict().items())
 
 
-def test_half_the_precision_halves_the_parameters_alone_and_is_read_as_float32(tmp_path: Path) -> None:
+def test_half_precision_halves_only_the_parameters_and_is_read_as_float32(tmp_path: Path) -> None:
     network = build(ModelParams.model_validate(TINY), 8)
     save_model(tmp_path / "half.safetensors", network, metadata(), "float16")
     stored, parameters = load_file(tmp_path / "half.safetensors"), dict(network.named_parameters())
@@ -63,7 +63,7 @@ def test_a_model_of_grey_faces_sees_no_colour_and_has_no_more_parameters(tmp_pat
         (math.inf, "float32", "training diverged: .* 1: features.0.weight; choose a lower learning rate"),
     ],
 )
-def test_weights_that_no_file_shall_hold_are_one_line_and_no_file(
+def test_weights_that_a_file_cannot_hold_are_one_line_and_no_file(
     tmp_path: Path, value: float, precision: Literal["float32", "float16"], said: str
 ) -> None:
     network = build(ModelParams.model_validate(TINY), 8)

@@ -162,7 +162,7 @@ def test_without_a_form_each_face_is_a_readable_line_and_so_is_none(run: Command
     )
 
 
-def test_a_model_of_affect_alone_has_no_probabilities(run: Command, album: Path) -> None:
+def test_a_model_of_affect_only_has_no_probabilities(run: Command, album: Path) -> None:
     write_model(labels=())
     assert "  valence " in run("predict", album / "a.png")[1]
     (row,) = rows_of_parquet(run, album / "a.png")

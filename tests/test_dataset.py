@@ -60,7 +60,7 @@ DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGE)
-def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
+def test_damaged_pixels_are_decoded_again_and_reported(workspace: Path, capsys: pytest.CaptureFixture[str], damage: str) -> None:
     run_data_stages(tree_2017(workspace / "root"))
     first = load_faces(FACES, "train", 32, 1).images.clone()
     (folder,) = cache_folder("decoded").iterdir()
@@ -75,7 +75,7 @@ def test_damaged_pixels_are_decoded_again_and_it_is_told(workspace: Path, capsys
     assert capsys.readouterr().err == ""
 
 
-def test_the_pixels_are_mapped_for_reading_alone(workspace: Path) -> None:
+def test_the_pixels_are_mapped_read_only(workspace: Path) -> None:
     """A private writable map counts as memory: the kernel refuses one that is larger."""
     run_data_stages(tree_2017(workspace / "root"))
     faces = load_faces(FACES, "train", 32, 1)

@@ -49,7 +49,7 @@ def repository(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_a_result_is_taken_over_into_the_demos_table_alone(repository: Path) -> None:
+def test_a_result_changes_only_the_demos_table(repository: Path) -> None:
     copy_result(repository)
     before, after = (folder.joinpath("README.md").read_text().splitlines() for folder in (ROOT, repository))
     changed = [new for old, new in zip(before, after, strict=True) if old != new]

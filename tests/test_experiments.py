@@ -20,7 +20,7 @@ def sgd(reproduced: Clone, tmp_path_factory: pytest.TempPathFactory) -> tuple[Cl
     return clone, output
 
 
-def test_another_optimiser_runs_train_and_evaluate_alone(sgd: tuple[Clone, str], reproduced: Clone, tmp_path: Path) -> None:
+def test_another_optimiser_runs_only_train_and_evaluate(sgd: tuple[Clone, str], reproduced: Clone, tmp_path: Path) -> None:
     clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
     assert executed(output) == ["train", "evaluate", "report", "export"]
     assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")

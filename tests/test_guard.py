@@ -210,7 +210,7 @@ def test_the_hook_works_in_a_worktree_and_takes_the_python_of_venv_first(scratch
     assert tree.refused("a.txt", b"text") == ["its own python"]
 
 
-def test_the_pre_commit_tool_is_told_the_same_hook() -> None:
+def test_the_pre_commit_tool_has_the_same_hook() -> None:
     (repository,) = YAML(typ="safe").load(ROOT / ".pre-commit-config.yaml")["repos"]
     (hook,) = repository["hooks"]
     assert (repository["repo"], hook["entry"], hook["language"]) == ("local", "hooks/pre-commit", "system")

@@ -109,7 +109,7 @@ def test_focal_by_hand() -> None:
     assert float(value) == pytest.approx(0.0625 * 0.2876821, rel=1e-4)
 
 
-def test_ldam_takes_the_margin_from_the_truths_logit_alone_and_reweights_late() -> None:
+def test_ldam_takes_the_margin_only_from_the_truths_logit_and_reweights_late() -> None:
     shown = classes([16, 1], [1.0, 9.0])
     ldam = loss("ldam", shown, margin=2.0, reweight_from=0.5)
     logits = torch.zeros(1, 2)

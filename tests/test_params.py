@@ -41,7 +41,7 @@ def test_a_switch_selects_its_catalogue_entry() -> None:
     assert isinstance(parse(document(figure="flat"), "draw", StageParams).figure, Square)
 
 
-def test_every_problem_is_told_at_once_by_its_dotted_name() -> None:
+def test_every_problem_is_reported_at_once_by_its_dotted_name() -> None:
     figures = {"round": {"shape": "circle", "radius": -1.0}}
     assert problems(figures=figures, task="c", draw={"count": 0, "cuont": 1}) == [
         "params.yaml: figures.round.radius: input should be greater than 0, got -1.0",

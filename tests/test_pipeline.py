@@ -61,7 +61,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(reproduced: Clone, tmp_path: Path
     assert files_of(clone.folder, "data", "models") == before
 
 
-def test_all_mistakes_in_params_are_told_at_once(reproduced: Clone, tmp_path: Path) -> None:
+def test_all_mistakes_in_params_are_reported_at_once(reproduced: Clone, tmp_path: Path) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     text = (clone.folder / "params.yaml").read_text()
     text = (

@@ -101,7 +101,7 @@ def test_boxes_of_a_large_photograph_are_in_its_own_px_and_inside_it() -> None:
     assert min(far) >= 0 and max(far) <= 2400
 
 
-def test_a_model_of_affect_alone_names_no_expression(root: Path) -> None:
+def test_a_model_of_affect_only_names_no_expression(root: Path) -> None:
     write_model(labels=())
     (face,) = Predictor.load(MODEL).predict(drawn(), "whole")
     assert face.expression is None and face.probabilities == {} and face.valence is not None
@@ -128,7 +128,7 @@ def test_what_is_no_photograph_is_one_line(picture: Any, message: str, root: Pat
 
 
 @pytest.mark.parametrize("box", [(10, 10, 10, 20), (500, 0, 600, 50), (-50, 0, -1, 50), (float("nan"), 0, 5, 5)])
-def test_a_box_beside_the_photograph_is_one_line(box: tuple[float, float, float, float], root: Path) -> None:
+def test_a_box_outside_the_photograph_is_one_line(box: tuple[float, float, float, float], root: Path) -> None:
     with pytest.raises(UserError, match="does not overlap the 320 × 320 px photograph"):
         Predictor.load(MODEL).predict(drawn(), [box])
 

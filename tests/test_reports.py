@@ -38,7 +38,7 @@ def test_every_score_of_the_paper_is_scikit_learns() -> None:
     assert equal["auc"] == pytest.approx(np.mean(expected))
 
 
-def test_each_score_lies_in_its_interval_and_each_ones_floor_stands_beside_it() -> None:
+def test_each_score_lies_in_its_interval_next_to_its_floor() -> None:
     tree = report(*drawn())
     values, spread, floors = (dict(leaves(part["expression"])) for part in (tree, tree["interval"], tree["floor"]))
     assert {f"{path}.{end}" for path in values for end in ("low", "high")} == set(spread)
@@ -81,7 +81,7 @@ def test_a_split_with_one_class_has_no_ranking_and_says_so_by_leaving_it_out() -
     assert "auc" not in tree["expression"] and all(np.isfinite(value) for _, value in leaves(tree))
 
 
-def test_affect_counts_the_annotated_faces_alone() -> None:
+def test_affect_counts_only_the_annotated_faces() -> None:
     generator = np.random.default_rng(0)
     true = generator.uniform(-1, 1, 200)
     predicted = np.clip(true + generator.normal(0, 0.2, 200), -1, 1)

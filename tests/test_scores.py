@@ -36,7 +36,7 @@ def test_scores_agree_with_scikit_learn(case: tuple[int, list[tuple[int, int]]])
 
 
 @given(arrays.arrays(np.int64, (4, 4), elements=st.integers(0, 50)).filter(lambda m: m.sum() > 0))
-def test_a_stack_of_matrices_scores_as_each_alone(matrix: np.ndarray) -> None:
+def test_a_stack_of_matrices_scores_as_each_of_them(matrix: np.ndarray) -> None:
     stacked = scores(np.stack([matrix, matrix.T]))
     assert stacked.macro_f1[1] == pytest.approx(float(scores(matrix.T).macro_f1))
 

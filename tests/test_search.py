@@ -58,7 +58,7 @@ def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
         assert not isinstance(home, dict)
 
 
-def test_what_is_told_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_logged_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress"
     append_progress({"score": 1.0})
     monkeypatch.setenv(PROGRESS_FILE, str(path))

@@ -26,7 +26,7 @@ def test_what_is_written_is_read_back_and_its_columns_can_be_chosen(tmp_path: Pa
     assert CONTRACT.read(path, ["share"]).column_names == ["share"]
 
 
-def test_every_violation_is_told_and_no_file_appears(tmp_path: Path) -> None:
+def test_every_violation_is_reported_and_no_file_appears(tmp_path: Path) -> None:
     path = tmp_path / "things.parquet"
     with pytest.raises(ValueError, match=r"name: must be one of a, b: got c.*share: must be ≥ 0: 1 are not.*≤ 1: 1 are not"):
         CONTRACT.write(path, pa.table({"name": ["a", "c", "b"], "share": [-1.0, 2.0, None]}))

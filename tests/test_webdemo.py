@@ -226,7 +226,7 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
 
 
 @needs_chromium
-def test_a_file_too_large_is_told_before_it_is_sent(opened: Page, tmp_path: Path) -> None:
+def test_a_file_too_large_is_refused_before_it_is_sent(opened: Page, tmp_path: Path) -> None:
     (tmp_path / "large.jpg").write_bytes(bytes(request_filter.MAX_UPLOAD_BYTES + 1))
     give(opened, tmp_path / "large.jpg")
     expect(opened.get_by_text("exceed the maximum allowed size of 20.0 Mb")).to_be_visible()

@@ -61,7 +61,7 @@ def test_an_npy_file_that_is_none_is_malformed_and_never_unpickled(tmp_path: Pat
 @pytest.mark.parametrize(
     ("kind", "value"), [("exp", "happy"), ("exp", 1.5), ("val", "nan"), ("val", np.zeros(2)), ("aro", "١٢x"), ("exp", 1e300)]
 )
-def test_a_value_of_2021_that_is_no_number_is_malformed(tmp_path: Path, kind: str, value: Any) -> None:
+def test_a_value_of_2021_that_is_not_a_number_is_malformed(tmp_path: Path, kind: str, value: Any) -> None:
     pointer = tree_2021(tmp_path)
     np.save(tmp_path / "train_set" / "annotations" / f"0_{kind}.npy", value)
     assert rows(pointer)[0]["fault"] == "malformed"
@@ -124,7 +124,7 @@ def test_landmarks_of_plus_that_are_no_68_points_are_a_counted_fault(tmp_path: P
     assert (rows(pointer)[0]["fault"], rows(pointer)[0]["landmarks"]) == ("landmarks_malformed", None)
 
 
-def test_images_without_human_labels_are_left_alone(tmp_path: Path) -> None:
+def test_images_without_human_labels_are_skipped(tmp_path: Path) -> None:
     pointer = tree_plus(tmp_path)
     tree_plus(tmp_path / "no_human_annotated")
     assert len(rows(pointer)) == 64

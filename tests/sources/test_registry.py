@@ -52,7 +52,7 @@ def test_of_any_other_tree_the_line_says_what_is_at_its_top(tmp_path: Path, layo
         open_layout(selected(layout, tmp_path / "strange"))
 
 
-def test_a_fault_within_the_selected_layouts_tree_is_told_without_a_guess(tmp_path: Path) -> None:
+def test_a_fault_within_the_selected_layouts_tree_is_reported_without_a_guess(tmp_path: Path) -> None:
     pointer = tree_2017(tmp_path / "2017", 1, 1)
     (tmp_path / "2017" / "copy").mkdir()
     (tmp_path / "2017" / "copy" / "training.csv").write_text("")

@@ -156,7 +156,7 @@ def copies(root: Path) -> Pointer:
     return write_2017(root, [*training, *others(root)], [row("1/t.jpg")])
 
 
-def test_copies_are_told_apart_and_test_is_never_thinned(workspace: Path) -> None:
+def test_copies_are_distinguished_and_test_is_never_thinned(workspace: Path) -> None:
     _, counts = clean(copies(workspace / "root"))
     assert rejected() == {
         ("training.csv", 2): "exact_duplicate",
@@ -244,7 +244,7 @@ def test_expressions_left_out_are_counted(workspace: Path) -> None:
     assert counts["rejected_by"] == {"expression_left_out": 8}
 
 
-def test_a_permuted_label_order_is_told(workspace: Path) -> None:
+def test_a_permuted_label_order_is_reported(workspace: Path) -> None:
     order = [0, 1, 2, 6, 4, 5, 3, 7]  # Surprise and Anger swapped, as in several circulating copies
     root, rows = workspace / "root", []
     for number in range(64):

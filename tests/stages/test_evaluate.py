@@ -38,7 +38,7 @@ def prepared(workspace: Path) -> Path:
     return workspace
 
 
-def test_scores_intervals_and_floors_stand_beside_each_other(prepared: Path) -> None:
+def test_scores_intervals_and_floors_stand_next_to_each_other(prepared: Path) -> None:
     run_stage("evaluate")
     report = metrics("evaluate")
     assert report["faces"] == 40 and report["selection"] == {"epoch": 2, "score": 0.5, "validation_macro_f1": 0.5}
@@ -109,7 +109,7 @@ def test_the_temperature_changes_calibration_and_no_answer(prepared: Path) -> No
     assert soft["calibration"]["nll_uncalibrated"] == plain["calibration"]["nll"] != soft["calibration"]["nll"]
 
 
-def test_valence_and_arousal_are_scored_each_alone_beside_the_expressions(prepared: Path) -> None:
+def test_valence_and_arousal_are_each_scored_with_the_expressions(prepared: Path) -> None:
     write_model(affect=True)
     run_stage("evaluate")
     report = metrics("evaluate")
@@ -118,7 +118,7 @@ def test_valence_and_arousal_are_scored_each_alone_beside_the_expressions(prepar
     assert "predicted, 40 faces" in Path("metrics/evaluate/circumplex.svg").read_text()
 
 
-def test_a_model_of_valence_and_arousal_alone_has_no_expression_score(prepared: Path) -> None:
+def test_a_model_of_valence_and_arousal_only_has_no_expression_score(prepared: Path) -> None:
     write_model(labels=(), affect=True)
     line = run_stage("evaluate")
     assert "valence CCC" in line and "accuracy" not in line and "expression" not in metrics("evaluate")

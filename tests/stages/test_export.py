@@ -106,7 +106,7 @@ def test_a_score_that_int8_lowers_too_much_is_one_line_and_no_file(here: Path, m
     assert not ONNX.exists()
 
 
-def test_answers_that_are_no_numbers_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_predictions_that_are_nan_are_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(content: bytes) -> Any:
         ask = session(content)
         return lambda crops: {name: np.full_like(value, np.nan) for name, value in ask(crops).items()}

@@ -105,7 +105,7 @@ def test_the_stage_writes_plan_weights_and_counts_and_names_what_is_absent(tmp_p
     assert content["imbalance"] == {"before": 2.0, "after": 1.0} and content["planned"] == 12
 
 
-def test_validation_and_test_faces_are_left_alone(tmp_path: Path) -> None:
+def test_validation_and_test_faces_are_not_changed(tmp_path: Path) -> None:
     table = annotations(tmp_path / "a.parquet", [0, 1], split="test")
     with pytest.raises(UserError, match="training split holds no face"):
         run(params(), table, plan=tmp_path / "p", class_weights=tmp_path / "w", metrics=tmp_path / "m")

@@ -158,7 +158,7 @@ def test_scikit_learns_table_is_of_the_same_faces(prepared: Path) -> None:
     assert Path("metrics/evaluate/classification_report.txt").read_text().split() == expected.split()
 
 
-def test_valence_and_arousal_alone_and_beside_the_expressions(prepared: Path) -> None:
+def test_valence_and_arousal_with_and_without_the_expressions(prepared: Path) -> None:
     for labels in (EXPRESSIONS, ()):
         write_model(labels=labels, affect=True)
         run_stage("evaluate", bootstrap=100)

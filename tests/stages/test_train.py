@@ -147,7 +147,7 @@ def test_the_plan_and_not_the_split_is_what_an_epoch_shows(prepared: Path) -> No
     assert "train: 24 faces per epoch" in fit(epochs=1)
 
 
-def test_frozen_epochs_change_the_head_alone(prepared: Path) -> None:
+def test_frozen_epochs_change_only_the_head(prepared: Path) -> None:
     fit(epochs=1, model={**TINY, "freeze_epochs": 1})
     frozen = load_file(MODEL)
     fit(epochs=1, model={**TINY, "freeze_epochs": 1}, optimizer=entry("optimizer", "adam", lr=1e-2))
@@ -444,7 +444,7 @@ def test_an_unclipped_gradient_a_radius_of_0_and_a_decay_of_0_change_nothing(pre
     assert all(torch.equal(tensor, usual[name]) for name, tensor in load_file(MODEL).items())
 
 
-def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> None:
+def test_valence_and_arousal_only_have_no_expression_output(prepared: Path) -> None:
     line = fit(task=entry("task", "affect"))
     network, metadata = load_model(MODEL)
     assert (metadata.labels, metadata.affect, metadata.temperature) == ((), True, 1.0) and network(torch.zeros(1, 3, 32, 32)).shape == (
@@ -456,7 +456,7 @@ def test_valence_and_arousal_alone_have_no_expression_output(prepared: Path) -> 
     assert metadata.training["score"] == mean.max()
 
 
-def test_curves_that_are_not_what_was_logged_are_refused_and_no_number_is_no_difference(tmp_path: Path) -> None:
+def test_curves_that_are_not_what_was_logged_are_refused_and_nan_equals_nan(tmp_path: Path) -> None:
     folder = tmp_path / "plots" / "metrics" / "train"
     folder.mkdir(parents=True)
     history = [{"train/loss": 0.1}, {"train/loss": float("nan")}]
@@ -498,7 +498,7 @@ def test_a_training_stopped_after_some_epochs_is_the_start_of_the_whole_one(prep
     assert capsys.readouterr().err.startswith("resume: continuing after epoch 2 of ")
 
 
-def test_each_epochs_metrics_are_told_to_who_watches(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_epochs_metrics_are_in_the_progress_file(prepared: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(PROGRESS_FILE, str(tmp_path / "progress.jsonl"))
     fit(epochs=2)
     epochs = [json.loads(line) for line in (tmp_path / "progress.jsonl").read_text().splitlines()]
@@ -513,7 +513,7 @@ def test_dynamic_weights_are_logged_and_move(prepared: Path) -> None:
         assert not np.allclose(rows[:, 0], rows[:, 1])
 
 
-def test_start_weights_are_held_against_their_record_and_told_in_the_model_file(prepared: Path) -> None:
+def test_start_weights_match_their_record_and_stand_in_the_model_file(prepared: Path) -> None:
     path, model = prepared / "start.pth", {**TINY, "weights": "start.pth"}
     fit(epochs=1)
     assert load_model(MODEL)[1].training["started_from"]["weights"]["source"] == "none"

@@ -179,7 +179,7 @@ def test_numbers_without_names_are_mapped_by_the_user_and_never_guessed(workspac
     assert [test[number] for number in range(1, 9)] == [CODES[name] for name in ALPHABETICAL]
 
 
-def test_shards_of_train_alone_have_a_share_cut_off_as_test_on_request(workspace: Path) -> None:
+def test_shards_of_train_only_have_a_share_cut_off_as_test_on_request(workspace: Path) -> None:
     """A data set of the Hub with one split, and label numbers without names."""
     huggingface(workspace / "own", None, ("train",))
     classes = {str(number): name for number, name in enumerate(ALPHABETICAL)}

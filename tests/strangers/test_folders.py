@@ -201,7 +201,7 @@ def test_splits_unpacked_into_folders_of_their_name_are_read(workspace: Path) ->
     assert splits() == {"train": 24, "validation": 8, "test": 32}
 
 
-def test_a_root_with_other_folders_beside_the_splits_names_the_one_to_set(workspace: Path) -> None:
+def test_a_root_with_other_folders_next_to_the_splits_names_the_one_to_set(workspace: Path) -> None:
     folders(workspace / "root" / "kaggle" / "faces")
     noise(workspace / "root" / "holidays" / "a.jpg", 1)
     with pytest.raises(UserError, match=rf"set datasets.folder.root to the folder that holds them, as {workspace}/root/kaggle/faces"):

@@ -83,7 +83,7 @@ LOSSLESS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "WEBP", "TIFF", "AVIF", "MPO"])
 @pytest.mark.parametrize("stored", [with_exif, with_xmp])
-def test_every_format_is_turned_by_exif_and_by_xmp_alone(stored: Callable[[str, int], bytes], kind: str, tmp_path: Path) -> None:
+def test_every_format_is_turned_by_exif_and_by_xmp_only(stored: Callable[[str, int], bytes], kind: str, tmp_path: Path) -> None:
     for number, turn in TURNS.items():
         expected = corners() if turn is None else corners().transpose(turn)
         (tmp_path / "a").write_bytes(content := stored(kind, number))

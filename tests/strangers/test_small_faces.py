@@ -40,7 +40,7 @@ def test_the_smallest_share_holds_in_panoramas_too(width: int, height: int) -> N
     assert found(row_of_faces(width, height, 150), SMALLEST_SHARE, 150) == FACES
 
 
-def test_smaller_faces_are_looked_for_on_request_and_larger_ones_alone() -> None:
+def test_smaller_faces_are_searched_on_request_and_otherwise_only_larger_ones() -> None:
     photograph = row_of_faces(3200, 2400, 120)
     assert found(photograph, SMALLEST_SHARE, 120) == 0
     assert found(photograph, 0.015, 120) == FACES

@@ -68,7 +68,7 @@ def test_weights_fill_the_trunk_however_they_are_stored(source: torch.nn.Module,
             torch.testing.assert_close(network.state_dict()[key], tensor, rtol=precision, atol=precision)
 
 
-def test_a_prefix_that_some_names_alone_have_is_no_prefix(source: torch.nn.Module, tmp_path: Path) -> None:
+def test_a_prefix_that_only_some_names_have_is_kept(source: torch.nn.Module, tmp_path: Path) -> None:
     state = dict(source.state_dict())
     torch.save({**prefixed("backbone.", state), "fc.weight": torch.zeros(8, 3)}, tmp_path / "weights.pth")
     with pytest.raises(
