@@ -54,7 +54,7 @@ def with_params(change: Callable[[Any], object]) -> None:
 def test_a_study_of_other_settings_is_refused_in_one_line(searched: Clone, changes: list[str], name: str) -> None:
     done = call(searched, *changes)
     assert done.returncode == 2 and done.stdout == "" and len(done.stderr.splitlines()) == 1
-    for part in ("search.study: search was made with other settings", name.replace("\\", ""), "give --study NAME"):
+    for part in ("search.study: search has other settings", name.replace("\\", ""), "give --study NAME"):
         assert part in done.stderr
 
 
@@ -93,6 +93,6 @@ def test_other_choices_than_those_of_a_study_without_settings_are_one_line(repos
 def test_a_study_is_taken_up_with_other_means_and_another_one_begins_by_name(searched: Clone) -> None:
     with_params(lambda document: (document["search"].update(seed=9, prune_after=7), document["runtime"].update(workers=1)))
     done = call(searched, *CALL)
-    assert done.returncode == 0 and "best is search-000 with 0.500" in done.stdout
+    assert done.returncode == 0 and "best is search-000 with a validation score of 0.500" in done.stdout
     other = call(searched, "-S", "task=affect", "--study", "other")
     assert "other settings" not in other.stderr and "other-000" in other.stdout
