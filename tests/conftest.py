@@ -16,7 +16,6 @@ import pytest
 from chain import place_pipeline
 from clones import Clone, working_tree
 from quick import is_quick
-from running import durations
 from tally import Tally, add_to, table
 
 # The same cases in every run, except for constants that Hypothesis takes from the loaded modules; no deadline.
@@ -92,6 +91,8 @@ def fresh(tmp_path_factory: pytest.TempPathFactory) -> Clone:
 @pytest.fixture(scope="session")
 def made(fresh: Clone, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the reproduced clone and the seconds of its stages, which the first worker makes for all."""
+    from running import durations  # noqa: PLC0415 (imports torch, which quick tests do without)
+
     base = tmp_path_factory.getbasetemp()
     folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "made"
     with folder.with_suffix(".lock").open("w") as lock:
