@@ -27,9 +27,8 @@ def main() -> None:
     scale.add_argument("--smallest", action="store_const", const="smallest", dest="scale", help="enough to see that everything runs")
     arguments = parser.parse_args()
     os.chdir(ROOT)
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False).stdout.strip()
     size = f", {arguments.scale}" if arguments.scale else ""
-    print(f"{commit}, {cores()} cores, {processor()}, Python {platform.python_version()}{size}\n\n{heading()}", flush=True)
+    print(f"{commit()}, {cores()} cores, {processor()}, Python {platform.python_version()}{size}\n\n{heading()}", flush=True)
     failures = 0
     for row in measured(arguments.names or NAMES, arguments.scale or "small"):
         print(line(row.cells), flush=True)
@@ -46,6 +45,11 @@ def measured(names: Sequence[str], scale: Scale) -> Iterator[Row | Failure]:
                 yield from import_module(f"benchmarks.{name}").rows(Path(folder), scale)
         except Exception as error:  # the other parts are still measured
             yield Failure(name, error)
+
+
+def commit() -> str:
+    """The commit that runs, `-dirty` where files differ from it; empty outside a repository."""
+    return subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def processor() -> str:

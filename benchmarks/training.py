@@ -11,7 +11,7 @@ import statistics
 import sys
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -63,7 +63,7 @@ class Setting:
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:
     setting = _setting(scale)
-    write_folders(folder / "images", setting.faces)
+    write_folders(folder / "images", _crops(), setting.faces)
     taken: dict[str, list[float]] = {}
     for _ in range(setting.rounds):
         for case in CASES:
@@ -108,19 +108,23 @@ def _classes() -> Classes:
     return Classes(torch.arange(CLASSES), torch.ones(CLASSES), torch.arange(1, CLASSES + 1))
 
 
-def _repeated(faces: FaceDataset, count: int) -> FaceDataset:
-    """So many faces, repeated where there are fewer."""
-    at = torch.arange(count) % len(faces)
-    return FaceDataset(faces.images[at], torch.arange(count) % CLASSES, faces.valence[at], faces.arousal[at])
+def repeated(faces: FaceDataset, count: int) -> FaceDataset:
+    """`count` faces, repeated where there are fewer, each expression equally often."""
+    rows = torch.arange(count) % len(faces)
+    return FaceDataset(faces.images[rows], torch.arange(count) % CLASSES, faces.valence[rows], faces.arousal[rows])
 
 
-def write_folders(folder: Path, count: int) -> Path:
-    """The crops of the training split as JPEG files, one folder a class."""
-    contents = [
+def _crops() -> list[bytes]:
+    """The files of the crops of the training split."""
+    return [
         content.as_py()
         for shard in shard_paths(FACES, "train")
         for content in pq.ParquetFile(shard).read(columns=["image.bytes"])["image"].combine_chunks().field("bytes")
     ]
+
+
+def write_folders(folder: Path, contents: Sequence[bytes], count: int) -> Path:
+    """`count` JPEG files of these contents, repeated where there are fewer, one folder per class."""
     for number in range(count):
         path = folder / str(number % CLASSES) / f"{number}.jpg"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -141,20 +145,25 @@ def synchronised(epoch: Epoch, device: torch.device) -> Epoch:
 
 def _ours(setting: Setting, _: Path) -> dict[str, Epoch]:
     configure_torch(setting.device)
-    return ours(setting, _repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces))
+    faces = repeated(load_faces(FACES, "train", setting.params.model.image_px, 0), setting.faces)
+    return ours(Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces))
 
 
-def ours(setting: Setting, faces: FaceDataset) -> dict[str, Epoch]:
-    """An epoch as the stage trains; and as many steps as it has, on one batch that was prepared before."""
-    trainer = Trainer(setting.params, Group(setting.device), _classes(), np.arange(setting.faces), faces, faces)
+def ours(trainer: Trainer) -> dict[str, Epoch]:
+    """An epoch as the stage trains, and its steps on a batch that was prepared before."""
+    return {OURS: lambda: trainer.train_epoch(1), READY: ready_steps(trainer)}
+
+
+def ready_steps(trainer: Trainer) -> Callable[..., None]:
+    """Does `count` steps, by default as many as an epoch has, on one batch that was prepared before."""
     steps, generator = trainer._start_epoch(1)
-    parts = list(trainer.loader.load(steps[:1], generator))
+    micro_batches = list(trainer.loader.load(steps[:1], generator))
 
-    def ready() -> None:
-        for _ in steps:
-            trainer.optimizer.step(partial(trainer._gradients, parts))  # type: ignore[arg-type]
+    def run(count: int = len(steps)) -> None:
+        for _ in range(count):
+            trainer.optimizer.step(partial(trainer._gradients, micro_batches))  # type: ignore[arg-type]
 
-    return {OURS: lambda: trainer.train_epoch(1), READY: ready}
+    return run
 
 
 def _transform(image_px: int) -> v2.Compose:

@@ -22,7 +22,7 @@ from affectnet.errors import exit_code
 from affectnet.files.atomic import write_json
 from affectnet.models.device import select_device
 from affectnet.running.parallel import cores
-from benchmarks.__main__ import processor
+from benchmarks.__main__ import commit, processor
 from benchmarks.gpu import correctness, speed, trainings
 from benchmarks.timing import ROOT
 
@@ -49,8 +49,9 @@ def main() -> None:
     if arguments.here:
         _run(device, {name: parts[name] for name in names}, arguments.out)
         return
-    write_json(arguments.out / "machine.json", machine(device))
-    print(json.dumps(machine(device)), flush=True)
+    described = machine(device)
+    write_json(arguments.out / "machine.json", described)
+    print(json.dumps(described), flush=True)
     _run_in_processes(names, arguments, until)
     if arguments.trainings:
         trainings.run_list(arguments.trainings.resolve(), arguments.data.resolve(), arguments.out.resolve(), device, arguments.jobs, until)
@@ -63,10 +64,9 @@ def _parts(*, smallest: bool) -> dict[str, Callable[[torch.device], Result]]:
 
 def machine(device: torch.device) -> Result:
     """What this ran on."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True, check=False)
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     return {
-        "commit": commit.stdout.strip(),
+        "commit": commit(),
         "GPU": gpu.name if gpu else None,
         "GPU's memory, GB": round(gpu.total_memory / 1e9, 1) if gpu else None,
         "processor": processor(),
@@ -78,25 +78,13 @@ def machine(device: torch.device) -> Result:
 
 
 def _run_in_processes(names: Sequence[str], arguments: argparse.Namespace, until: float) -> None:
-    """Runs the parts that have no result in one process; when it dies or hangs, the parts after the one it died in get another."""
+    """Runs the parts that have no result in one process; when it dies, the parts after the one it died in get another."""
     left = [name for name in names if not _result(arguments.out, name).exists()]
+    options = ["--minutes", "0", "--out", str(arguments.out), "--device", arguments.device, *["--smallest"] * arguments.smallest]
+    command = [sys.executable, "-m", "benchmarks.gpu", "--here", *options, "--only"]
     while left and time.monotonic() < until:
-        options = ["--device", arguments.device, *(["--smallest"] if arguments.smallest else [])]
-        command = [
-            sys.executable,
-            "-m",
-            "benchmarks.gpu",
-            "--here",
-            "--minutes",
-            "0",
-            "--out",
-            str(arguments.out),
-            *options,
-            "--only",
-            *left,
-        ]
         try:
-            code = subprocess.run(command, cwd=ROOT, timeout=until - time.monotonic(), check=False).returncode
+            code = subprocess.run([*command, *left], cwd=ROOT, timeout=until - time.monotonic(), check=False).returncode
         except subprocess.TimeoutExpired:
             print("time is over", file=sys.stderr)
             return

@@ -1,7 +1,7 @@
 """Faces that need no data set, and the parts of a training on them."""
 
+import io
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,9 @@ from affectnet.params import parse, read_document
 from affectnet.training.distributed import Group
 from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.trainer import Trainer
+from benchmarks.training import CLASSES
 from stages.train import TrainParams
 
-CLASSES = 8
 SEED = 3
 
 FROM_DRAWN_WEIGHTS = {"weights": "none", "freeze_epochs": 0, "lr_factor": 1.0, "dropout": 0.0}
@@ -45,21 +45,14 @@ def draw_faces(count: int, px: int, seed: int = SEED) -> FaceDataset:
     return FaceDataset(torch.from_numpy(images), torch.from_numpy(labels.astype(np.int64)), missing, missing)
 
 
-def repeated(faces: FaceDataset, count: int) -> FaceDataset:
-    """So many faces, repeated where there are fewer."""
-    rows = torch.arange(count) % len(faces)
-    return FaceDataset(faces.images[rows], faces.expression[rows], faces.valence[rows], faces.arousal[rows])
-
-
-def write_jpegs(folder: Path, faces: FaceDataset, count: int) -> Path:
-    """`count` files of the faces, one folder a class, as torchvision's ImageFolder reads them. The bytes of equal faces are one file."""
-    for number, (image, label) in enumerate(zip(faces.images.numpy(), faces.expression.tolist(), strict=True)):
-        path = folder / str(label) / f"{number}.jpg"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        Image.fromarray(image).save(path, quality=95)
-        for copy in range(number + len(faces), count, len(faces)):
-            path.with_name(f"{copy}.jpg").hardlink_to(path)
-    return folder
+def jpegs(faces: FaceDataset) -> list[bytes]:
+    """Each face as a JPEG file."""
+    contents = []
+    for image in faces.images.numpy():
+        buffer = io.BytesIO()
+        Image.fromarray(image).save(buffer, "JPEG", quality=95)
+        contents.append(buffer.getvalue())
+    return contents
 
 
 def trainer_of(params: TrainParams, group: Group, faces: FaceDataset, validation: FaceDataset | None = None) -> Trainer:

@@ -13,6 +13,7 @@ import torch
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.checkpoint import load_model
+from affectnet.models.dataset import FaceDataset
 from affectnet.models.device import configure_torch, has_bfloat16
 from affectnet.models.forward import predict
 from affectnet.models.network import build
@@ -21,9 +22,24 @@ from affectnet.predict.defaults import PRETRAINED
 from affectnet.predict.onnx_export import export_network, session
 from affectnet.running.parallel import cores
 from affectnet.training.distributed import Group
-from benchmarks.gpu.drawn import CLASSES, draw_faces, repeated, trainer_of, training_params, write_jpegs
+from affectnet.training.trainer import Trainer
+from benchmarks.gpu.drawn import draw_faces, jpegs, trainer_of, training_params
 from benchmarks.timing import ROOT, every
-from benchmarks.training import OURS, READY, Epoch, Setting, flops, image_folder, ours, peak, synchronised
+from benchmarks.training import (
+    CLASSES,
+    OURS,
+    READY,
+    Epoch,
+    Setting,
+    flops,
+    image_folder,
+    ours,
+    peak,
+    ready_steps,
+    repeated,
+    synchronised,
+    write_folders,
+)
 
 Result = dict[str, Any]
 
@@ -36,7 +52,7 @@ DISTINCT = 512
 
 @dataclass(frozen=True)
 class Case:
-    """A training to time. steps: of `batch` faces an epoch; loaders: whether ImageFolder and torch.compile are timed too."""
+    """A training to time. steps: of `batch` faces an epoch; peers: whether ImageFolder and torch.compile are timed too."""
 
     model: str
     batch: int
@@ -84,8 +100,7 @@ def _training(device: torch.device, *, case: Case, smallest: bool) -> Result:
     """An epoch as the stage trains, and its steps on tensors that lie ready."""
     setting = _setting(device, case, smallest=smallest)
     _configure(device)
-    faces = repeated(draw_faces(min(DISTINCT, setting.faces), setting.params.model.image_px), setting.faces)
-    rates = _rates(setting, ours(setting, faces))
+    rates = _rates(setting, ours(_trainer(setting)))
     of_face = flops(setting) / 1e12
     ceiling = _peak(device, smallest=smallest)
     return {
@@ -102,29 +117,21 @@ def _training(device: torch.device, *, case: Case, smallest: bool) -> Result:
 def _image_folder(device: torch.device, *, case: Case, smallest: bool) -> Result:
     """An epoch of torchvision's ImageFolder and transforms, with as many processes as cores."""
     setting = replace(_setting(device, case, smallest=smallest), epochs=1 if smallest else 2)
-    faces = draw_faces(min(DISTINCT, setting.faces), setting.params.model.image_px)
     with tempfile.TemporaryDirectory() as name:
-        write_jpegs(Path(name, "images"), faces, setting.faces)
+        write_folders(Path(name, "images"), jpegs(_distinct(setting)), setting.faces)
         return {**_described(setting), "processes": setting.loaders, "faces/s": _rates(setting, image_folder(setting, Path(name)))}
 
 
 def _compiled(device: torch.device, *, case: Case, smallest: bool) -> Result:
     """The steps on ready tensors with torch.compile, and how long the first two take, in which it compiles."""
     setting = _setting(device, case, smallest=smallest)
-    faces = repeated(draw_faces(min(DISTINCT, setting.faces), setting.params.model.image_px), setting.faces)
-    trainer = trainer_of(setting.params, Group(device), faces)
-    steps, generator = trainer._start_epoch(1)
-    ready = list(trainer.loader.load(steps[:1], generator))
-
-    def epoch(count: int = len(steps)) -> None:
-        for _ in range(count):
-            trainer.optimizer.step(partial(trainer._gradients, ready))  # type: ignore[arg-type]
-
+    trainer = _trainer(setting)
+    steps = ready_steps(trainer)
     trainer.wrapped = torch.compile(trainer.network)
     began = time.perf_counter()
-    synchronised(lambda: epoch(2), device)()
+    synchronised(lambda: steps(2), device)()
     compiling = time.perf_counter() - began
-    return {**_described(setting), "faces/s": _rates(setting, {READY: epoch}), "seconds of the first two steps": compiling}
+    return {**_described(setting), "faces/s": _rates(setting, {READY: steps}), "seconds of the first two steps": compiling}
 
 
 def _inference(device: torch.device, *, model: str, smallest: bool) -> Result:
@@ -152,6 +159,14 @@ def _inference(device: torch.device, *, model: str, smallest: bool) -> Result:
         "faces/s": {name: faces / seconds for faces, (name, seconds) in zip(sizes, medians.items(), strict=True)},
         "ms of one face": {name: 1000 * seconds for name, seconds in medians.items() if name.endswith("one face")},
     }
+
+
+def _distinct(setting: Setting) -> FaceDataset:
+    return draw_faces(min(DISTINCT, setting.faces), setting.params.model.image_px)
+
+
+def _trainer(setting: Setting) -> Trainer:
+    return trainer_of(setting.params, Group(setting.device), repeated(_distinct(setting), setting.faces))
 
 
 def _configure(device: torch.device) -> None:
