@@ -65,7 +65,7 @@ class Running:
 
 
 def queue_once_idle(clone: Clone, longest_s: float) -> str:
-    """The output of `dvc queue status` once nothing is queued or running, or after so many seconds."""
+    """The output of `dvc queue status` once nothing is queued or running, or after `longest_s` seconds."""
     until = time.monotonic() + longest_s
     while re.search(r"Queued|Running", said := clone.dvc("queue", "status")) and time.monotonic() < until:
         time.sleep(ASK_EVERY_S)

@@ -128,7 +128,7 @@ OBJECTIVES = {
 
 
 def step(training: Trainer, count: int) -> tuple[float, list[torch.Tensor], torch.Tensor]:
-    """A step over 23 faces in so many parts: its loss, its gradients, and the class weights after it."""
+    """A step over 23 faces in `count` parts: its loss, its gradients, and the class weights after it."""
     rows = torch.from_numpy(np.random.default_rng(3).permutation(sum(COUNTS))[:23])
     training._start_epoch(0)
     parts = list(training.loader.load(torch.tensor_split(rows, count), torch.Generator()))

@@ -17,7 +17,7 @@ LARGEST_MMAP_THRESHOLD = 32 * 2**20
 def select_device(device: str, setting: str = "params.yaml: runtime.device") -> torch.device:
     """The device of this name; `auto` is a GPU if there is one. setting: where the name is set, for the message.
 
-    Errors: UserError, with the devices that torch sees, when there is none of this name.
+    Errors: UserError, which lists the devices that torch sees, when none of them has this name.
     """
     gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
     available = ["cpu", *(["cuda"] if gpus else []), *(f"cuda:{number}" for number in range(gpus))]

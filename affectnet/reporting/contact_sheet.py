@@ -56,7 +56,7 @@ class FacePredictions:
         return cls(actual, predicted, table["confidence"].to_numpy().astype(np.float64), flat.reshape(-1, 8).astype(np.float64))
 
     def most_confident(self, mask: NDArray[np.bool_], most: int) -> list[int]:
-        """The rows of at most so many faces of the mask, the most confident first."""
+        """The rows of the `most` faces of the mask with the highest confidence, highest first; all where there are fewer."""
         rows = np.flatnonzero(mask)
         return rows[np.argsort(-self.confidence[rows], kind="stable")][:most].tolist()  # type: ignore[no-any-return]
 

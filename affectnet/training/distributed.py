@@ -46,7 +46,7 @@ class Group:
         """Batch normalisation needs two faces of each process. Errors: UserError when an epoch's steps have fewer."""
 
     def own_rows(self, faces: int) -> slice:
-        """The rows of so many that are this process's: contiguous, and no process has more than one row more than another."""
+        """This process's part of the rows of `faces` faces: contiguous; the parts of two processes differ by one row at most."""
         return slice(0, faces)
 
     def gather(self, rows: torch.Tensor, faces: int) -> torch.Tensor:

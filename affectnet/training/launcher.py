@@ -30,7 +30,7 @@ REPORTS = "AFFECTNET_REPORTS"
 
 
 def launch_processes(module: str, processes: int, device: torch.device, *arguments: str) -> str:
-    """Runs `python -m module arguments …` in so many processes; returns the standard output of the first, whose progress bar is shown.
+    """Runs `python -m module arguments …` in `processes` processes; returns the standard output of the first, whose progress bar is shown.
 
     Errors: UserError as a process reports it, and when the system killed one; SystemExit after a bug, whose traceback is printed,
     and after a signal. However this process ends, no other is left.

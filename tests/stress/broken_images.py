@@ -120,14 +120,14 @@ def resized_header(name: str, width: int, height: int) -> bytes:
 
 
 def scans(count: int) -> bytes:
-    """A progressive JPEG whose last scan is repeated so many times."""
+    """A progressive JPEG whose last scan stands there `count` times."""
     content = sound("progressive.jpg", 3)
     last = content.rindex(b"\xff\xda")
     return content[:last] + content[last:-2] * count + content[-2:]
 
 
 def split_scans(count: int) -> bytes:
-    """A JPEG without progression whose first scan holds only the brightness, repeated so many times."""
+    """A JPEG without progression whose first scan holds only the brightness, `count` times."""
     content = sound("jpg", 3)
     start = content.index(b"\xff\xda")
     length = int.from_bytes(content[start + 2 : start + 4], "big")

@@ -55,7 +55,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 
 
 def fill(folder: Path, left: int) -> Path:
-    """Writes a file that leaves so many bytes of the disk free."""
+    """Writes a file that leaves `left` bytes of the disk free."""
     ballast = folder / "ballast"
     free = os.statvfs(folder)
     with ballast.open("wb") as file:

@@ -63,7 +63,7 @@ class TrainingView:
 
 @dataclass(frozen=True)
 class EpochStart:
-    """An epoch of so many, counted from 0.
+    """The beginning of an epoch. epoch: its number, from 0; epochs: how many the training has.
 
     shares: (k,) shares of the expressions that the sampler is expected to show; seed: of the loss's own draws.
     """
