@@ -39,6 +39,16 @@ def scores(confusion: NDArray[np.number]) -> Scores:
     return Scores(_ratio(hits.sum(-1), true.sum(-1)), f1.mean(-1), _ratio(hits, true), _ratio(hits, predicted), f1)
 
 
+def scores_of_codes(true: NDArray[np.integer], predicted: NDArray[np.integer], learned: NDArray[np.integer]) -> tuple[Scores, Values]:
+    """Scores of (n,) true and predicted codes over the classes that are learned or true, and the (k,) recalls of those learned.
+
+    predicted: codes of `learned`, which is sorted.
+    """
+    classes = np.union1d(learned, true)
+    scored = scores(confusion_matrix(np.searchsorted(classes, true), np.searchsorted(classes, predicted), len(classes)))
+    return scored, scored.recall[np.searchsorted(classes, learned)]
+
+
 def _ratio(above: NDArray[Any], below: NDArray[Any]) -> Values:
     share = np.zeros(np.broadcast(above, below).shape)
     np.divide(above, below, out=share, where=np.asarray(below) > 0)

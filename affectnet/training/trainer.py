@@ -15,7 +15,7 @@ from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import fit_temperature
-from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.metrics.classification import scores_of_codes
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.backbones.registry import backbone_of
 from affectnet.models.dataset import FaceDataset
@@ -165,15 +165,13 @@ class Trainer:
     def _expression_metrics(self, logits: torch.Tensor) -> tuple[Metrics, torch.Tensor]:
         codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
         predicted = codes[logits.argmax(1).numpy()]
-        seen = np.union1d(codes, true)
-        confusion = confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen))
-        scored = scores(confusion)
+        scored, recall = scores_of_codes(true, predicted, codes)
         metrics = {
             "validation/accuracy": float(scored.accuracy),
             "validation/macro_f1": float(scored.macro_f1),
             ANSWERED: float(len(np.unique(predicted))),
         }
-        return metrics, torch.from_numpy(scored.recall[np.searchsorted(seen, codes)]).float()
+        return metrics, torch.from_numpy(recall).float()
 
     def predict(self) -> Outputs:
         """The outputs for our validation split, of which each process predicts its rows."""

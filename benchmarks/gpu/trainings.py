@@ -29,7 +29,7 @@ import torch
 
 from affectnet.errors import UserError, exit_code
 from affectnet.files.atomic import replacing, write_json
-from affectnet.metrics.classification import confusion_matrix, scores
+from affectnet.metrics.classification import scores_of_codes
 from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import FaceDataset, load_faces
 from affectnet.models.device import configure_torch, select_device
@@ -165,9 +165,7 @@ def _scores(trainer: Trainer, faces: FaceDataset, averaging: Any) -> dict[str, f
     """Over the expressions that are learned or present."""
     codes = trainer.classes.codes.numpy()
     predicted = codes[_logits(trainer, faces, averaging).argmax(1).numpy()]
-    true = faces.expression.numpy()
-    seen = np.union1d(codes, true)
-    scored = scores(confusion_matrix(np.searchsorted(seen, true), np.searchsorted(seen, predicted), len(seen)))
+    scored, _ = scores_of_codes(faces.expression.numpy(), predicted, codes)
     return {"accuracy": float(scored.accuracy), "macro_f1": float(scored.macro_f1)}
 
 
