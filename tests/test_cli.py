@@ -17,15 +17,15 @@ import pyarrow.parquet as pq
 import pytest
 from chain import ROOT
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageColor
 from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.video import frames
 from affectnet.models.checkpoint import load_model
-from affectnet.predict.annotate import FRAME
 from affectnet.predict.batch import BATCH, results
+from affectnet.predict.colours import colour
 from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.running.parallel import cores
@@ -227,19 +227,20 @@ def test_what_is_broken_is_one_line_and_counted_and_the_rest_goes_on(run: Comman
     assert ", 6 unreadable" in last and last.startswith("predict: 4 photographs, ")
 
 
-def test_copies_have_the_box_and_the_label_drawn_on(run: Command, album: Path) -> None:
+def test_copies_have_the_box_and_the_label_drawn_on_in_the_colour_of_the_expression(run: Command, album: Path) -> None:
     (face,) = Predictor.load(MODEL).predict(album / "a.png")
+    shade = ImageColor.getrgb(colour(face.expression))
     left, top, right, bottom = (round(edge) for edge in face.box)
     assert run("predict", album, "--annotate", "copies")[0] == 0
     copy, original = pixels(Path("copies/a.jpg")), pixels(album / "a.png")
     assert copy.shape == original.shape
     middle_x, middle_y = (left + right) // 2, (top + bottom) // 2
     for y, x in ((bottom - 1, middle_x), (middle_y, left), (middle_y, right - 1), (bottom - 1, left), (top, middle_x)):
-        assert np.abs(copy[y, x] - FRAME).max() < 40 < np.abs(original[y, x] - FRAME).max()
+        assert np.abs(copy[y, x] - shade).max() < 40 < np.abs(original[y, x] - shade).max()
     inside = slice(top + 8, bottom - 8), slice(left + 8, right - 8)
     assert np.abs(copy[inside] - original[inside]).mean() < 6
     label = copy[max(0, top - 40) : top, left : left + 60]
-    assert (np.abs(label - FRAME).max(2) < 40).any() and (label.max(2) < 60).any()
+    assert (np.abs(label - shade).max(2) < 40).any() and (label.max(2) < 60).any()
     assert {str(path.relative_to("copies")) for path in Path("copies").rglob("*.*")} == {"a.jpg", "b/empty.jpg", "b/grey.jpg", "c.jpg"}
 
 
