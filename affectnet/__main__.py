@@ -10,20 +10,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
-from affectnet.predict.defaults import PRETRAINED, TRAINED, default_model, params_file
+from affectnet.predict.defaults import DEFAULT, model_file
 
 if TYPE_CHECKING:
-    from affectnet.models.forward import Averaging
+    from affectnet.models.outputs import Averaging
     from affectnet.predict.predictor import Predictor
 
 CLOSED_PIPE = 141
 """The shell's exit code of a command whose reader has gone."""
 
+AVERAGING = ("none", "flip", "ten_crop")
+"""The values of affectnet.models.outputs.Averaging, which imports numpy."""
+
 MOST_FACES = 65_536
 """Per batch."""
 
-AVERAGING = ("none", "flip", "ten_crop")
-"""The values of affectnet.models.forward.Averaging, which takes seconds to import."""
+SCORING = {"seed": 23, "bootstrap": 2000, "bins": 15}
+"""As in params.yaml, section `evaluate`."""
 
 PREDICT = "The faces of photographs, folders and videos: one line per face on stdout. Exit code 2 when a file could not be read."
 EVALUATE = (
@@ -33,7 +36,7 @@ EVALUATE = (
 )
 DEMO = "A page on 127.0.0.1 that shows the predictions for a photograph. Nothing is kept. Needs gradio."
 INFO = "Describes a model file: its labels, input, training and scores on validation."
-DEFAULT = f"default {PRETRAINED} of the repository if it is there, else {TRAINED}"
+MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
 HOST = (
     "the browser's address of the page when its port is forwarded, such as localhost:8000; the page still listens on 127.0.0.1; may be "
     "repeated"
@@ -100,16 +103,13 @@ def evaluate(options: argparse.Namespace) -> int:
     _silence()
     import json  # noqa: PLC0415
 
-    from affectnet.params import parse, read_document  # noqa: PLC0415
     from affectnet.predict import evaluate_folder, image_folder  # noqa: PLC0415
     from affectnet.predict.batch import silent  # noqa: PLC0415
     from affectnet.reporting import metric_report  # noqa: PLC0415
     from affectnet.running.progress import progress  # noqa: PLC0415
 
-    document = read_document(params_file())
-    params = parse(document, "evaluate", metric_report.Scoring, params_file())
-    params = params.model_copy(update={"averaging": options.averaging or params.averaging})
-    classes = image_folder.with_labels(image_folder.folder_classes(document, params_file()), options.labels)
+    params = metric_report.Scoring(**SCORING, averaging=options.averaging)
+    classes = image_folder.with_labels(options.labels)
     folders = image_folder.class_folders(options.folder, options.split, classes)
     predictor = _predictor(options, params.averaging)
     if not predictor.metadata.labels:
@@ -117,7 +117,7 @@ def evaluate(options: argparse.Namespace) -> int:
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _log), "evaluate", total)
-    predictions = evaluate_folder.predict_folder(options.model, predictor, inputs, options.cropped, options.batch, count, _log)
+    predictions = evaluate_folder.predict_folder(predictor, inputs, options.cropped, options.batch, count, _log)
     report = metric_report.full_report(params, predictions)
     print(json.dumps(report, indent=2) if options.json else metric_report.tables(report, predictions))
     for line in evaluate_folder.caveats(predictions, params.averaging):
@@ -132,7 +132,7 @@ def info(options: argparse.Namespace) -> int:
 
     from affectnet.predict.info import content, text  # noqa: PLC0415
 
-    path = _model(options)
+    path = model_file(options.model)
     print(json.dumps(content(path), indent=2) if options.json else text(path))
     return 0
 
@@ -146,14 +146,6 @@ def demo(options: argparse.Namespace) -> int:
     return 0
 
 
-def _model(options: argparse.Namespace) -> Path:
-    """The model file that was named, or the default. Errors: UserError when the named file is missing."""
-    model: Path | None = options.model
-    if model is not None and not model.exists():
-        raise UserError(f"{model}: missing; give the path of a model file, such as {PRETRAINED}, or {TRAINED} after `dvc repro`")
-    return model or default_model()
-
-
 def _silence() -> None:
     """A broken file is one line of this program, without OpenCV's own."""
     for name, value in (("OPENCV_LOG_LEVEL", "SILENT"), ("OPENCV_FFMPEG_LOGLEVEL", "-8")):
@@ -165,13 +157,12 @@ def _predictor(options: argparse.Namespace, averaging: "Averaging" = "none") -> 
     from affectnet.images.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
     from affectnet.predict.predictor import Predictor  # noqa: PLC0415
 
-    model = _model(options)
+    model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     detector = yunet(options.detector, smallest) if options.detector else haar(smallest)
     predictor = Predictor.load(model, detector=detector, averaging=averaging)
     if options.model is None:
-        shortest = min(str(model), os.path.relpath(model), key=len)
-        _log(f"{options.command.__name__}: model {shortest}; choose another with --model", "")
+        _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
     return predictor
 
 
@@ -208,7 +199,7 @@ def _parser() -> Parser:
 def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=predict)
     parser.add_argument("paths", nargs="+", metavar="PATH", help="photograph, video, or folder of them, searched in depth")
-    parser.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
     form = parser.add_mutually_exclusive_group()
     form.add_argument("--json", action="store_const", dest="form", const="json", help="one JSON object per photograph")
     form.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row per face")
@@ -221,22 +212,22 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=evaluate)
-    parser.add_argument("model", type=Path, metavar="MODEL", help="model file")
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a folder per expression, named as in datasets.folder.classes")
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a folder per expression, such as happy/ and sad/")
     parser.add_argument("--json", action="store_true", help="all scores, with the keys of metrics/evaluate.json")
     parser.add_argument("--cropped", action="store_true", help="each photograph is one face, already cropped")
     parser.add_argument("--split", metavar="NAME", help="score the folders of FOLDER/NAME")
     parser.add_argument(
         "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
     )
-    parser.add_argument("--averaging", choices=AVERAGING, help="views per face over which outputs are averaged; default as in params.yaml")
+    parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face that are averaged; default none")
     _add_detector(parser)
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=demo)
-    parser.add_argument("--model", type=Path, metavar="FILE", help=f"model file; {DEFAULT}")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
     _add_detector(parser)
     parser.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; default 7860")
     parser.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=HOST)
@@ -245,7 +236,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
 
 def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=info)
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=DEFAULT)
+    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=MODEL)
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 

@@ -7,8 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
-from ruamel.yaml import YAML
-from ruamel.yaml.events import AliasEvent
 
 from affectnet.errors import UserError, brief
 
@@ -70,6 +68,9 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
 @lru_cache(maxsize=8)
 def _parsed(text: str) -> Any:
     """The document; kept, because a stage reads it three times, in a tenth of a second each."""
+    from ruamel.yaml import YAML  # noqa: PLC0415 (prediction reads no YAML)
+    from ruamel.yaml.events import AliasEvent  # noqa: PLC0415
+
     yaml = YAML(typ="safe", pure=True)  # deep nesting crashes libyaml, and with it the process
     if text.count("*") > MOST_ALIASES and sum(isinstance(event, AliasEvent) for event in yaml.parse(text)) > MOST_ALIASES:
         raise UserError(f"more than {MOST_ALIASES} aliases (*name); write the values out")

@@ -13,17 +13,19 @@ from typing import Any
 import numpy as np
 import torch
 
+from affectnet.engines.engine import open_engine
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import export_network
+from affectnet.engines.torch_engine import TorchEngine
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import load_model
 from affectnet.models.network import build
 from affectnet.params import read_document
-from affectnet.predict.defaults import PRETRAINED
-from affectnet.predict.onnx_export import export_network, session
+from affectnet.predict.defaults import model_file
 from affectnet.predict.predictor import Predictor
 from benchmarks.images import write_photographs
-from benchmarks.timing import ROOT, Row, Scale, medians
+from benchmarks.timing import Row, Scale, medians
 
 FACES = (1, 64)
 ROUNDS: dict[Scale, int] = {"smallest": 1, "small": 11, "full": 21}
@@ -38,10 +40,9 @@ def rows(folder: Path, scale: Scale) -> Iterator[Row]:
 def _rows_of(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     document: dict[str, Any] = read_document()
     model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
-    _, shipped = load_model(ROOT / PRETRAINED)
-    metadata = replace(shipped, model=model.network, labels=EXPRESSIONS, image_px=model.image_px)
+    metadata = replace(open_engine(model_file(None)).metadata, model=model.network, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()
-    predictor = Predictor(network, metadata, torch.device("cpu"), haar())
+    predictor = Predictor(TorchEngine(network, metadata, torch.device("cpu")), haar())
     run_file = session(export_network(network, metadata))
     generator = np.random.default_rng(1)
     for count in FACES:

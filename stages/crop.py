@@ -48,7 +48,8 @@ class Shard(NamedTuple):
 
 def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annotations: Path, *, faces: Path) -> str:
     """Writes the shards of all splits; returns the summary line."""
-    root = Path(Pointer.read(raw).root)
+    pointer = Pointer.read(raw)
+    root = Path(pointer.root)
     columns = ANNOTATIONS.read(annotations, ["image", "split"])
     shards = _shards(columns["split"], params.rows_per_shard)
     groups = [count for shard in shards for count in shard.groups]
@@ -57,7 +58,7 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     count = passed = aligned = 0
     with checked_against_inventory(), replacing_folder(faces) as unfinished:
         for shard in shards:
-            with shard_writer(unfinished / shard.name, params.policy.model_dump()) as writer:
+            with shard_writer(unfinished / shard.name, params.policy.model_dump(), pointer.name) as writer:
                 for table, unchanged, level in islice(done, len(shard.groups)):
                     writer.write(table)
                     count, passed, aligned = count + len(table), passed + unchanged, aligned + level

@@ -9,7 +9,7 @@ from affectnet.params import Runtime
 from affectnet.reporting import plot_tables
 from affectnet.reporting.metric_report import Scoring, full_report, summary
 from affectnet.reporting.prediction_table import write_predictions
-from affectnet.reporting.predictions import predict_split
+from affectnet.reporting.split_predictions import predict_split
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.running.run_stage import launch
 

@@ -10,16 +10,20 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import Pixels, export_network
 from affectnet.errors import UserError
 from affectnet.files.atomic import replacing, write_json
+from affectnet.images.resize import open_crop
 from affectnet.metrics.calibration import probabilities
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.dataset import FaceDataset, load_faces, open_crop
-from affectnet.models.forward import Outputs, predict
+from affectnet.models.checkpoint import load_model
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.forward import predict
+from affectnet.models.metadata import ModelMetadata
+from affectnet.models.outputs import Outputs
 from affectnet.models.transforms import normalised
 from affectnet.params import Runtime, Section
-from affectnet.predict.onnx_export import Pixels, export_network, session
 from affectnet.running.run_stage import launch
 from affectnet.tables.contract import readable_parquet
 from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths
@@ -32,7 +36,7 @@ Arrays = dict[str, NDArray[np.float64]]
 class ExportParams(Section):
     """Section `export`."""
 
-    precision: Literal["float32", "int8"]
+    precision: Literal["float32", "float16", "int8"]
     calibration_faces: int = Field(ge=8, le=65536)
     tolerance: float = Field(gt=0, le=1)
     most_lost: float = Field(ge=0, le=1)
@@ -46,7 +50,8 @@ def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onn
     `most_lost`.
     """
     network, metadata = load_model(model)
-    content = export_network(network, metadata, _calibration(params, runtime, faces, metadata))
+    calibration = _calibration(params, runtime, faces, metadata)
+    content = export_network(network, metadata, calibration, half=params.precision == "float16")
     validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
     outputs = predict(network, validation.images, torch.device("cpu"), len(metadata.labels), metadata.mean, metadata.std)
     expected = _torch_arrays(outputs.require_finite(model), metadata)
@@ -67,8 +72,8 @@ def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onn
 
 
 def _calibration(params: ExportParams, runtime: Runtime, faces: Path, metadata: ModelMetadata) -> list[Pixels]:
-    """Batches of training faces, spread evenly over the split, as the network sees them; empty for float32."""
-    if params.precision == "float32":
+    """Batches of training faces, spread evenly over the split, as the network sees them; empty unless the file is int8."""
+    if params.precision != "int8":
         return []
     images = load_faces(faces, "train", metadata.image_px, runtime.workers).images
     rows = torch.linspace(0, len(images) - 1, min(params.calibration_faces, len(images))).round().long()
@@ -80,8 +85,8 @@ def _calibration(params: ExportParams, runtime: Runtime, faces: Path, metadata: 
 
 def _torch_arrays(outputs: Outputs, metadata: ModelMetadata) -> Arrays:
     """The model's outputs."""
-    arrays = {"probabilities": probabilities(outputs.logits.numpy(), metadata.temperature)} if metadata.labels else {}
-    return arrays | ({"valence_arousal": outputs.affect.double().numpy()} if metadata.affect else {})
+    arrays = {"probabilities": probabilities(outputs.logits, metadata.temperature)} if metadata.labels else {}
+    return arrays | ({"valence_arousal": outputs.affect.astype(np.float64)} if metadata.affect else {})
 
 
 def _onnx_arrays(content: bytes, faces: Path) -> Arrays:
@@ -140,7 +145,7 @@ def _short(value: Any) -> float:
 def _check(params: ExportParams, comparison: dict[str, Any], metrics: Path) -> None:
     """Errors: UserError when the file is too far from the model."""
     scores = comparison["scores"]
-    if params.precision == "float32":
+    if params.precision != "int8":
         largest = comparison["difference"]["largest"]
         if largest > params.tolerance:
             raise UserError(

@@ -21,13 +21,15 @@ from affectnet.files.atomic import write_text
 from affectnet.files.sha256 import file_sha256
 from affectnet.metrics.registry import registered
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.models.checkpoint import ModelMetadata, load_model
+from affectnet.models.checkpoint import load_model
 from affectnet.models.device import configure_torch
+from affectnet.models.metadata import ModelMetadata
+from affectnet.models.network import weight_count
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
 from affectnet.reporting.metric_report import headlines
-from affectnet.reporting.model_facts import model_facts, weight_count
+from affectnet.reporting.model_facts import model_facts
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.reporting.templates import fill, numbers

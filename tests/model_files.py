@@ -7,7 +7,7 @@ from chain import ROOT, TINY
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import ModelMetadata
+from affectnet.models.metadata import ModelMetadata
 from affectnet.params import read_document
 
 

@@ -11,6 +11,8 @@ from model_files import metadata
 from safetensors.torch import save_file
 from test_trainer import trainer
 
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import export_network
 from affectnet.errors import UserError
 from affectnet.models.backbones.registry import ModelParams, backbone_of, backbones
 from affectnet.models.checkpoint import load_model, save_model
@@ -19,7 +21,6 @@ from affectnet.models.network import build
 from affectnet.models.start_weights import load_start_weights
 from affectnet.models.transforms import normalised
 from affectnet.params import parse, read_document
-from affectnet.predict.onnx_export import export_network, session
 from affectnet.reporting import gradcam
 from stages.train import TrainParams
 

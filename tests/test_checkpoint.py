@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from affectnet.errors import UserError
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import METADATA_KEY, ModelMetadata, load_model, save_model
+from affectnet.models.checkpoint import load_model, save_model
+from affectnet.models.metadata import METADATA_KEY, ModelMetadata
 from affectnet.models.migrations import FORMAT, OLDEST
 from affectnet.models.network import build
 from affectnet.models.transforms import LUMA
@@ -173,7 +174,7 @@ def test_a_crop_field_added_later_means_as_before_in_files_without_it(tmp_path: 
 
     path = tmp_path / "model.safetensors"
     save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
-    monkeypatch.setattr("affectnet.models.checkpoint.CropPolicy", Later)
+    monkeypatch.setattr("affectnet.models.metadata.CropPolicy", Later)
     assert load_model(path)[1].crop == {**metadata().crop, "sharpen": 0.0}
 
 
@@ -184,5 +185,5 @@ def test_a_field_of_the_metadata_added_later_means_as_before_in_files_without_it
 
     path = tmp_path / "model.safetensors"
     save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
-    monkeypatch.setattr("affectnet.models.checkpoint._METADATA", TypeAdapter(Later))
+    monkeypatch.setattr("affectnet.models.metadata._METADATA", TypeAdapter(Later))
     assert vars(load_model(path)[1])["mirrored"] is False

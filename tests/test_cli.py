@@ -300,7 +300,7 @@ def test_names_that_are_no_utf8_break_nothing(run: Command, workspace: Path) -> 
         (["predict", "a", "--every", "nan"], "'nan' is not a number of seconds"),
         (["predict", "a", "--json", "--csv"], "not allowed with"),
         (["predict", "a", "--model", "absent"], "absent: missing"),
-        (["predict", "a", "--model", "params.yaml"], "not a safetensors file"),
+        (["predict", "a", "--model", "params.yaml"], "neither an ONNX nor a safetensors file"),
         (["predict", "a", "--detector", "absent.onnx"], "absent.onnx: not there"),
         (["predict", "a", "--parquet", "params.yaml"], "not a Parquet file"),
         (["predict", "a", "--parquet", "models"], "a folder"),
@@ -345,7 +345,7 @@ def test_info_says_what_the_card_says(run: Command) -> None:
     out = run("info", MODEL)[1]
     lines = dict(line.split(maxsplit=1) for line in out.splitlines() if " " in line.rstrip())
     assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro-F1 0.500"
-    assert lines["data"] == "SHA-256 00" and lines["epoch"] == "2 of 3" and "vgg16_bn" in lines["network"]
+    assert lines["data"] == "training faces of SHA-256 00" and lines["epoch"] == "2 of 3" and "vgg16_bn" in lines["network"]
     assert lines["input"].startswith("32 × 32 px") and "margin" in lines["crop"] and lines["temperature"] == "1.5"
 
 

@@ -7,7 +7,7 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
-from affectnet.reporting.predictions import predict_split
+from affectnet.reporting.split_predictions import predict_split
 from affectnet.search.compare import differences, main, mcnemar, paired_bootstrap
 
 MODEL = Path("models/model.safetensors")

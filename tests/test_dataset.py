@@ -10,7 +10,8 @@ from trees import tree_2017, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.files.cache_dir import cache_folder
-from affectnet.models.dataset import KEEP_DECODED, decode_face, load_faces, shards_sha256
+from affectnet.images.resize import decode_face
+from affectnet.models.dataset import KEEP_DECODED, load_faces, shards_sha256
 from affectnet.tables.face_shards import shard_paths
 
 FACES = Path("data/faces")

@@ -9,7 +9,7 @@ from typing import Any, get_args
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from chain import metrics, run_data_stages, run_stage
+from chain import ROOT, metrics, run_data_stages, run_stage
 from PIL import Image
 from portraits import MODEL, drawn, write_model
 from trees import tree_2017
@@ -18,8 +18,10 @@ from affectnet import __main__
 from affectnet.__main__ import main
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.forward import Averaging
-from affectnet.predict import defaults
+from affectnet.models.outputs import Averaging
+from affectnet.params import read_document
+from affectnet.predict import image_folder
+from affectnet.predict.defaults import model_file
 from affectnet.predict.predictor import Predictor
 
 Command = Callable[..., tuple[int, str, str]]
@@ -29,7 +31,6 @@ FOLDERS = ("neutral", "Happiness", "SAD", "surprise", "fear", "disgust", "angry"
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command in a folder like the repository's root, with a model; returns exit code, stdout and stderr."""
-    monkeypatch.setattr(defaults, "ROOT", workspace)
     write_model(affect=False)
 
     def run(*arguments: object) -> tuple[int, str, str]:
@@ -136,19 +137,21 @@ def test_what_a_model_does_not_know_counts_against_it_and_seven_are_called_seven
     assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files skipped" in err
 
 
-def test_averaging_is_what_the_command_says_or_else_params_yaml(run: Command, faces: Path, workspace: Path) -> None:
-    assert get_args(Averaging) == __main__.AVERAGING
-
+def test_averaging_is_what_the_command_says(run: Command, faces: Path) -> None:
     def likelihood(*arguments: str) -> float:
         nll: float = json.loads(run("evaluate", MODEL, faces, "--cropped", "--json", *arguments)[1])["calibration"]["nll"]
         return nll
 
+    assert get_args(Averaging) == __main__.AVERAGING
     each = {averaging: likelihood("--averaging", averaging) for averaging in __main__.AVERAGING}
     assert len(set(each.values())) == 3 and likelihood() == each["none"]
     assert "fitted without averaging" in run("evaluate", MODEL, faces, "--cropped", "--averaging", "flip")[2]
-    text = (workspace / "params.yaml").read_text()
-    (workspace / "params.yaml").write_text(text.replace("averaging: none", "averaging: ten_crop"))
-    assert likelihood() == each["ten_crop"]
+
+
+def test_scores_and_names_of_folders_are_those_of_params_yaml() -> None:
+    document = read_document(ROOT / "params.yaml")
+    assert {**document["evaluate"], **__main__.SCORING} == document["evaluate"]
+    assert document["datasets"]["folder"]["classes"] == image_folder.NAMES
 
 
 def test_a_predictor_averages_too(run: Command) -> None:
@@ -190,28 +193,17 @@ def test_a_folder_without_a_readable_photograph_and_a_model_without_expressions_
     write_model(labels=())
     code, out, err = run("evaluate", MODEL, "empty")
     assert (code, out, err.count("\n")) == (2, "", 1) and "predicts only valence and arousal" in err
-    (workspace / "params.yaml").write_text((workspace / "params.yaml").read_text().replace("happy: Happy", "happy: Joy"))
-    assert "datasets.folder.classes: not a map from folder names" in run("evaluate", MODEL, "empty")[2]
 
 
-def test_the_pretrained_model_answers_where_there_is_one(run: Command, workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_shipped_model_predicts_by_default_and_by_its_name(
+    run: Command, workspace: Path, faces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     drawn().save("face.png")
-    code, _, err = run("predict", "face.png", "--whole")
-    assert code == 0 and err.splitlines()[0] == f"predict: model {MODEL}; choose another with --model"
-    assert run("info")[1].startswith(f"file         {MODEL}, ") and Predictor.load().metadata.affect is False
-    pretrained = workspace / "pretrained" / "fer2013.safetensors"
-    pretrained.parent.mkdir()
-    write_model(labels=EXPRESSIONS[:7])
-    MODEL.rename(pretrained)
+    code, out, err = run("predict", workspace / "face.png", "--whole")
+    assert code == 0 and err.splitlines()[0] == "predict: the shipped model, fer2013; choose another with --model"
     (workspace / "elsewhere").mkdir()
     monkeypatch.chdir(workspace / "elsewhere")
-    code, out, err = run("predict", workspace / "face.png", "--whole")
-    assert (
-        code == 0
-        and err.splitlines()[0] == "predict: model ../pretrained/fer2013.safetensors; choose another with --model"
-        and "valence" in out
-    )
-    assert run("info")[1].startswith(f"file         {pretrained}, ") and len(Predictor.load().metadata.labels) == 7
-    pretrained.unlink()
-    code, _, err = run("predict", workspace / "face.png")
-    assert code == 2 and err == "error: models/model.safetensors: missing; run `dvc repro`\n"
+    code, named, err = run("predict", workspace / "face.png", "--whole", "--model", "default")
+    assert (code, named) == (0, out) and "shipped" not in err
+    assert run("info")[1] == run("info", "default")[1] and f"{model_file(None)}, " in run("info")[1]
+    assert run("evaluate", "default", faces, "--cropped")[1] == run("evaluate", model_file(None), faces, "--cropped")[1]

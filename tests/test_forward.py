@@ -6,7 +6,8 @@ import torch
 from PIL import Image
 from torch import nn
 
-from affectnet.models.forward import CROP_SHARE, Averaging, predict
+from affectnet.models.forward import predict
+from affectnet.models.outputs import CROP_SHARE, Averaging
 from affectnet.models.transforms import normalised
 
 HALF, PLAIN = (0.5,) * 3, (1.0,) * 3
@@ -32,7 +33,7 @@ def faces(count: int, side: int) -> torch.Tensor:
 
 def answered(images: torch.Tensor, averaging: Averaging, batch: int = 256) -> tuple[np.ndarray, list[torch.Tensor]]:
     network = Columns()
-    return predict(network, images, torch.device("cpu"), 3, HALF, PLAIN, averaging, batch).logits.numpy(), network.seen
+    return predict(network, images, torch.device("cpu"), 3, HALF, PLAIN, averaging, batch).logits, network.seen
 
 
 def test_a_mirrored_face_gets_the_same_answer_when_it_is_averaged_with_its_mirror_image() -> None:

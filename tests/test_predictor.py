@@ -19,7 +19,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.detection import haar, yunet
 from affectnet.predict.predictor import Predictor
-from affectnet.reporting.predictions import predict_split
+from affectnet.reporting.split_predictions import predict_split
 
 
 @pytest.fixture

@@ -12,18 +12,20 @@ import pytest
 from drawn import NAMES, face
 from safetensors import safe_open
 
-from affectnet.predict.defaults import default_model
+from affectnet.predict.defaults import DEFAULT, model_file
 from affectnet.predict.predictor import Predictor
 
 ROOT = Path(__file__).parent.parent
-MODEL, CARD = ROOT / "pretrained" / "fer2013.safetensors", ROOT / "pretrained" / "fer2013.md"
+MODEL, CARD = ROOT / "pretrained" / "fer2013.onnx", ROOT / "pretrained" / "fer2013.md"
+WEIGHTS = MODEL.with_suffix(".safetensors")
 MOST_BYTES = 12_000_000
 
 
 def test_it_answers_by_default_from_any_folder_and_is_small(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert default_model() == MODEL and MODEL.stat().st_size <= MOST_BYTES
-    with safe_open(MODEL, "np") as file:
+    assert model_file(None) == model_file(DEFAULT) == MODEL and MODEL.stat().st_size <= MOST_BYTES
+    assert model_file("default.onnx") == Path("default.onnx")
+    with safe_open(WEIGHTS, "np") as file:
         kinds = {file.get_tensor(name).dtype for name in file.keys() if name.endswith((".weight", ".bias"))}  # noqa: SIM118 (no mapping)
     assert kinds == {np.dtype(np.float16)}
 
@@ -43,7 +45,8 @@ def test_its_answers_are_seven_probabilities_a_face_and_never_contempt() -> None
 
 def test_its_card_is_about_this_file_and_the_readme_has_its_scores() -> None:
     card, readme = CARD.read_text(), (ROOT / "README.md").read_text()
-    assert hashlib.sha256(MODEL.read_bytes()).hexdigest() in card
+    for path in (MODEL, WEIGHTS):
+        assert f"`{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{hashlib.sha256(path.read_bytes()).hexdigest()}`" in card
     for label, name in (("accuracy", "accuracy"), ("macro-F1", "macro-F1")):
         row = re.search(rf"^\| expression, {label} \| (.*) \|$", card, re.MULTILINE)
         assert row is not None and f"| {name} | {row[1]} |" in readme

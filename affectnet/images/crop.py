@@ -3,16 +3,15 @@
 import io
 import math
 from dataclasses import dataclass
-from typing import Any, cast
 
-import cv2
 import numpy as np
 import simplejpeg
-from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.images.crop_policy import Box, CropPolicy, Points, Region, can_align, crop_points, face_region, target_dimensions
 from affectnet.images.decode import MOST_PIXELS, Photograph, Pixels, open_photograph, shrink_within
+from affectnet.images.opencv import opencv
+from affectnet.images.resize import resized
 
 DECODE_GAP = 1.5
 """A JPEG is decoded at 1/2, 1/4 or 1/8 when the crop is then still this many times wider than its target."""
@@ -47,19 +46,13 @@ def crop_face(content: bytes, box: Box | None, landmarks: Points | None, policy:
         return Crop(content, width, height, landmarks, passed_through=True, aligned=False)
     shrink = _shrink(photograph, region, (width, height))
     region = region if region.angle else region.snapped(shrink)
-    pixels, thinned = _thinned(photograph.pixels(shrink), region.divided(shrink))
+    pixels, thinned = _thinned(photograph.pixels(shrink), region.divided(shrink), policy)
     part = _extracted(pixels, region.divided(shrink * thinned), policy)
     points = None if landmarks is None else crop_points(landmarks, region, width, height)
     aligned = can_align(photograph.dimensions, landmarks, policy)
-    return Crop(encode(resized(part, width, height), policy), width, height, points, passed_through=False, aligned=aligned)
-
-
-def resized(pixels: Pixels, width: int, height: int) -> Pixels:
-    """(h, w) or (h, w, 3) uint8 → (height, width, …): area averaging to shrink, bicubic to enlarge."""
-    if pixels.shape[:2] == (height, width):
-        return pixels
-    smaller = width * height < pixels.shape[0] * pixels.shape[1]
-    return _uint8(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_CUBIC))
+    return Crop(
+        encode(resized(part, width, height, policy.resampling), policy), width, height, points, passed_through=False, aligned=aligned
+    )
 
 
 def encode(face: Pixels, policy: CropPolicy) -> bytes:
@@ -92,7 +85,7 @@ def _shrink(photograph: Photograph, region: Region, target: tuple[int, int]) -> 
     return shrink_within(room) if photograph.jpeg else 1
 
 
-def _thinned(pixels: Pixels, region: Region) -> tuple[Pixels, int]:
+def _thinned(pixels: Pixels, region: Region, policy: CropPolicy) -> tuple[Pixels, int]:
     """The photograph, shrunk by a whole factor, and the factor: 1 unless the region with its padding takes too much memory.
 
     It does for a strip of 60,000 × 1,000 px as a square, or for a large face with a margin of twice its size.
@@ -101,7 +94,9 @@ def _thinned(pixels: Pixels, region: Region) -> tuple[Pixels, int]:
     left, top, right, bottom = region.bounds
     across, down = max(right, width) - min(left, 0), max(bottom, height) - min(top, 0)
     factor = math.ceil(max(math.sqrt(across * down / MOST_PIXELS), across / MOST_SIDE, down / MOST_SIDE))
-    return (resized(pixels, max(1, width // factor), max(1, height // factor)), factor) if factor > 1 else (pixels, 1)
+    if factor == 1:
+        return pixels, 1
+    return resized(pixels, max(1, width // factor), max(1, height // factor), policy.resampling), factor
 
 
 def _extracted(pixels: Pixels, region: Region, policy: CropPolicy) -> Pixels:
@@ -121,26 +116,25 @@ def _padded(pixels: Pixels, region: Region, policy: CropPolicy) -> tuple[Pixels,
     after_x, after_y = max(0, math.ceil(right - width)), max(0, math.ceil(bottom - height))
     if not any((before_x, before_y, after_x, after_y)):
         return pixels, region
-    edge = policy.padding in {"edge", "shrink"}
-    fill = np.rint(pixels.mean((0, 1))).ravel().tolist() if policy.padding == "mean" else (0, 0, 0)
-    border = cv2.BORDER_REPLICATE if edge else cv2.BORDER_CONSTANT
-    padded = cv2.copyMakeBorder(pixels, before_y, after_y, before_x, after_x, border, value=fill)
-    return _uint8(padded), Region(region.x + before_x, region.y + before_y, region.width, region.height, region.angle)
+    rows, columns = (before_y, after_y), (before_x, after_x)
+    if policy.padding in {"edge", "shrink"}:
+        padded = np.pad(pixels, (rows, columns, (0, 0))[: pixels.ndim], "edge")
+    else:
+        fill = np.rint(pixels.mean((0, 1))).astype(np.uint8) if policy.padding == "mean" else np.uint8(0)
+        padded = np.empty((height + sum(rows), width + sum(columns), *pixels.shape[2:]), np.uint8)
+        padded[:] = fill
+        padded[before_y : before_y + height, before_x : before_x + width] = pixels
+    return padded, Region(region.x + before_x, region.y + before_y, region.width, region.height, region.angle)
 
 
 def _rotated(pixels: Pixels, region: Region) -> Pixels:
     """The rotated region, upright, at the photograph's scale (bicubic); the caller resizes it."""
+    cv2 = opencv("crop.align")
     width, height = max(1, round(region.width)), max(1, round(region.height))
     cos, sin = math.cos(region.angle), math.sin(region.angle)
     middle = np.array([(width - 1) / 2, (height - 1) / 2])
     rotation = np.array([[cos, -sin], [sin, cos]])
     corner = np.array([region.x, region.y]) - 0.5 - rotation @ middle  # OpenCV's origin is the centre of the first px
     flags = cv2.INTER_CUBIC | cv2.WARP_INVERSE_MAP
-    return _uint8(
-        cv2.warpAffine(pixels, np.column_stack([rotation, corner]), (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE)
-    )
-
-
-def _uint8(pixels: NDArray[Any]) -> Pixels:
-    """The array with the type that OpenCV's stubs leave open."""
-    return cast(Pixels, pixels)
+    transform = np.column_stack([rotation, corner])
+    return np.asarray(cv2.warpAffine(pixels, transform, (width, height), flags=flags, borderMode=cv2.BORDER_REPLICATE), np.uint8)

@@ -17,6 +17,9 @@ from affectnet.params import Section
 Box = tuple[float, float, float, float]
 Points = NDArray[np.float32]
 
+Resampling = Literal["area", "bicubic"]
+"""`area`: OpenCV's average over areas to shrink, its bicubic to enlarge; `bicubic`: Pillow's, antialiased, at half the speed."""
+
 LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 """Points of the iBUG 300-W scheme, from 0; left and right as seen in the photograph."""
 
@@ -38,6 +41,7 @@ class CropPolicy(Section):
     enlarge: bool
     format: Literal["jpeg", "png"]
     quality: int = Field(ge=50, le=100)
+    resampling: Resampling = "area"
 
 
 @dataclass(frozen=True)

@@ -2,18 +2,22 @@
 
 import io
 import os
+import sys
 from pathlib import Path
-from typing import IO
+from typing import IO, TYPE_CHECKING, TypeAlias
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
+from typing_extensions import TypeIs
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import MOST_BYTES, Pixels, read_photograph, upright
 
-Picture = str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor
+if TYPE_CHECKING:
+    import torch
+
+Picture: TypeAlias = "str | os.PathLike[str] | bytes | bytearray | memoryview | IO[bytes] | Image.Image | NDArray[np.uint8] | torch.Tensor"
 """A path, a file's bytes, a file open for reading bytes, a Pillow image, (h, w) grey or (h, w, 3) RGB uint8, or a tensor (3, h, w),
 
 uint8 or float in 0–1."""
@@ -35,7 +39,7 @@ def file_content(picture: Picture) -> tuple[bytes, str]:
             content = _of_image(picture)
         case np.ndarray():
             content = _of_array(picture)
-        case torch.Tensor():
+        case _ if _is_tensor(picture):
             content = _of_array(_array(picture))
         case None:
             raise UserError("photograph: None, which OpenCV's imread returns for a file that it cannot read; check the path")
@@ -83,7 +87,15 @@ def _of_array(pixels: Pixels) -> bytes:
     return buffer.getvalue()
 
 
-def _array(picture: torch.Tensor) -> Pixels:
+def _is_tensor(picture: object) -> "TypeIs[torch.Tensor]":
+    """Whether it is a tensor of torch, which is not imported for the question: nobody has a tensor without it."""
+    torch = sys.modules.get("torch")
+    return torch is not None and isinstance(picture, torch.Tensor)
+
+
+def _array(picture: "torch.Tensor") -> Pixels:
+    import torch  # noqa: PLC0415 (imported already, where the tensor was made)
+
     if picture.ndim != 3 or picture.shape[0] != 3 or not (picture.dtype == torch.uint8 or picture.is_floating_point()):
         raise UserError(f"photograph: a tensor of {picture.dtype}, shape {tuple(picture.shape)}; give (3, h, w), uint8 or float in 0–1")
     if picture.is_floating_point():

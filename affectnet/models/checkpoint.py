@@ -1,91 +1,24 @@
 """The model file: one safetensors file with the weights and, as one JSON string, everything needed to use them."""
 
 import json
-import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Any, Literal
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
-from affectnet.errors import UserError, first_few, first_line, one_line
-from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.errors import UserError, first_few
 from affectnet.files.atomic import replacing
-from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.migrations import FORMAT, migrated
+from affectnet.models.metadata import METADATA_KEY, ModelMetadata, first_problem, read_metadata
 from affectnet.models.network import State, assemble
 from affectnet.models.transforms import Grey
-
-METADATA_KEY = "affectnet"
-"""One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
-
-UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
-"""pydantic's types of error for a field that a class does not have."""
-
-Mean = Annotated[float, Field(ge=0, le=1)]
-Deviation = Annotated[float, Field(ge=1e-3, le=1)]
-
-
-def _with_scores(training: dict[str, Any]) -> dict[str, Any]:
-    """The training, unchanged. Errors: ValueError when an epoch or score that evaluate repeats is not a finite number."""
-    repeated = {"epoch", "score", *(name for name in training if name.startswith("validation/"))}
-    for name in sorted(repeated):
-        value = training.get(name)
-        if not isinstance(value, int | float) or not abs(value) <= sys.float_info.max:
-            raise ValueError(f"{name} is not a finite number")
-    return training
-
-
-@dataclass(frozen=True)
-class ModelMetadata:
-    """What a model file says of its weights.
-
-    model: architecture and settings of the network, as its family's class of `models` names them; labels: expression names in the
-    order of the outputs, which are the logits; affect: whether valence and arousal follow them; temperature: what the logits are
-    divided by before softmax, fitted on our validation split; image_px, mean, std: the input is RGB in 0–1, resized to
-    image_px × image_px, minus mean, divided by std, per channel; grey: whether all training faces were grey, so that faces are
-    converted to grey before the network, which never saw colour; crop: the policy that cut the training crops; data: SHA-256 of the
-    training shards; training: params, and scores on the validation split; versions: of the libraries; format: see migrations.py.
-    A field that is added later has a default that means "as before", so that older files stay readable.
-    """
-
-    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(strict=True, extra="forbid", allow_inf_nan=False)
-
-    model: dict[str, Any]
-    labels: tuple[str, ...]
-    affect: bool
-    temperature: Annotated[float, Field(ge=0.01, le=100)]
-    image_px: int
-    mean: tuple[Mean, Mean, Mean]
-    std: tuple[Deviation, Deviation, Deviation]
-    grey: bool
-    crop: dict[str, Any]
-    data: str
-    training: Annotated[dict[str, Any], AfterValidator(_with_scores)]
-    versions: dict[str, str]
-    format: int = FORMAT
-
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """(k,) codes of the labels."""
-        return np.array([CODES[label] for label in self.labels], np.int64)
-
-    @property
-    def outputs(self) -> int:
-        """Width of the network's output."""
-        return len(self.labels) + 2 * self.affect
-
-
-_METADATA = TypeAdapter(ModelMetadata)
 
 
 def save_model(path: Path, network: nn.Module, metadata: ModelMetadata, precision: Literal["float32", "float16"] = "float32") -> None:
@@ -119,7 +52,7 @@ def load_model(path: Path) -> tuple[nn.Module, ModelMetadata]:
         raise UserError(f"{path}: missing; run `dvc repro`") from None
     except (SafetensorError, OSError, ValueError) as error:
         raise UserError(f"{path}: not a safetensors file: {error}") from None
-    metadata = _metadata(path, header.get(METADATA_KEY))
+    metadata = read_metadata(path, header.get(METADATA_KEY))
     params = _network_params(path, metadata)
     network = _network(path, params, metadata.outputs, weights).eval()
     metadata = replace(metadata, model=params.network)
@@ -130,39 +63,12 @@ def _not_finite(weights: State) -> list[str]:
     return [name for name, tensor in weights.items() if not torch.isfinite(tensor).all()]
 
 
-def _metadata(path: Path, text: str | None) -> ModelMetadata:
-    """The metadata in the current format, its crop policy complete."""
-    if text is None:
-        raise UserError(f"{path}: a safetensors file, but not a model of this pipeline (no {METADATA_KEY!r} in its metadata)")
-    try:
-        metadata = _METADATA.validate_json(json.dumps(migrated(json.loads(text))))
-        crop = CropPolicy.model_validate(metadata.crop)
-    except ValidationError as error:
-        section = "crop" if error.title == CropPolicy.__name__ else ""
-        raise UserError(f"{path}: invalid model metadata: {_first(error, section)}") from None
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"{path}: invalid model metadata: {first_line(error)}") from None
-    foreign = [label for label in metadata.labels if label not in EXPRESSIONS]
-    if foreign or len(set(metadata.labels)) != len(metadata.labels) or not metadata.outputs:
-        raise UserError(f"{path}: labels {metadata.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
-    return replace(metadata, crop=crop.model_dump())
-
-
-def _first(error: ValidationError, section: str) -> str:
-    """The first problem, unknown fields before the rest: `labels.0: what is wrong`."""
-    problems = error.errors(include_url=False)
-    problem = min(problems, key=lambda problem: problem["type"] not in UNKNOWN)
-    name = ".".join(map(str, filter(None, [section, *problem["loc"]])))
-    reason = "unknown field, written by a later version; update this project" if problem["type"] in UNKNOWN else problem["msg"]
-    return one_line(": ".join(filter(None, [name, reason])))
-
-
 def _network_params(path: Path, metadata: ModelMetadata) -> ModelParams:
     """The settings of the network; those of its training have their defaults."""
     try:
         params = ModelParams.model_validate({"epochs": 1, **metadata.model})
     except ValidationError as error:
-        raise UserError(f"{path}: invalid model metadata: {_first(error, 'model')}") from None
+        raise UserError(f"{path}: invalid model metadata: {first_problem(error, 'model')}") from None
     if params.image_px != metadata.image_px:
         raise UserError(f"{path}: takes images of {metadata.image_px} px, its network is for {params.image_px} px")
     return params

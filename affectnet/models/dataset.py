@@ -1,7 +1,6 @@
 """The dataset of one split: its faces, decoded once into a memory-mapped array, and their labels."""
 
 import hashlib
-import io
 import json
 import math
 import os
@@ -20,12 +19,12 @@ import PIL
 import pyarrow as pa
 import torch
 from numpy.typing import NDArray
-from PIL import Image
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.atomic import replacing, write_json
 from affectnet.files.cache_dir import cache_folder
 from affectnet.files.sha256 import file_sha256
+from affectnet.images.resize import decode_face
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
@@ -175,24 +174,6 @@ def _decode_group(file: Path, shape: tuple[int, ...], row_group: RowGroup) -> in
             row = group * ROWS_PER_GROUP + offset + 1
             raise UserError(f"{shard}: row {row}: unreadable image; {CROP_AGAIN}") from None
     return zlib.crc32(pixels[first : first + len(images)].data)
-
-
-def open_crop(content: bytes) -> Image.Image:
-    """One crop in its stored size and mode, not yet decoded."""
-    return Image.open(io.BytesIO(content), formats=("JPEG", "PNG"))
-
-
-def decode_face(content: bytes, image_px: int) -> NDArray[np.uint8]:
-    """One crop as the network sees it: (image_px, image_px, 3) uint8 RGB."""
-    return resize_face(open_crop(content), image_px)
-
-
-def resize_face(image: Image.Image, image_px: int) -> NDArray[np.uint8]:
-    """A crop resized to the network's input: (image_px, image_px, 3) uint8 RGB, antialiased bicubic."""
-    image = image.convert("RGB")
-    if image.size != (image_px, image_px):
-        image = image.resize((image_px, image_px), Image.Resampling.BICUBIC)
-    return np.asarray(image)
 
 
 def _remove_old(folder: Path) -> None:

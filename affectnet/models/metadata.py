@@ -2,7 +2,7 @@
 
 import json
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -17,6 +17,9 @@ from affectnet.models.migrations import FORMAT, migrated
 
 METADATA_KEY = "affectnet"
 """One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
+
+WEIGHTS_KEY = "weights"
+"""In an ONNX file: how many weights the network has."""
 
 UNKNOWN = {"extra_forbidden", "unexpected_keyword_argument"}
 """pydantic's types of error for a field that a class does not have."""
@@ -44,7 +47,8 @@ class ModelMetadata:
     divided by before softmax, fitted on our validation split; image_px, mean, std: the input is RGB in 0–1, resized to
     image_px × image_px, minus mean, divided by std, per channel; grey: whether all training faces were grey, so that faces are
     converted to grey before the network, which never saw colour; crop: the policy that cut the training crops; data: SHA-256 of the
-    training shards; training: params, and scores on the validation split; versions: of the libraries; format: see migrations.py.
+    training shards; training: params, and scores on the validation split; versions: of the libraries; format: see migrations.py;
+    about: what users should know, by label, such as the data set, scores on its test split, licence and limits.
     A field that is added later has a default that means "as before", so that older files stay readable.
     """
 
@@ -63,6 +67,7 @@ class ModelMetadata:
     training: Annotated[dict[str, Any], AfterValidator(_with_scores)]
     versions: dict[str, str]
     format: int = FORMAT
+    about: dict[str, str] = field(default_factory=dict)
 
     @property
     def codes(self) -> NDArray[np.int64]:

@@ -27,6 +27,11 @@ def build(params: ModelParams, outputs: int) -> nn.Module:
     return network.train()
 
 
+def weight_count(network: nn.Module) -> int:
+    """How many weights can be trained."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
 def assemble(params: ModelParams, outputs: int) -> nn.Module:
     """The network of `build` without the trial, for a file whose network was trained. Errors: UserError but for the side of the image."""
     return backbone_of(params.architecture).build(params, outputs)

@@ -1,1 +1,1 @@
-"""Photographs to expressions, for users: the predictor, its inputs and outputs, ONNX. The command line stands on it."""
+"""Photographs to expressions, for users: the predictor, its inputs and outputs. The command line stands on it."""

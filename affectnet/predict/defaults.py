@@ -1,18 +1,19 @@
-"""The repository's params, and the model file that is used when none is named."""
+"""The model that is used when none is named."""
 
 from pathlib import Path
 
-ROOT = Path(__file__).parents[2]
-PRETRAINED = "pretrained/fer2013.safetensors"
-TRAINED = "models/model.safetensors"
+DEFAULT = "default"
+"""Stands for the shipped model wherever a model file is named."""
+
+FOLDERS = (Path(__file__).parents[1] / "pretrained", Path(__file__).parents[2] / "pretrained")
+"""Where the shipped model lies: in an installed package, and in a clone."""
+
+SHIPPED = "fer2013.onnx"
 
 
-def default_model() -> Path:
-    """The repository's pretrained model, from any working folder; if it is missing, the model trained in the working folder."""
-    pretrained = ROOT / PRETRAINED
-    return pretrained if pretrained.is_file() else Path(TRAINED)
-
-
-def params_file() -> Path:
-    """The repository's params.yaml."""
-    return ROOT / "params.yaml"
+def model_file(model: str | Path | None) -> Path:
+    """The path of a model file; None and `default` are the shipped one, from any working folder."""
+    if model is not None and str(model) != DEFAULT:
+        return Path(model)
+    candidates = [folder / SHIPPED for folder in FOLDERS]
+    return next((path for path in candidates if path.is_file()), candidates[-1])

@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -16,8 +15,8 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop import is_its_own_crop
 from affectnet.images.decode import open_photograph, read_photograph
-from affectnet.models.dataset import decode_face, resize_face
-from affectnet.models.forward import Averaging, Outputs
+from affectnet.images.resize import decode_face, resize_face
+from affectnet.models.outputs import Averaging, Outputs
 from affectnet.predict.batch import many, problem, without_warnings
 from affectnet.predict.image_folder import ClassFolders, Labelled, photographs
 from affectnet.predict.paths import Log
@@ -68,9 +67,7 @@ class Crop:
     faces: int | None
 
 
-def predict_folder(
-    model: Path, predictor: Predictor, inputs: Iterable[Labelled], cropped: bool, batch: int, count: Count, log: Log
-) -> Predictions:
+def predict_folder(predictor: Predictor, inputs: Iterable[Labelled], cropped: bool, batch: int, count: Count, log: Log) -> Predictions:
     """Predictions and labels of the photographs; memory holds the crops of one batch, and the predictions.
 
     cropped: each photograph is a face already cropped, and is used as it is when it has the form of the model's crops, else whole.
@@ -78,8 +75,8 @@ def predict_folder(
     `Predictions.from_outputs`.
     """
     codes: list[int] = []
-    logits: list[torch.Tensor] = []
-    affect: list[torch.Tensor] = []
+    logits: list[NDArray[np.float32]] = []
+    affect: list[NDArray[np.float32]] = []
     crops = in_order(partial(_crop, predictor, cropped), inputs, cores(), "thread")
     with without_warnings(), closing(_counted(crops, count, log)) as readable:
         while batch_crops := list(itertools.islice(readable, batch)):
@@ -89,9 +86,9 @@ def predict_folder(
             codes += [crop.code for crop in batch_crops]
     if not codes:
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
-    outputs = Outputs(torch.cat(logits), torch.cat(affect))
+    outputs = Outputs(np.concatenate(logits), np.concatenate(affect))
     true_affect = np.full((len(codes), 2), np.nan)
-    return Predictions.from_outputs(model, predictor.metadata, outputs, np.array(codes, np.int64), true_affect)
+    return Predictions.from_outputs(predictor.engine.name, predictor.metadata, outputs, np.array(codes, np.int64), true_affect)
 
 
 def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:

@@ -3,14 +3,11 @@
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
-
-from pydantic import TypeAdapter, ValidationError
+from typing import Final
 
 from affectnet.errors import UserError, brief, first_few
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.files.file_walk import HIDDEN
-from affectnet.params import FolderName
 from affectnet.predict.paths import Log, files
 
 Classes = Mapping[str, str | None]
@@ -21,7 +18,23 @@ ClassFolders = Sequence[tuple[Path, str | None]]
 
 IGNORED = "null"
 
-_CLASSES = TypeAdapter(dict[FolderName, Literal[EXPRESSIONS] | None])  # type: ignore[valid-type]
+NAMES: Final[Classes] = {
+    "neutral": "Neutral",
+    "happy": "Happy",
+    "happiness": "Happy",
+    "sad": "Sad",
+    "sadness": "Sad",
+    "surprise": "Surprise",
+    "surprised": "Surprise",
+    "fear": "Fear",
+    "fearful": "Fear",
+    "disgust": "Disgust",
+    "disgusted": "Disgust",
+    "anger": "Anger",
+    "angry": "Anger",
+    "contempt": "Contempt",
+}
+"""Names of class folders, as data sets write them. Numbers mean different expressions in different copies, so none is here."""
 
 
 @dataclass(frozen=True)
@@ -32,17 +45,7 @@ class Labelled:
     code: int
 
 
-def folder_classes(document: Mapping[str, Any], params_file: Path) -> dict[str, str | None]:
-    """`datasets.folder.classes` of params.yaml. Errors: UserError when it is not a map from names to expressions."""
-    try:
-        return _CLASSES.validate_python(document["datasets"]["folder"]["classes"])
-    except (LookupError, TypeError, ValidationError):
-        raise UserError(
-            f"{params_file}: datasets.folder.classes: not a map from folder names to expressions or null; see the shipped file"
-        ) from None
-
-
-def with_labels(classes: Classes, labels: Sequence[str]) -> dict[str, str | None]:
+def with_labels(labels: Sequence[str], classes: Classes = NAMES) -> dict[str, str | None]:
     """The classes, extended and overridden by `name=Expression` and `name=null`. Errors: UserError for anything else."""
     expressions = {name.lower(): name for name in EXPRESSIONS}
     extended = {name.lower(): expression for name, expression in classes.items()}

@@ -6,22 +6,19 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch import nn
 
+from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, brief
 from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, Points
 from affectnet.images.decode import open_photograph
 from affectnet.images.detection import Detector, haar
 from affectnet.images.pictures import Picture, file_content
+from affectnet.images.resize import decode_face
 from affectnet.metrics.calibration import probabilities
-from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.dataset import decode_face
-from affectnet.models.device import select_device
-from affectnet.models.forward import BATCH, Averaging, Outputs, predict
-from affectnet.predict.defaults import default_model
+from affectnet.models.outputs import BATCH, Averaging, Outputs
+from affectnet.predict.defaults import model_file
 
 Crops = list[tuple[Box, NDArray[np.uint8]]]
 """The box of each face of one photograph, and its crop (image_px, image_px, 3) uint8 RGB as the network sees it."""
@@ -50,38 +47,23 @@ class Face:
 class Predictor:
     """A model file, ready for photographs: faces are cropped and preprocessed like the model's training faces."""
 
-    def __init__(
-        self,
-        network: nn.Module,
-        metadata: ModelMetadata,
-        device: torch.device,
-        detector: Detector,
-        averaging: Averaging = "none",
-        name: str = "model file",
-    ) -> None:
-        """name: of the model, in error messages."""
-        self.network, self.metadata, self.device, self.detector = network.to(device), metadata, device, detector
-        self.averaging, self.name = averaging, name
-        self.policy = CropPolicy.model_validate(metadata.crop)
+    def __init__(self, engine: Engine, detector: Detector, averaging: Averaging = "none") -> None:
+        self.engine, self.detector, self.averaging = engine, detector, averaging
+        self.metadata = engine.metadata
+        self.policy = CropPolicy.model_validate(engine.metadata.crop)
 
     @classmethod
     def load(
-        cls,
-        model: str | Path | None = None,
-        device: str | torch.device = "auto",
-        detector: Detector | None = None,
-        averaging: Averaging = "none",
+        cls, model: str | Path | None = None, device: object = "auto", detector: Detector | None = None, averaging: Averaging = "none"
     ) -> "Predictor":
-        """model: by default the repository's pretrained file, else models/model.safetensors; device: `auto` is a GPU where there is one,
+        """model: an ONNX or safetensors file of this pipeline; None or `default` is the shipped model; device: `auto` is a GPU where there
 
-        else `cpu`, `cuda` or `cuda:1`; detector: OpenCV's Haar cascade by default; averaging: the views of each face
-        over which the outputs are averaged. Errors: UserError when the file is not a model of this pipeline, or the device is missing.
+        is one, else `cpu`, `cuda` or `cuda:1`; detector: OpenCV's Haar cascade by default; averaging: the views of each face over which
+        the outputs are averaged. Errors: UserError when the file is not a model of this pipeline, or the device is missing.
         """
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is unknown; choose one of {', '.join(get_args(Averaging))}")
-        path = default_model() if model is None else Path(model)
-        network, metadata = load_model(path)
-        return cls(network, metadata, select_device(str(device), "device"), detector or haar(), averaging, str(path))
+        return cls(open_engine(model_file(model), str(device)), detector or haar(), averaging)
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is unreadable."""
@@ -126,15 +108,12 @@ class Predictor:
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
         """The network's outputs for (n, image_px, image_px, 3) uint8 crops, in batches of `batch`."""
-        metadata = self.metadata
-        return predict(
-            self.network, torch.from_numpy(crops), self.device, len(metadata.labels), metadata.mean, metadata.std, self.averaging, batch
-        )
+        return self.engine.outputs(crops, self.averaging, batch)
 
     def _predict(self, crops: NDArray[np.uint8]) -> list[tuple[str | None, dict[str, float], float | None, float | None]]:
         metadata = self.metadata
-        outputs = self.outputs(crops).require_finite(self.name)
-        rows = probabilities(outputs.logits.numpy(), metadata.temperature).tolist()
+        outputs = self.outputs(crops).require_finite(self.engine.name)
+        rows = probabilities(outputs.logits, metadata.temperature).tolist()
         affect = outputs.affect.tolist() if metadata.affect else [(None, None)] * len(crops)
         return [
             (

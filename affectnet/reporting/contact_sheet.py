@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.images.data_uri import data_uri
-from affectnet.models.checkpoint import ModelMetadata
-from affectnet.models.dataset import decode_face
+from affectnet.images.resize import decode_face
+from affectnet.models.metadata import ModelMetadata
 from affectnet.reporting import gradcam
 from affectnet.tables.contract import readable_parquet
 from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths

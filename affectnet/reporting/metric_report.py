@@ -10,7 +10,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.intervals import Tree, affect_report, calibration_report, expression_report, merged
 from affectnet.metrics.registry import label, registered
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.models.forward import Averaging
+from affectnet.models.outputs import Averaging
 from affectnet.params import Section
 from affectnet.reporting.predictions import Predictions
 

@@ -3,19 +3,13 @@
 from collections.abc import Mapping
 from typing import Any
 
-from torch import nn
-
 from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.models.checkpoint import ModelMetadata
+from affectnet.models.metadata import ModelMetadata
 from affectnet.reporting.values import setting, shown
 
 SWITCHES = ("loss", "optimizer", "task")
 """Params that are an entry of a catalogue; `model` is one, too, and stands under `network`."""
-
-
-def weight_count(network: nn.Module) -> int:
-    return sum(parameter.numel() for parameter in network.parameters())
 
 
 def model_facts(metadata: ModelMetadata) -> dict[str, str]:
@@ -28,6 +22,7 @@ def model_facts(metadata: ModelMetadata) -> dict[str, str]:
     side = metadata.image_px
     colour = "RGB, converted to grey," if metadata.grey else "RGB"
     return {
+        **metadata.about,
         "network": setting(metadata.model),
         "expressions": ", ".join(metadata.labels) or "none",
         "affect": "valence, arousal" if metadata.affect else "none",
@@ -36,7 +31,7 @@ def model_facts(metadata: ModelMetadata) -> dict[str, str]:
         **({"started": setting(training["started_from"])} if "started_from" in training else {}),
         **{name: setting(params[name]) for name in SWITCHES if name in params},
         "training": setting(settings),
-        "data": f"SHA-256 {metadata.data}",
+        "data": f"training faces of SHA-256 {metadata.data}",
         "crop": setting(metadata.crop),
         "input": f"{side} × {side} px, {colour} in 0–1, less {setting(metadata.mean)}, by {setting(metadata.std)}",
         "temperature": f"{metadata.temperature:.4g}",

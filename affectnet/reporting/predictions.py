@@ -1,20 +1,15 @@
 """Predictions and labels of the test split."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics import calibration
-from affectnet.models.checkpoint import ModelMetadata, load_model
-from affectnet.models.dataset import FaceDataset, load_faces
-from affectnet.models.device import select_device
-from affectnet.models.forward import Averaging, Outputs, predict
-from affectnet.params import Runtime
-from affectnet.tables.face_shards import read_policy
+from affectnet.models.metadata import ModelMetadata
+from affectnet.models.outputs import Outputs
 
 
 @dataclass(frozen=True)
@@ -34,7 +29,7 @@ class Predictions:
 
     @classmethod
     def from_outputs(
-        cls, model: Path, metadata: ModelMetadata, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
+        cls, model: Path | str, metadata: ModelMetadata, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
     ) -> "Predictions":
         """Joins the model's outputs for n faces and their labels: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
 
@@ -42,11 +37,11 @@ class Predictions:
         """
         outputs.require_finite(model)
         logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
-        logits[:, metadata.codes] = outputs.logits.numpy()
+        logits[:, metadata.codes] = outputs.logits
         faces = slice(None) if metadata.labels else slice(0)
         codes = np.union1d(metadata.codes, expression[faces])
         true = np.searchsorted(codes, expression[faces])
-        return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.numpy().astype(np.float64))
+        return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.astype(np.float64))
 
     def __len__(self) -> int:
         return len(self.affect)
@@ -73,44 +68,3 @@ class Predictions:
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
         return Predictions(self.metadata, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
-
-
-def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
-    """The model file's predictions on the test split. averaging: views per face over which outputs are averaged.
-
-    The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
-    Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
-    """
-    device = select_device(runtime.device)
-    network, metadata = load_model(model)
-    _same_crops(model, metadata, faces)
-
-    def outputs_for(split: FaceDataset) -> Outputs:
-        return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
-
-    test = load_faces(faces, "test", metadata.image_px, runtime.workers)
-    outputs = outputs_for(test)
-    if averaging != "none" and metadata.labels:
-        validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
-        metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation), validation))
-    affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
-    return Predictions.from_outputs(model, metadata, outputs, test.expression.numpy(), affect)
-
-
-def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
-    """Fitted on the faces whose expression the model knows; the model file's own if there are none."""
-    expression = validation.expression.numpy()
-    known = np.isin(expression, metadata.codes)
-    if not known.any():
-        return metadata.temperature
-    columns = (expression[known, None] == metadata.codes).argmax(1)
-    return calibration.fit_temperature(outputs.logits.numpy()[known], columns)
-
-
-def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
-    policy = read_policy(faces, "test")
-    if policy != metadata.crop:
-        differing = sorted(key for key in {*policy, *metadata.crop} if policy.get(key) != metadata.crop.get(key))
-        raise UserError(
-            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
-        )

@@ -21,9 +21,10 @@ from affectnet.errors import UserError, exit_code
 from affectnet.metrics.bootstrap import interval, resampled_faces
 from affectnet.metrics.classification import scores
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.forward import Averaging
+from affectnet.models.outputs import Averaging
 from affectnet.params import Runtime, parse, read_document
-from affectnet.reporting.predictions import Predictions, predict_split
+from affectnet.reporting.predictions import Predictions
+from affectnet.reporting.split_predictions import predict_split
 
 Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"

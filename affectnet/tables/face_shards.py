@@ -18,6 +18,7 @@ ROWS_PER_GROUP = 256
 """Faces per row group, which a reader decodes at a time."""
 
 POLICY_KEY = b"affectnet.crop"
+DATASET_KEY = b"affectnet.dataset"
 
 FACES = Contract(
     "faces",
@@ -66,11 +67,15 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
 
 
 @contextmanager
-def shard_writer(path: Path, policy: dict[str, Any]) -> Iterator[CheckedWriter]:
-    """Writes one shard, one row group at a time; images are stored as they are, since they are compressed already."""
+def shard_writer(path: Path, policy: dict[str, Any], dataset: str) -> Iterator[CheckedWriter]:
+    """Writes one shard, one row group at a time; images are stored as they are, since they are compressed already.
+
+    dataset: the entry of `datasets` in params.yaml.
+    """
     metadata = {
         b"huggingface": json.dumps({"info": {"features": _FEATURES}}).encode(),
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
+        DATASET_KEY: dataset.encode(),
     }
     compression = dict.fromkeys(("expression", "valence", "arousal", "landmarks.list.element", "width", "height", "list", "row"), "zstd")
     options = {**PARQUET_OPTIONS, "compression": compression, "use_dictionary": ["list"]}
@@ -87,6 +92,13 @@ def read_policy(folder: Path, split: str) -> dict[str, Any]:
     if not isinstance(policy, dict):
         raise UserError(f"{folder}: no shards written by crop; {CROP_AGAIN}")
     return policy
+
+
+def read_dataset(folder: Path, split: str) -> str:
+    """The entry of `datasets` in params.yaml that the split's faces are of; empty in shards of an earlier version."""
+    first = shard_paths(folder, split)[0]
+    with readable_parquet(first, CROP_AGAIN):
+        return bytes((pq.read_schema(first).metadata or {}).get(DATASET_KEY, b"")).decode()
 
 
 def open_shard(path: Path) -> pq.ParquetFile:

@@ -15,9 +15,9 @@ from pydantic import ConfigDict, TypeAdapter
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models import torchvision_lazy
-from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import shards_sha256
-from affectnet.tables.face_shards import read_policy, shard_paths
+from affectnet.models.metadata import ModelMetadata
+from affectnet.tables.face_shards import read_dataset, read_policy, shard_paths
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, finite
 from affectnet.training.trainer import ANSWERED, Metrics, Trainer
@@ -103,6 +103,7 @@ def model_metadata(trainer: Trainer, params: TrainerParams, reached: Progress, f
             "torchvision": torchvision_lazy.__version__,
             "numpy": np.__version__,
         },
+        about={"data set": dataset} if (dataset := read_dataset(faces, "train")) else {},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import torch
+from numpy.typing import NDArray
 from torch import nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
@@ -20,9 +21,10 @@ from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.backbones.registry import backbone_of
 from affectnet.models.dataset import FaceDataset
 from affectnet.models.device import select_precision
-from affectnet.models.forward import Outputs, predict
+from affectnet.models.forward import predict
 from affectnet.models.layers import trunk_parameters
 from affectnet.models.network import build
+from affectnet.models.outputs import Outputs
 from affectnet.models.start_weights import load_start_weights
 from affectnet.models.transforms import normalised
 from affectnet.running.progress import progress
@@ -149,7 +151,7 @@ class Trainer:
     def validate(self) -> tuple[Metrics, torch.Tensor]:
         """Loss and scores on our validation split, over the expressions that are learned or present, and the (k,) recalls."""
         outputs = self.predict()
-        columns = torch.cat([outputs.logits, outputs.affect], 1).to(self.device)
+        columns = torch.from_numpy(np.concatenate([outputs.logits, outputs.affect], 1)).to(self.device)
         with torch.no_grad():
             metrics = {"validation/loss": float(self.objective(columns, self.validation_targets.to(self.device)))}
         recall = torch.empty(0)
@@ -158,13 +160,13 @@ class Trainer:
             metrics |= of_expressions
         for column, name in enumerate(DIMENSIONS if outputs.affect.shape[1] else ()):
             true, predicted = self.validation_targets.affect[:, column], outputs.affect[:, column]
-            annotated = true.isfinite()
-            metrics[f"validation/{name}_ccc"] = float(affect_scores(true[annotated].numpy(), predicted[annotated].numpy()).ccc)
+            annotated = true.isfinite().numpy()
+            metrics[f"validation/{name}_ccc"] = float(affect_scores(true.numpy()[annotated], predicted[annotated]).ccc)
         return metrics, recall
 
-    def _expression_metrics(self, logits: torch.Tensor) -> tuple[Metrics, torch.Tensor]:
+    def _expression_metrics(self, logits: NDArray[np.float32]) -> tuple[Metrics, torch.Tensor]:
         codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
-        predicted = codes[logits.argmax(1).numpy()]
+        predicted = codes[logits.argmax(1)]
         scored, recall = scores_of_codes(true, predicted, codes)
         metrics = {
             "validation/accuracy": float(scored.accuracy),
@@ -178,7 +180,8 @@ class Trainer:
         faces = len(self.validation)
         images = self.validation.images[self.group.own_rows(faces)]
         outputs = predict(self.evaluated, images, self.device, len(self.classes), self.mean, self.std)
-        return Outputs(self.group.gather(outputs.logits, faces), self.group.gather(outputs.affect, faces))
+        logits, affect = (self.group.gather(torch.from_numpy(rows), faces).numpy() for rows in (outputs.logits, outputs.affect))
+        return Outputs(logits, affect)
 
     def temperature(self) -> float:
         """Fitted on our validation split; 1 without expressions."""
@@ -186,7 +189,7 @@ class Trainer:
         if not len(self.classes) or not labelled.any():
             return 1.0
         codes = self.validation_targets.expression[labelled].argmax(1)
-        return fit_temperature(self.predict().logits[labelled].numpy(), codes.numpy())
+        return fit_temperature(self.predict().logits[labelled.numpy()], codes.numpy())
 
     def loss_weights(self) -> Metrics:
         """The weights of the expressions and of the tasks in force, by name."""

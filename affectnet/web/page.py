@@ -10,7 +10,7 @@ import numpy as np
 from affectnet.images.crop_policy import Box
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
-from affectnet.models.checkpoint import ModelMetadata
+from affectnet.models.metadata import ModelMetadata
 from affectnet.predict.annotate import annotated
 from affectnet.predict.predictor import Crops, Face
 from affectnet.predict.writers import label

@@ -11,20 +11,21 @@ from typing import Any
 
 import torch
 
+from affectnet.engines.engine import open_engine
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import export_network
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import FaceDataset
 from affectnet.models.device import configure_torch, has_bfloat16
 from affectnet.models.forward import predict
 from affectnet.models.network import build
 from affectnet.models.transforms import MEAN, STD
-from affectnet.predict.defaults import PRETRAINED
-from affectnet.predict.onnx_export import export_network, session
+from affectnet.predict.defaults import model_file
 from affectnet.running.parallel import cores
 from affectnet.training.distributed import Group
 from affectnet.training.trainer import Trainer
 from benchmarks.gpu.drawn import draw_faces, jpegs, trainer_of, training_params
-from benchmarks.timing import ROOT, every
+from benchmarks.timing import every
 from benchmarks.training import (
     CLASSES,
     OURS,
@@ -137,8 +138,9 @@ def _compiled(device: torch.device, *, case: Case, smallest: bool) -> Result:
 def _inference(device: torch.device, *, model: str, smallest: bool) -> Result:
     """Faces a second by torch on the device and by ONNX Runtime on the processor; and seconds of one face."""
     params = training_params(model, train={}).model
-    _, shipped = load_model(ROOT / PRETRAINED)
-    metadata = replace(shipped, model=params.network, labels=EXPRESSIONS, image_px=params.image_px, grey=False)
+    metadata = replace(
+        open_engine(model_file(None)).metadata, model=params.network, labels=EXPRESSIONS, image_px=params.image_px, grey=False
+    )
     network = build(params, CLASSES).eval()
     count = 8 if smallest else 256
     faces = draw_faces(count, params.image_px).images

@@ -26,6 +26,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 
 from affectnet.errors import UserError, exit_code
 from affectnet.files.atomic import replacing, write_json
@@ -164,19 +165,19 @@ def _fitted(trainer: Trainer, params: TrainParams, state: TimedState, log: Any) 
 def _scores(trainer: Trainer, faces: FaceDataset, averaging: Any) -> dict[str, float]:
     """Over the expressions that are learned or present."""
     codes = trainer.classes.codes.numpy()
-    predicted = codes[_logits(trainer, faces, averaging).argmax(1).numpy()]
+    predicted = codes[_logits(trainer, faces, averaging).argmax(1)]
     scored, _ = scores_of_codes(faces.expression.numpy(), predicted, codes)
     return {"accuracy": float(scored.accuracy), "macro_f1": float(scored.macro_f1)}
 
 
-def _logits(trainer: Trainer, faces: FaceDataset, averaging: Any) -> torch.Tensor:
+def _logits(trainer: Trainer, faces: FaceDataset, averaging: Any) -> NDArray[np.float32]:
     classes = len(trainer.classes)
     return predict(trainer.evaluated, faces.images, trainer.device, classes, trainer.mean, trainer.std, averaging, 1024).logits
 
 
 def _write_logits(path: Path, trainer: Trainer, splits: Mapping[str, FaceDataset]) -> None:
     content = io.BytesIO()
-    np.savez(content, **{split: _logits(trainer, faces, "flip").half().numpy() for split, faces in splits.items()})  # type: ignore[arg-type]
+    np.savez(content, **{split: _logits(trainer, faces, "flip").astype(np.float16) for split, faces in splits.items()})  # type: ignore[arg-type]
     with replacing(path) as temporary:
         temporary.write_bytes(content.getvalue())
 

@@ -14,9 +14,9 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
-from affectnet.models.forward import Averaging, Outputs
 from affectnet.models.network import build
-from affectnet.reporting import predictions
+from affectnet.models.outputs import Averaging, Outputs
+from affectnet.reporting import split_predictions
 from affectnet.tables.face_shards import read_policy
 
 AVERAGINGS = get_args(Averaging)
@@ -60,10 +60,11 @@ def answer(monkeypatch: pytest.MonkeyPatch, column: int | None) -> None:
         return faces
 
     def logits(_network: Any, images: torch.Tensor, *_: Any) -> Outputs:
-        return Outputs(10 * torch.eye(8)[truth[0] if column is None else [column] * len(images)], torch.empty(len(images), 0))
+        columns = truth[0] if column is None else [column] * len(images)
+        return Outputs(10 * np.eye(8, dtype=np.float32)[columns], np.empty((len(images), 0), np.float32))
 
-    monkeypatch.setattr(predictions, "load_faces", remembering)
-    monkeypatch.setattr(predictions, "predict", logits)
+    monkeypatch.setattr(split_predictions, "load_faces", remembering)
+    monkeypatch.setattr(split_predictions, "predict", logits)
 
 
 def test_a_perfect_model_scores_one_everywhere(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -135,7 +136,7 @@ def test_a_test_split_without_valence_and_arousal_is_said_and_scored_for_the_res
 
 def test_each_averaging_gives_answers_of_its_own_and_is_a_param(prepared: Path) -> None:
     model, faces, runtime = Path("models/model.safetensors"), Path("data/faces"), local()
-    by_view = {averaging: predictions.predict_split(model, faces, runtime, averaging) for averaging in AVERAGINGS}
+    by_view = {averaging: split_predictions.predict_split(model, faces, runtime, averaging) for averaging in AVERAGINGS}
     assert not np.allclose(by_view["none"].logits, by_view["flip"].logits)
     for averaging, one in by_view.items():
         run_stage("evaluate", averaging=averaging)

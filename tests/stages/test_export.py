@@ -13,12 +13,13 @@ from chain import ROOT, TINY, entry, metrics, pipeline_folder, run_data_stages, 
 from PIL import Image
 from trees import tree_2017
 
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import export_network
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.checkpoint import ModelMetadata
 from affectnet.models.dataset import load_faces
 from affectnet.models.layers import last_linear
-from affectnet.predict.onnx_export import export_network, session
+from affectnet.models.metadata import ModelMetadata
 from affectnet.predict.predictor import Predictor
 
 MODEL, ONNX = Path("models/model.safetensors"), Path("models/model.onnx")
@@ -63,7 +64,7 @@ def test_the_file_says_what_it_is_repeats_and_names_no_place_of_this_machine(her
     content = ONNX.read_bytes()
     properties = {entry.key: entry.value for entry in onnx.load(ONNX).metadata_props}
     assert json.loads(properties["labels"]) == list(EXPRESSIONS)
-    assert json.loads(properties["affectnet"])["crop"]["image_px"] == 80 and set(properties) == {"affectnet", "labels"}
+    assert json.loads(properties["affectnet"])["crop"]["image_px"] == 80 and set(properties) == {"affectnet", "labels", "weights"}
     run_stage("export")
     assert ONNX.read_bytes() == content
     for text in (str(here), str(ROOT), "site-packages", ".py"):
@@ -93,7 +94,7 @@ def test_int8_is_smaller_sees_no_test_face_and_may_cost_no_more_than_allowed(her
 
 
 def test_a_score_that_int8_lowers_too_much_is_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def reversed_answers(network: torch.nn.Module, metadata: ModelMetadata, pixels: Any) -> bytes:
+    def reversed_answers(network: torch.nn.Module, metadata: ModelMetadata, pixels: Any, half: bool) -> bytes:
         other = copy.deepcopy(network)
         with torch.no_grad():
             for parameter in last_linear(other)[1].parameters():
@@ -119,7 +120,7 @@ def test_predictions_that_are_nan_are_one_line(here: Path, monkeypatch: pytest.M
 def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(
         "stages.export.export_network",
-        lambda network, metadata, pixels: export_network(network, ModelMetadata(**{**vars(metadata), "temperature": 0.02})),
+        lambda network, metadata, pixels, half: export_network(network, ModelMetadata(**{**vars(metadata), "temperature": 0.02})),
     )
     with pytest.raises(UserError, match=r"the ONNX file's outputs differ by 0\.\d+, more than export.tolerance 0.01 allows"):
         run_stage("export")

@@ -18,8 +18,8 @@ from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.data_uri import data_uri
+from affectnet.images.resize import decode_face
 from affectnet.models.checkpoint import load_model
-from affectnet.models.dataset import decode_face
 from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.values import shown

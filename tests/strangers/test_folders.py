@@ -15,7 +15,7 @@ from trees import noise
 from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS
 from affectnet.params import parse, read_document
-from affectnet.predict.image_folder import class_folders, folder_classes
+from affectnet.predict.image_folder import class_folders, with_labels
 from stages import acquire
 
 NAMES = ("anger", "contempt", "disgust", "fear", "happy", "neutral", "sad", "surprise")
@@ -258,8 +258,8 @@ def test_other_maps_and_shares_change_what_clean_depends_on_and_another_place_do
     assert contents[0] == contents[1] != contents[2]
 
 
-def test_evaluate_takes_numbers_as_keys_and_passes_hidden_folders_over(workspace: Path) -> None:
+def test_evaluate_takes_numbers_as_names_and_passes_hidden_folders_over(workspace: Path) -> None:
     hide(folders(workspace / "root", names=["0", "happy", "sad"]))
-    classes = folder_classes({"datasets": {"folder": {"classes": {0: "Anger", "happy": "Happy", "sad": "Sad"}}}}, Path("params.yaml"))
+    classes = with_labels(["0=Anger"])
     read = class_folders(workspace / "root", "train", classes)
     assert [(folder.name, expression) for folder, expression in read] == [("0", "Anger"), ("happy", "Happy"), ("sad", "Sad")]

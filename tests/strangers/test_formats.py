@@ -16,7 +16,6 @@ from affectnet.__main__ import main
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.images.decode import HEIF_UNREAD, pillow_heif
 from affectnet.images.formats import PHOTOGRAPHS, SUFFIX_FORMATS
-from affectnet.predict import defaults
 from affectnet.sources.registry import open_source
 from tools.licensed import reason
 
@@ -29,7 +28,6 @@ HEIC = b"\0\0\0\x1cftypheic\0\0\0\0mif1heicmiaf\0\0\0\x08mdat" + bytes(200)
 @pytest.fixture
 def run(workspace: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
     """Runs a command in a folder with a model: exit code, stdout, stderr."""
-    monkeypatch.setattr(defaults, "ROOT", workspace)
     write_model()
 
     def run(*arguments: object) -> tuple[int, str, str]:

@@ -22,7 +22,8 @@ from affectnet.__main__ import main as command_line
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import METADATA_KEY, load_model
+from affectnet.models.checkpoint import load_model
+from affectnet.models.metadata import METADATA_KEY
 from affectnet.models.migrations import FORMAT, OLDEST
 from affectnet.models.network import build
 from affectnet.models.start_weights import load_start_weights

@@ -215,7 +215,7 @@ def edit_params(clone: Clone) -> str:
 
 
 def edit_code(clone: Clone) -> str:
-    with (clone.folder / "affectnet" / "plan.py").open("a") as file:
+    with (clone.folder / "affectnet" / "tables" / "sampling_plan.py").open("a") as file:
         file.write("# edited\n")
     return "affectnet/tables/sampling_plan.py"
 

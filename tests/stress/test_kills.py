@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 import signal
 import sys
 import time
@@ -80,7 +81,7 @@ def test_a_killed_search_trains_no_further_and_its_trial_is_taken_up(reproduced:
     running.send(signal.SIGKILL, "dvc", None)
     assert running.end() == -signal.SIGKILL
     said = clone.run(*command)
-    assert "search-001: 0." in said and "1 trials ended" in said
+    assert re.search(r"^search-001: validation score 0\.\d", said, re.MULTILINE)
     assert clone.dvc("exp", "list", "--name-only").split() == ["search-001"]
     tally("a search, by SIGKILL", "its training ended with it, its trial was taken up")
 

@@ -9,11 +9,12 @@ from chain import TINY, tiny
 from drawn import grey
 from model_files import metadata
 
+from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_export import export_network
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
 from affectnet.models.transforms import Grey, normalised
-from affectnet.predict.onnx_export import export_network, session
 
 COLOURS = {"mean": (0.4, 0.5, 0.6), "std": (0.2, 0.3, 0.25)}
 FAMILIES = [

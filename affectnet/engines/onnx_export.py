@@ -8,7 +8,7 @@ import io
 import json
 import logging
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import asdict
 from pathlib import Path
@@ -17,19 +17,23 @@ from typing import Any
 
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from numpy.typing import NDArray
 from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import nn
 
 from affectnet.errors import UserError, one_line
-from affectnet.models.checkpoint import METADATA_KEY, ModelMetadata
+from affectnet.models.metadata import METADATA_KEY, WEIGHTS_KEY, ModelMetadata
+from affectnet.models.network import weight_count
 
 OPSET = 18
 """The first whose Resize averages over areas as Pillow's does."""
 
 IR_VERSION = 10
+
+LEAST_HALVED = 256
+"""Elements of an array that is stored as float16; the constants of the preprocessing have fewer."""
+
 PREPROCESS = """
 <ir_version: {ir}, opset_import: ["" : {opset}]>
 preprocess (uint8[n, h, w, 3] crops) => (float[n, 3, {px}, {px}] pixels)
@@ -49,15 +53,19 @@ preprocess (uint8[n, h, w, 3] crops) => (float[n, 3, {px}, {px}] pixels)
 Pixels = NDArray[np.float32]
 
 
-def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence[Pixels] = ()) -> bytes:
+def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence[Pixels] = (), half: bool = False) -> bytes:
     """The file's content, the same for the same network, metadata and pixels.
 
-    pixels: batches (n, 3, px, px) float32 of normalised training crops; with any, weights and activations become int8, with
-    the ranges of these batches. Errors: UserError when torch cannot export the architecture.
+    half: weights are stored as float16 and computed with as float32, which halves the file; pixels: batches (n, 3, px, px) float32
+    of normalised training crops; with any, weights and activations become int8, with the ranges of these batches.
+    Errors: UserError when torch cannot export the architecture.
     """
-    core = _core(network, metadata)
+    # Optimised, batch normalisation is folded into the weights, which float16 would then round a second time.
+    core = _core(network, metadata, optimize=not half)
     if pixels:
         core = _quantised(core, pixels)
+    if half:
+        _halve_weights(core.graph)
     core = compose.add_prefix(core, "network/")
     whole = compose.merge_models(_preprocess(metadata), core, io_map=[("pixels", "network/input")])
     whole = compose.merge_models(whole, _postprocess(metadata), io_map=[("network/raw", "outputs")])
@@ -67,20 +75,20 @@ def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence
     whole.graph.ClearField("metadata_props")
     whole.graph.ClearField("value_info")
     whole.producer_name, whole.producer_version, whole.doc_string = "affectnet-pipeline", "", " ".join((__doc__ or "").split())
-    helper.set_model_props(whole, {METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True), "labels": json.dumps(metadata.labels)})
+    helper.set_model_props(
+        whole,
+        {
+            METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True),
+            "labels": json.dumps(metadata.labels),
+            WEIGHTS_KEY: str(weight_count(network)),
+        },
+    )
     onnx.checker.check_model(whole, full_check=True)
     content: bytes = whole.SerializeToString(deterministic=True)
     return content
 
 
-def session(model: bytes | Path) -> Callable[[NDArray[np.uint8]], dict[str, NDArray[np.float32]]]:
-    """The file in ONNX Runtime on the CPU: (n, h, w, 3) uint8 crops → its outputs by name."""
-    runtime = onnxruntime.InferenceSession(model if isinstance(model, bytes) else str(model), providers=["CPUExecutionProvider"])
-    names = [output.name for output in runtime.get_outputs()]
-    return lambda crops: dict(zip(names, runtime.run(names, {"crops": crops}), strict=True))
-
-
-def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
+def _core(network: nn.Module, metadata: ModelMetadata, optimize: bool) -> onnx.ModelProto:
     """Only the network: `pixels` (n, 3, px, px) → `raw` (n, outputs)."""
     example = torch.zeros(2, 3, metadata.image_px, metadata.image_px)
     try:
@@ -89,6 +97,7 @@ def _core(network: nn.Module, metadata: ModelMetadata) -> onnx.ModelProto:
                 network.eval(),
                 (example,),
                 dynamo=True,
+                optimize=optimize,
                 opset_version=OPSET,
                 input_names=["input"],
                 output_names=["raw"],
@@ -152,6 +161,17 @@ def _postprocess(metadata: ModelMetadata) -> onnx.ModelProto:
     inputs = [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, ["n", metadata.outputs])]
     graph = helper.make_graph(nodes, "answers", inputs, outputs, initial)
     return helper.make_model(graph, ir_version=IR_VERSION, opset_imports=[helper.make_opsetid("", OPSET)])
+
+
+def _halve_weights(graph: onnx.GraphProto) -> None:
+    """Stores weights of float32 as float16, each followed by a cast back, which ONNX Runtime computes once, when it opens the file."""
+    for index, stored in enumerate(graph.initializer):
+        weights = numpy_helper.to_array(stored)
+        if weights.dtype == np.float32 and weights.ndim > 1 and weights.size >= LEAST_HALVED:
+            name = f"{stored.name}/float16"
+            cast = helper.make_node("Cast", [name], [stored.name], to=TensorProto.FLOAT)
+            graph.initializer[index].CopyFrom(numpy_helper.from_array(weights.astype(np.float16), name))
+            graph.node.insert(0, cast)
 
 
 def _quantised(core: onnx.ModelProto, pixels: Sequence[Pixels]) -> onnx.ModelProto:

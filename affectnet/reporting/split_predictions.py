@@ -1,0 +1,60 @@
+"""A model file's predictions on the test split."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from affectnet.errors import UserError
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.metrics import calibration
+from affectnet.models.checkpoint import load_model
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import select_device
+from affectnet.models.forward import predict
+from affectnet.models.metadata import ModelMetadata
+from affectnet.models.outputs import Averaging, Outputs
+from affectnet.params import Runtime
+from affectnet.reporting.predictions import Predictions
+from affectnet.tables.face_shards import read_policy
+
+
+def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
+    """The model file's predictions on the test split. averaging: views per face over which outputs are averaged.
+
+    The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
+    Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
+    """
+    device = select_device(runtime.device)
+    network, metadata = load_model(model)
+    _same_crops(model, metadata, faces)
+
+    def outputs_for(split: FaceDataset) -> Outputs:
+        return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
+
+    test = load_faces(faces, "test", metadata.image_px, runtime.workers)
+    outputs = outputs_for(test)
+    if averaging != "none" and metadata.labels:
+        validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
+        metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation), validation))
+    affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
+    return Predictions.from_outputs(model, metadata, outputs, test.expression.numpy(), affect)
+
+
+def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
+    """Fitted on the faces whose expression the model knows; the model file's own if there are none."""
+    expression = validation.expression.numpy()
+    known = np.isin(expression, metadata.codes)
+    if not known.any():
+        return metadata.temperature
+    columns = (expression[known, None] == metadata.codes).argmax(1)
+    return calibration.fit_temperature(outputs.logits[known], columns)
+
+
+def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
+    policy = CropPolicy.model_validate(read_policy(faces, "test")).model_dump()  # shards of an earlier version lack later fields
+    if policy != metadata.crop:
+        differing = sorted(key for key in {*policy, *metadata.crop} if policy.get(key) != metadata.crop.get(key))
+        raise UserError(
+            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
+        )
