@@ -70,7 +70,7 @@ format: install ## let ruff format and sort
 COMPILE := uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-header --no-annotate --no-emit-index-url
 
 lock: install ## compile pyproject.toml into requirements.txt, and the benchmarks' own list
-	$(COMPILE) --group dev pyproject.toml -o requirements.txt
+	$(COMPILE) --all-extras --group dev pyproject.toml -o requirements.txt
 	$(COMPILE) --group bench -c requirements.txt -o benchmarks/requirements.txt
 
 readme: repro ## take the demo's result over into README.md, once it changed for everybody

@@ -6,11 +6,13 @@ if TYPE_CHECKING:
     from affectnet.errors import UserError
     from affectnet.predict.predictor import Face, Predictor
 
-__all__ = ["Face", "Predictor", "UserError"]
+    __version__: str
+
+__all__ = ["Face", "Predictor", "UserError", "__version__"]
 
 
 def __getattr__(name: str) -> Any:
-    """The names for your own Python, imported when they are asked for: torch takes seconds, and most stages need none."""
+    """The names for your own Python, imported when they are asked for: most stages need none."""
     if name in {"Face", "Predictor"}:
         from affectnet.predict import predictor  # noqa: PLC0415
 
@@ -19,4 +21,8 @@ def __getattr__(name: str) -> Any:
         from affectnet.errors import UserError  # noqa: PLC0415
 
         return UserError
+    if name == "__version__":
+        from importlib.metadata import version  # noqa: PLC0415
+
+        return version("affectnet-pipeline")
     raise AttributeError(f"module 'affectnet' has no attribute {name!r}")

@@ -12,12 +12,12 @@ import pytest
 from drawn import NAMES, face
 from safetensors import safe_open
 
-from affectnet.predict.defaults import DEFAULT, model_file
+from affectnet.predict.defaults import DEFAULT, SHIPPED, model_file
 from affectnet.predict.predictor import Predictor
 
 ROOT = Path(__file__).parent.parent
-MODEL, CARD = ROOT / "pretrained" / "fer2013.onnx", ROOT / "pretrained" / "fer2013.md"
-WEIGHTS = MODEL.with_suffix(".safetensors")
+MODEL, CARD = SHIPPED, SHIPPED.with_suffix(".md")
+WEIGHTS = ROOT / "pretrained" / "fer2013.safetensors"
 MOST_BYTES = 12_000_000
 
 

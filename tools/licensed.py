@@ -26,7 +26,8 @@ ALLOWED = (
     ("docs/*.png", PICTURE),  # faces that the demo drew
     ("docs/*.svg", DRAWING),
     ("metrics/evaluate/*.svg", DRAWING),
-    ("pretrained/*.safetensors", WEIGHTS),  # models of this repository
+    ("affectnet/pretrained/*.onnx", WEIGHTS),  # models of this repository
+    ("pretrained/*.safetensors", WEIGHTS),
 )
 """Exceptions: pattern and kind. A pattern's `*` matches no `/`."""
 
@@ -35,7 +36,7 @@ CONTENT = {
     rb"|/\* XPM|%!PS|#define \w+_width|\x00\x00\x01\x00.\x00|BM.{12}[\x0c\x28\x34\x38\x40\x6c\x7c]\x00\x00\x00"
     rb"|\x00\x00\x00\x0c(?:jP  |JXL )|.{4}ftyp(?:avi|he|mif|msf)|P[1-7]\s(?:#[^\n]*\n|WIDTH |\s*\d+\s+\d+\s)",
     DATA: rb"PAR1|ARROW1|ORC[\x00-\x1f\x80-\xff]|\x93NUMPY|\x89HDF\r\n|MATLAB 5|SQLite format 3\x00|\x80[\x02-\x05][\x80-\xff(}\]cKXGN]",
-    WEIGHTS: rb".{4}\x00\x00\x00\x00\{|GGUF",
+    WEIGHTS: rb".{4}\x00\x00\x00\x00\{|GGUF|\x08[\x01-\x20]\x12.",
     ARCHIVE: rb"PK[\x03\x05][\x04\x06]|\x1f\x8b|BZh[1-9]|\xfd7zXZ\x00|\x28\xb5\x2f\xfd|7z\xbc\xaf|Rar!|.{257}ustar|%PDF-",
 }
 """Kind → regular expression of the first bytes. Files of torch and npz are ZIP archives."""

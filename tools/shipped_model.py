@@ -1,4 +1,4 @@
-"""Writes pretrained/fer2013.onnx, and the metadata of both shipped files: `python -m tools.shipped_model`, after a change of either.
+"""Writes affectnet/pretrained/fer2013.onnx, and the metadata of both shipped files: `python -m tools.shipped_model`.
 
 The weights stay those of pretrained/fer2013.safetensors.
 """
@@ -13,8 +13,10 @@ from affectnet.engines.onnx_export import export_network
 from affectnet.files.atomic import replacing
 from affectnet.files.sha256 import file_sha256
 from affectnet.models.checkpoint import load_model, save_model
+from affectnet.predict.defaults import SHIPPED
 
-PRETRAINED = Path(__file__).parents[1] / "pretrained"
+WEIGHTS = Path(__file__).parents[1] / "pretrained" / "fer2013.safetensors"
+CARD = SHIPPED.with_suffix(".md")
 
 ABOUT = {
     "data set": "FER2013 (Goodfellow et al. 2013): 35,887 grey faces of 48 px from web searches",
@@ -30,19 +32,18 @@ CROP = {"resampling": "bicubic"}
 
 
 def main() -> None:
-    weights, exported, card = (PRETRAINED / f"fer2013.{suffix}" for suffix in ("safetensors", "onnx", "md"))
-    network, metadata = load_model(weights)
+    network, metadata = load_model(WEIGHTS)
     metadata = replace(metadata, about=ABOUT, crop={**metadata.crop, **CROP})
-    with replacing(exported) as temporary:
+    with replacing(SHIPPED) as temporary:
         temporary.write_bytes(export_network(network, metadata, half=True))
     assert isinstance(network, nn.Sequential), "the shipped network is behind Grey"
-    save_model(weights, network[1], metadata, "float16")
-    text = card.read_text()
-    for path in (weights, exported):
+    save_model(WEIGHTS, network[1], metadata, "float16")
+    text = CARD.read_text()
+    for path in (WEIGHTS, SHIPPED):
         described = f"`{path.name}`, {path.stat().st_size:,} bytes, SHA-256 `{file_sha256(path).hex()}`"
         text, count = re.subn(rf"`{re.escape(path.name)}`, [\d,]+ bytes, SHA-256 `[0-9a-f]{{64}}`", described, text)
-        assert count == 1, f"{card} does not describe {path.name}"
-    with replacing(card) as temporary:
+        assert count == 1, f"{CARD} does not describe {path.name}"
+    with replacing(CARD) as temporary:
         temporary.write_text(text)
 
 
