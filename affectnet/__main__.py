@@ -13,7 +13,6 @@ from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
 from affectnet.predict.defaults import DEFAULT, model_file
 
 if TYPE_CHECKING:
-    from affectnet.models.outputs import Averaging
     from affectnet.predict.predictor import Predictor
 
 CLOSED_PIPE = 141
@@ -111,7 +110,7 @@ def evaluate(options: argparse.Namespace) -> int:
     params = metric_report.Scoring(**SCORING, averaging=options.averaging)
     classes = image_folder.with_labels(options.labels)
     folders = image_folder.class_folders(options.folder, options.split, classes)
-    predictor = _predictor(options, params.averaging)
+    predictor = _predictor(options)
     if not predictor.metadata.labels:
         raise UserError(f"{options.model}: predicts only valence and arousal, and a folder names only expressions; give another model")
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
@@ -152,7 +151,7 @@ def _silence() -> None:
         os.environ.setdefault(name, value)
 
 
-def _predictor(options: argparse.Namespace, averaging: "Averaging" = "none") -> "Predictor":
+def _predictor(options: argparse.Namespace) -> "Predictor":
     """With the named model and detector, or the defaults; logs which model is used by default."""
     from affectnet.images.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
     from affectnet.predict.predictor import Predictor  # noqa: PLC0415
@@ -160,7 +159,7 @@ def _predictor(options: argparse.Namespace, averaging: "Averaging" = "none") -> 
     model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     detector = yunet(options.detector, smallest) if options.detector else haar(smallest)
-    predictor = Predictor.load(model, detector=detector, averaging=averaging)
+    predictor = Predictor.load(model, detector=detector, averaging=options.averaging)
     if options.model is None:
         _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
     return predictor
@@ -205,7 +204,7 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row per face")
     form.add_argument("--parquet", type=Path, metavar="FILE", help="one row per face, into this file")
     parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and labelled there")
-    _add_detector(parser)
+    _add_reading(parser)
     parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
     parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="time between frames of a video; 0: all; default 1")
 
@@ -220,15 +219,14 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
     )
-    parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face that are averaged; default none")
-    _add_detector(parser)
+    _add_reading(parser)
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(command=demo)
     parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
-    _add_detector(parser)
+    _add_reading(parser)
     parser.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; default 7860")
     parser.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=HOST)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
@@ -240,8 +238,9 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
-def _add_detector(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face that are averaged; default none")
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 

@@ -4,12 +4,10 @@ from collections.abc import Sequence
 from dataclasses import replace
 from html import escape
 
-import cv2
-import numpy as np
-
 from affectnet.images.crop_policy import Box
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
+from affectnet.images.resize import resized
 from affectnet.models.metadata import ModelMetadata
 from affectnet.predict.annotate import annotated
 from affectnet.predict.predictor import Crops, Face
@@ -120,7 +118,7 @@ def message(text: str) -> str:
 def about(metadata: ModelMetadata) -> str:
     """A section that describes the model: its labels in order, input, data and scores on its validation split."""
     facts = model_facts(metadata)
-    names = ("expressions", "affect", "network", "input", "crop", "data", "validation")
+    names = (*metadata.about, "expressions", "affect", "network", "input", "crop", "data", "validation")
     rows = "".join(f"<dt>{name.capitalize()}</dt><dd>{escape(facts[name])}</dd>" for name in names)
     return f'<section aria-labelledby="model"><h2 id="model">The model</h2><dl>{rows}</dl></section>'
 
@@ -134,8 +132,7 @@ def _shown(pixels: Pixels) -> tuple[Pixels, float]:
     """The photograph at the size of the page, and the factor by which it was larger."""
     scale = max(1.0, max(pixels.shape[:2]) / SHOWN_PX)
     width, height = (max(1, round(side / scale)) for side in (pixels.shape[1], pixels.shape[0]))
-    small: Pixels = np.asarray(cv2.resize(pixels, (width, height), interpolation=cv2.INTER_AREA), np.uint8)
-    return small, scale
+    return resized(pixels, width, height), scale
 
 
 def _click_area(number: str, face: Face, width: int, height: int) -> str:
