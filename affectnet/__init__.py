@@ -1,5 +1,6 @@
 """Facial expressions, valence and arousal: `Predictor` for your own Python, and the rooms of the pipeline."""
 
+import os
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -7,6 +8,9 @@ if TYPE_CHECKING:
     from affectnet.predict.predictor import Face, Predictor
 
     __version__: str
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+"""From version 1.32 on ONNX Runtime writes a number of this machine into the home folder, and sends it to its maker, unless it is off."""
 
 __all__ = ["Face", "Predictor", "UserError", "__version__"]
 

@@ -41,10 +41,13 @@ HOST = (
     "repeated"
 )
 SMALLEST = (
-    "smallest side of a face that is detected, as a share of the photograph's shorter side, and at least 24 px; default 0.05; a smaller "
+    "smallest side of a face that is detected, as a share of the photograph's shorter side, and at least 12 px; default 0.05; a smaller "
     "value takes longer and gives more false detections"
 )
-DETECTOR = "model file of YuNet (face_detection_yunet_2023mar.onnx of OpenCV's model zoo); default OpenCV's Haar cascade"
+DETECTOR = (
+    "libfacedetection, the default; haar, the cascade of OpenCV before version 5; yunet, of OpenCV's model zoo, downloaded once; or "
+    "a model file of YuNet"
+)
 
 
 class Parser(argparse.ArgumentParser):
@@ -153,12 +156,12 @@ def _silence() -> None:
 
 def _predictor(options: argparse.Namespace) -> "Predictor":
     """With the named model and detector, or the defaults; logs which model is used by default."""
-    from affectnet.images.detection import SMALLEST_SHARE, haar, yunet  # noqa: PLC0415
+    from affectnet.images.detection import SMALLEST_SHARE, load_detector  # noqa: PLC0415
     from affectnet.predict.predictor import Predictor  # noqa: PLC0415
 
     model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
-    detector = yunet(options.detector, smallest) if options.detector else haar(smallest)
+    detector = load_detector(options.detector, smallest)
     predictor = Predictor.load(model, detector=detector, averaging=options.averaging)
     if options.model is None:
         _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
@@ -239,7 +242,7 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_reading(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--detector", type=Path, metavar="YUNET.onnx", help=DETECTOR)
+    parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
     parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face that are averaged; default none")
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 

@@ -18,7 +18,7 @@ from affectnet.engines.onnx_engine import session
 from affectnet.engines.onnx_export import export_network
 from affectnet.engines.torch_engine import TorchEngine
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.detection import haar
+from affectnet.images.detection import load_detector
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
 from affectnet.params import read_document
@@ -42,7 +42,7 @@ def _rows_of(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
     model = ModelParams.model_validate({**document["models"][name], "weights": "none"})
     metadata = replace(open_engine(model_file(None)).metadata, model=model.network, labels=EXPRESSIONS, image_px=model.image_px)
     network = build(model, len(EXPRESSIONS)).eval()
-    predictor = Predictor(TorchEngine(network, metadata, torch.device("cpu")), haar())
+    predictor = Predictor(TorchEngine(network, metadata, torch.device("cpu")), load_detector())
     run_file = session(export_network(network, metadata))
     generator = np.random.default_rng(1)
     for count in FACES:

@@ -301,7 +301,7 @@ def test_names_that_are_no_utf8_break_nothing(run: Command, workspace: Path) -> 
         (["predict", "a", "--json", "--csv"], "not allowed with"),
         (["predict", "a", "--model", "absent"], "absent: missing"),
         (["predict", "a", "--model", "params.yaml"], "neither an ONNX nor a safetensors file"),
-        (["predict", "a", "--detector", "absent.onnx"], "absent.onnx: not there"),
+        (["predict", "a", "--detector", "absent.onnx"], "'absent.onnx' is neither a file nor one of"),
         (["predict", "a", "--parquet", "params.yaml"], "not a Parquet file"),
         (["predict", "a", "--parquet", "models"], "a folder"),
         (["predict", "a", "--annotate", "params.yaml"], "a file; give a folder"),

@@ -2,7 +2,6 @@
 
 import io
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.images.detection import haar, yunet
 from affectnet.predict.predictor import Predictor
 from affectnet.reporting.split_predictions import predict_split
 
@@ -88,19 +86,6 @@ def test_faces_are_found_the_largest_first_and_many_photographs_answered_at_once
     assert areas == sorted(areas, reverse=True)
 
 
-def test_threads_may_share_a_detector() -> None:
-    pictures, detect = [np.asarray(drawn(side)) for side in (200, 140, 170) * 6], haar()
-    with ThreadPoolExecutor(4) as threads:
-        assert list(threads.map(detect, pictures)) == [detect(picture) for picture in pictures]
-
-
-def test_boxes_of_a_large_photograph_are_in_its_own_px_and_inside_it() -> None:
-    small, large = drawn(400), drawn(400).resize((2400, 2400))
-    (near,), (far,) = (haar()(np.asarray(image)) for image in (small, large))
-    np.testing.assert_allclose(np.array(far) / 6, near, atol=25)
-    assert min(far) >= 0 and max(far) <= 2400
-
-
 def test_a_model_of_affect_only_names_no_expression(root: Path) -> None:
     write_model(labels=())
     (face,) = Predictor.load(MODEL).predict(drawn(), "whole")
@@ -131,14 +116,6 @@ def test_what_is_no_photograph_is_one_line(picture: Any, message: str, root: Pat
 def test_a_box_outside_the_photograph_is_one_line(box: tuple[float, float, float, float], root: Path) -> None:
     with pytest.raises(UserError, match="does not overlap the 320 × 320 px photograph"):
         Predictor.load(MODEL).predict(drawn(), [box])
-
-
-def test_a_detector_that_is_none_is_one_line(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not there"):
-        yunet(tmp_path / "absent.onnx")
-    (tmp_path / "broken.onnx").write_bytes(b"none")
-    with pytest.raises(UserError, match="not a model of YuNet"):
-        yunet(tmp_path / "broken.onnx")
 
 
 def test_the_package_gives_the_predictor_by_name_and_nothing_that_is_not_there() -> None:

@@ -28,6 +28,7 @@ ALLOWED = (
     ("metrics/evaluate/*.svg", DRAWING),
     ("affectnet/pretrained/*.onnx", WEIGHTS),  # models of this repository
     ("pretrained/*.safetensors", WEIGHTS),
+    ("affectnet/images/libfacedetection.onnx", WEIGHTS),  # the face detector
 )
 """Exceptions: pattern and kind. A pattern's `*` matches no `/`."""
 

@@ -13,7 +13,7 @@ from affectnet.errors import UserError, brief
 from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, Points
 from affectnet.images.decode import open_photograph
-from affectnet.images.detection import Detector, haar
+from affectnet.images.detection import Detector, detect, load_detector
 from affectnet.images.pictures import Picture, file_content
 from affectnet.images.resize import decode_face
 from affectnet.metrics.calibration import probabilities
@@ -58,12 +58,12 @@ class Predictor:
     ) -> "Predictor":
         """model: an ONNX or safetensors file of this pipeline; None or `default` is the shipped model; device: `auto` is a GPU where there
 
-        is one, else `cpu`, `cuda` or `cuda:1`; detector: OpenCV's Haar cascade by default; averaging: the views of each face over which
+        is one, else `cpu`, `cuda` or `cuda:1`; detector: libfacedetection by default; averaging: the views of each face over which
         the outputs are averaged. Errors: UserError when the file is not a model of this pipeline, or the device is missing.
         """
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is unknown; choose one of {', '.join(get_args(Averaging))}")
-        return cls(open_engine(model_file(model), str(device)), detector or haar(), averaging)
+        return cls(open_engine(model_file(model), str(device)), detector or load_detector(), averaging)
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is unreadable."""
@@ -95,7 +95,7 @@ class Predictor:
         if not isinstance(faces, str):
             boxes = [_checked(box, photograph.dimensions, name) for box in _edges(faces)]
         elif faces == "detect":
-            boxes = self.detector(photograph.pixels())
+            boxes = detect(photograph, self.detector)
         elif faces == "whole":
             boxes = [None]
         else:

@@ -11,9 +11,12 @@ from PIL import Image
 from portraits import drawn
 
 from affectnet.__main__ import SMALLEST, main
-from affectnet.images.detection import SMALLEST_PX, SMALLEST_SHARE, haar
+from affectnet.images.detection import DETECTORS, SMALLEST_SHARE, load_detector
+from affectnet.images.yunet import SMALLEST_PX
 
 FACES = 5
+LOCAL = [name for name in DETECTORS if name != "yunet"]
+"""Detectors that need no download."""
 
 
 def row_of_faces(width: int, height: int, side: int) -> NDArray[np.uint8]:
@@ -25,26 +28,28 @@ def row_of_faces(width: int, height: int, side: int) -> NDArray[np.uint8]:
     return np.asarray(photograph)
 
 
-def found(photograph: NDArray[np.uint8], smallest: float, side: int) -> int:
+def found(detector: str, photograph: NDArray[np.uint8], smallest: float, side: int) -> int:
     """The number of the five drawings that contain the centre of a box."""
     height, width = photograph.shape[:2]
-    boxes = haar(smallest)(photograph)
+    boxes = load_detector(detector, smallest)(photograph)
     middles = [((left + right) / 2, (top + bottom) / 2) for left, top, right, bottom in boxes]
     at = [(width * (number + 0.5) / FACES, height / 2) for number in range(FACES)]
     return sum(any(max(abs(x - u), abs(y - v)) < side / 2 for u, v in middles) for x, y in at)
 
 
+@pytest.mark.parametrize("detector", LOCAL)
 @pytest.mark.parametrize(("width", "height"), [(6400, 1000), (1000, 1000)])
-def test_the_smallest_share_holds_in_panoramas_too(width: int, height: int) -> None:
+def test_the_smallest_share_holds_in_panoramas_too(detector: str, width: int, height: int) -> None:
     """Faces of about 0.1 of the shorter side; in a panorama of 1 : 6.4, searched at 1280 px, they have 20 px."""
-    assert found(row_of_faces(width, height, 150), SMALLEST_SHARE, 150) == FACES
+    assert found(detector, row_of_faces(width, height, 150), SMALLEST_SHARE, 150) == FACES
 
 
-def test_smaller_faces_are_searched_on_request_and_otherwise_only_larger_ones() -> None:
+@pytest.mark.parametrize("detector", LOCAL)
+def test_smaller_faces_are_searched_on_request_and_otherwise_only_larger_ones(detector: str) -> None:
     photograph = row_of_faces(3200, 2400, 120)
-    assert found(photograph, SMALLEST_SHARE, 120) == 0
-    assert found(photograph, 0.015, 120) == FACES
-    assert found(row_of_faces(1280, 960, 150), 0.5, 150) == 0
+    assert found(detector, photograph, SMALLEST_SHARE, 120) == 0
+    assert found(detector, photograph, 0.015, 120) == FACES
+    assert found(detector, row_of_faces(1280, 960, 150), 0.5, 150) == 0
 
 
 def test_the_help_names_the_limits() -> None:
