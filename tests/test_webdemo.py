@@ -452,4 +452,4 @@ def test_without_gradio_the_demo_says_what_to_install(workspace: Path, capsys: p
     write_model()
     monkeypatch.setattr("affectnet.web.server.find_spec", lambda _: None)
     assert main(["demo"]) == 2
-    assert capsys.readouterr().err.splitlines()[1:] == ["error: affectnet demo: needs gradio; run `pip install 'gradio>=6'`"]
+    assert capsys.readouterr().err.splitlines()[1:] == ["error: affectnet demo: needs gradio; pip install 'affectnet-pipeline[demo]'"]

@@ -33,7 +33,7 @@ def serve(predictor: Predictor, port: int, browser: bool, hosts: Sequence[str] =
     Errors: UserError without Gradio, and when the port is taken.
     """
     if find_spec("gradio") is None:
-        raise UserError("affectnet demo: needs gradio; run `pip install 'gradio>=6'`")
+        raise UserError("affectnet demo: needs gradio; pip install 'affectnet-pipeline[demo]'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     with _listen(port) as listener, tempfile.TemporaryDirectory(prefix="affectnet-demo-") as folder:
         _set_gradio_environment(folder)
