@@ -70,8 +70,10 @@ def file_kind(model: Path) -> Kind:
         raise UserError(f"{model}: {error.strerror}; {MODEL_FILES}") from None
     if start.startswith(PYTORCH):
         raise UserError(f"{model}: a PyTorch file, which could run code when it is opened; {MODEL_FILES}")
-    if start[8:] == b"{" or model.suffix == ".safetensors":
+    if start[8:] == b"{":
         return "safetensors"
     if start.startswith(IR_VERSION) or model.suffix == ".onnx":
         return "onnx"
+    if model.suffix == ".safetensors":
+        return "safetensors"
     raise UserError(f"{model}: neither an ONNX nor a safetensors file; {MODEL_FILES}")

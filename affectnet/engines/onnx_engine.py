@@ -70,7 +70,7 @@ def open_session(content: bytes, device: str = "cpu", name: str = "model") -> tu
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # waiting threads would take the readers' processors
     providers = _providers(device)
     try:
-        session = onnxruntime.InferenceSession(content, options, providers=providers)
+        session = onnxruntime.InferenceSession(content, options, providers=providers, enable_fallback=0)  # a fallback prints on stdout
     except Exception as error:  # ONNX Runtime has a class of error per reason
         reraise_machine_fault(error, name)
         raise UserError(f"{name}: not a readable ONNX file: {first_line(error)}") from None

@@ -30,10 +30,15 @@ def predict(
     views = VIEWS[averaging]
     means = []
     for part in torch.split(images, batch):
-        outputs = [network(normalised(view, mean, std)).float() for view in views(part.to(device))]
+        outputs = [_clipped(network(normalised(view, mean, std)).float(), classes) for view in views(part.to(device))]
         means.append(sum(outputs[1:], outputs[0]) / len(outputs))
     joined = torch.cat(means).cpu()
-    return Outputs(joined[:, :classes].numpy(), joined[:, classes:].clamp(-1, 1).numpy())
+    return Outputs(joined[:, :classes].numpy(), joined[:, classes:].numpy())
+
+
+def _clipped(outputs: torch.Tensor, classes: int) -> torch.Tensor:
+    """Valence and arousal, the columns after the expressions, in −1 … 1: of each view, as an ONNX file clips them."""
+    return torch.cat([outputs[:, :classes], outputs[:, classes:].clamp(-1, 1)], 1)
 
 
 def _as_is(images: torch.Tensor) -> Iterator[torch.Tensor]:
