@@ -23,7 +23,7 @@ from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
 from affectnet.params import read_document
 from affectnet.predict.defaults import model_file
-from affectnet.predict.predictor import Predictor
+from affectnet.predict.predictor import FaceCrop, Predictor
 from benchmarks.images import write_photographs
 from benchmarks.timing import Row, Scale, medians
 
@@ -49,7 +49,7 @@ def _rows_of(name: str, photograph: Path, scale: Scale) -> Iterator[Row]:
         crops = generator.integers(0, 256, (count, model.image_px, model.image_px, 3), dtype=np.uint8)
         whole = (0.0, 0.0, 1.0, 1.0)
         cases = {
-            "torch": partial(predictor.predict_crops, [[(whole, pixels) for pixels in crops]]),
+            "torch": partial(predictor.predict_crops, [[FaceCrop(whole, pixels) for pixels in crops]]),
             "ONNX Runtime": partial(run_file, crops),
         }
         if count == 1:

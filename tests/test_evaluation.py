@@ -176,7 +176,7 @@ def test_a_predictor_averages_too(run: Command) -> None:
         (["faces", "--labels", "happy=null", "--labels", "sad=null"], "no folder of an expression in it"),
         (["faces", "--batch", "0"], "'0' is not a number of faces from 1 to 65,536"),
         (["faces", "--averaging", "five"], "invalid choice: 'five'"),
-        (["faces", "--detector", "absent.onnx"], "absent.onnx: not there"),
+        (["faces", "--detector", "absent.onnx"], "'absent.onnx' is neither a file nor one of"),
         ([], "required: FOLDER"),
     ],
 )

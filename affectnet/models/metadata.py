@@ -12,6 +12,7 @@ from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationE
 
 from affectnet.errors import UserError, first_line, one_line
 from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.images.box_map import BoxMap
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.migrations import FORMAT, migrated
 
@@ -48,7 +49,8 @@ class ModelMetadata:
     image_px × image_px, minus mean, divided by std, per channel; grey: whether all training faces were grey, so that faces are
     converted to grey before the network, which never saw colour; crop: the policy that cut the training crops; data: SHA-256 of the
     training shards; training: params, and scores on the validation split; versions: of the libraries; format: see migrations.py;
-    about: what users should know, by label, such as the data set, scores on its test split, licence and limits.
+    about: what users should know, by label, such as the data set, scores on its test split, licence and limits; box_maps: by name of a
+    detector, the map from its boxes to the annotated ones; the boxes of another detector are used as they are.
     A field that is added later has a default that means "as before", so that older files stay readable.
     """
 
@@ -68,6 +70,7 @@ class ModelMetadata:
     versions: dict[str, str]
     format: int = FORMAT
     about: dict[str, str] = field(default_factory=dict)
+    box_maps: dict[str, BoxMap] = field(default_factory=dict)
 
     @property
     def codes(self) -> NDArray[np.int64]:

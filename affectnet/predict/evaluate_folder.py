@@ -131,8 +131,8 @@ def _crop(predictor: Predictor, cropped: bool, photograph: Labelled) -> Crop | U
         if cropped:
             return Crop(_as_cropped(predictor, path), photograph.code, None)
         faces = predictor.crops(path)
-        (_, pixels), *_ = faces or predictor.crops(path, "whole")
-        return Crop(pixels, photograph.code, len(faces))
+        largest, *_ = faces or predictor.crops(path, "whole")
+        return Crop(largest.pixels, photograph.code, len(faces))
     except Exception as error:  # decoders raise any class of error over broken bytes
         return problem(photograph.path, error)
 
@@ -142,8 +142,8 @@ def _as_cropped(predictor: Predictor, path: Path) -> NDArray[np.uint8]:
     content = read_photograph(path)
     photograph = open_photograph(content, str(path))
     if not is_its_own_crop(photograph, predictor.policy):
-        ((_, pixels),) = predictor.crops(path, "whole")
-        return pixels
+        (whole,) = predictor.crops(path, "whole")
+        return whole.pixels
     if photograph.plain_format in {"jpeg", "png"}:
         return decode_face(content, predictor.metadata.image_px)
     return resize_face(Image.fromarray(photograph.pixels()), predictor.metadata.image_px)

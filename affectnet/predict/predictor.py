@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,7 @@ from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, brief
 from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, Points
-from affectnet.images.decode import open_photograph
+from affectnet.images.decode import Photograph, open_photograph
 from affectnet.images.detection import Detector, detect, load_detector
 from affectnet.images.pictures import Picture, file_content
 from affectnet.images.resize import decode_face
@@ -20,8 +20,17 @@ from affectnet.metrics.calibration import probabilities
 from affectnet.models.outputs import BATCH, Averaging, Outputs
 from affectnet.predict.defaults import model_file
 
-Crops = list[tuple[Box, NDArray[np.uint8]]]
-"""The box of each face of one photograph, and its crop (image_px, image_px, 3) uint8 RGB as the network sees it."""
+
+class FaceCrop(NamedTuple):
+    """A face of a photograph as the network sees it, (image_px, image_px, 3) uint8 RGB, its box, and the name of the detector, if any."""
+
+    box: Box
+    pixels: NDArray[np.uint8]
+    detector: str | None = None
+
+
+Crops = list[FaceCrop]
+"""The faces of one photograph."""
 
 Where = Literal["detect", "whole"] | Sequence[Box] | NDArray[Any]
 """Where the faces are: `detect`, `whole` for the photograph as one face, or boxes (left, top, right, bottom) in px as displayed."""
@@ -34,7 +43,8 @@ class Face:
     """One face of a photograph.
 
     box: left, top, right, bottom in px of the photograph as displayed; expression: the most probable, None for a model without
-    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None for a model without them.
+    expressions; probabilities: by name, calibrated, in the model's label order; valence, arousal: −1 … 1, None for a model without them;
+    detector: the name of the one that drew the box, None for a box of the caller and for a whole photograph.
     """
 
     box: Box
@@ -42,6 +52,7 @@ class Face:
     probabilities: dict[str, float]
     valence: float | None
     arousal: float | None
+    detector: str | None = None
 
 
 class Predictor:
@@ -80,31 +91,38 @@ class Predictor:
 
     def predict_crops(self, photographs: Sequence[Crops]) -> list[list[Face]]:
         """The faces of each photograph by its crops. `crops` may run in threads, this in one."""
-        crops = [crop for faces in photographs for _, crop in faces]
+        crops = [crop.pixels for faces in photographs for crop in faces]
         predictions = iter(self._predict(np.stack(crops)) if crops else [])
-        return [[Face(box, *next(predictions)) for box, _ in faces] for faces in photographs]
+        return [[Face(crop.box, *next(predictions), crop.detector) for crop in faces] for faces in photographs]
 
     def crops(self, picture: Picture, faces: Where = "detect", landmarks: Sequence[Points | None] | None = None) -> Crops:
         """The box of each face, and its crop as the network sees it.
 
+        A detected box is first mapped to the one that annotators would have drawn, where the model has the detector's map.
         landmarks: (68, 2) px per box; used by a model whose training crops were aligned by them.
         """
         content, name = file_content(picture)
         photograph = open_photograph(content, name)
-        boxes: Sequence[Box | None]
-        if not isinstance(faces, str):
-            boxes = [_checked(box, photograph.dimensions, name) for box in _edges(faces)]
-        elif faces == "detect":
-            boxes = detect(photograph, self.detector)
-        elif faces == "whole":
-            boxes = [None]
-        else:
-            raise UserError(f"faces: {brief(faces)}; {FACES_HELP}")
+        boxes = self._boxes(photograph, faces)
+        detector = self.detector.name if isinstance(faces, str) and faces == "detect" else None
+        box_map = self.metadata.box_maps.get(detector or "")
+        regions = [box_map.mapped(box) if box and box_map else box for box in boxes]
         points = landmarks if landmarks is not None else [None] * len(boxes)
-        width, height = photograph.dimensions
-        whole: Box = (0.0, 0.0, float(width), float(height))
-        contents = (crop_face(content, box, landmark, self.policy, name).content for box, landmark in zip(boxes, points, strict=True))
-        return [(box or whole, decode_face(crop, self.metadata.image_px)) for box, crop in zip(boxes, contents, strict=True)]
+        contents = (
+            crop_face(content, region, landmark, self.policy, name).content for region, landmark in zip(regions, points, strict=True)
+        )
+        faces_px = (decode_face(crop, self.metadata.image_px) for crop in contents)
+        width, height = map(float, photograph.dimensions)
+        return [FaceCrop(box or (0.0, 0.0, width, height), pixels, detector) for box, pixels in zip(boxes, faces_px, strict=True)]
+
+    def _boxes(self, photograph: Photograph, faces: Where) -> Sequence[Box | None]:
+        if not isinstance(faces, str):
+            return [_checked(box, photograph.dimensions, photograph.name) for box in _edges(faces)]
+        if faces == "detect":
+            return detect(photograph, self.detector)
+        if faces == "whole":
+            return [None]
+        raise UserError(f"faces: {brief(faces)}; {FACES_HELP}")
 
     def outputs(self, crops: NDArray[np.uint8], batch: int = BATCH) -> Outputs:
         """The network's outputs for (n, image_px, image_px, 3) uint8 crops, in batches of `batch`."""

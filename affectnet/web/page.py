@@ -106,7 +106,7 @@ def result(pixels: Pixels, crops: Crops, faces: Sequence[Face]) -> str:
         for number, face in zip(numbers, faces, strict=True)
     )
     choice = f"<fieldset{' hidden' * (len(faces) == 1)}><legend>Face</legend>{choice}</fieldset>"
-    panels = "".join(_panel(number, face, crop) for number, (_, crop), face in zip(numbers, crops, faces, strict=True))
+    panels = "".join(_panel(number, face, crop.pixels) for number, crop, face in zip(numbers, crops, faces, strict=True))
     return f'<style>{shown} {chosen} {{outline: 2px solid #fff}}</style>{picture}{choice}<div role="status">{panels}</div>'
 
 

@@ -64,7 +64,7 @@ def predict_html(predictor: Predictor, content: bytes) -> str:
     if not crops:
         return page.message("photograph: no face found; use one with a face seen from the front, well lit and not too small")
     if predictor.metadata.grey:  # as the network saw them
-        crops = [(box, np.asarray(Image.fromarray(crop).convert("L").convert("RGB"))) for box, crop in crops]
+        crops = [crop._replace(pixels=np.asarray(Image.fromarray(crop.pixels).convert("L").convert("RGB"))) for crop in crops]
     return page.result(pixels, crops, faces)
 
 
