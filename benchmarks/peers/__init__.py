@@ -1,0 +1,1 @@
+"""Programs that predict expressions too, on the same photographs."""
