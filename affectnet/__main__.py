@@ -222,7 +222,7 @@ def _add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
     )
-    _add_reading(parser)
+    _add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
 
 
@@ -241,9 +241,9 @@ def _add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 
-def _add_reading(parser: argparse.ArgumentParser) -> None:
+def _add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> None:
     parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
-    parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face that are averaged; default none")
+    parser.add_argument("--averaging", choices=AVERAGING, default=averaging, help=f"views per face that are averaged; default {averaging}")
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 

@@ -58,14 +58,14 @@ class Face:
 class Predictor:
     """A model file, ready for photographs: faces are cropped and preprocessed like the model's training faces."""
 
-    def __init__(self, engine: Engine, detector: Detector, averaging: Averaging = "none") -> None:
+    def __init__(self, engine: Engine, detector: Detector, averaging: Averaging = "flip") -> None:
         self.engine, self.detector, self.averaging = engine, detector, averaging
         self.metadata = engine.metadata
         self.policy = CropPolicy.model_validate(engine.metadata.crop)
 
     @classmethod
     def load(
-        cls, model: str | Path | None = None, device: object = "auto", detector: Detector | None = None, averaging: Averaging = "none"
+        cls, model: str | Path | None = None, device: object = "auto", detector: Detector | None = None, averaging: Averaging = "flip"
     ) -> "Predictor":
         """model: an ONNX or safetensors file of this pipeline; None or `default` is the shipped model; device: `auto` is a GPU where there
 
