@@ -1,7 +1,7 @@
 """Prediction on the CPU: the command, a photograph by parts, and the network in ONNX Runtime and torch.
 
 A photograph is drawn, 350 px, with one face. `ours` is the shipped model as `affectnet predict` runs it; the way before it, torch and
-OpenCV's Haar cascade, runs beside it. The networks of params.yaml have random weights, because speed does not depend on them.
+OpenCV's Haar cascade, runs in the same rounds. The networks of params.yaml have random weights, because speed does not depend on them.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -51,7 +51,7 @@ def _command(photograph: Path, scale: Scale) -> Row:
 
 
 def _photograph(photographs: list[Path], scale: Scale) -> Iterator[Row]:
-    """On one core: all of it, from file to result, beside the way before; and its parts."""
+    """On one core: all of it, from file to result, compared with the way before; and its parts."""
     torch.set_num_threads(1)
     predictor = Predictor.load()
     before = Predictor(TorchEngine.load(WEIGHTS), load_detector("haar"))

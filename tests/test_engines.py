@@ -168,7 +168,7 @@ def unknown_operator(model: onnx.ModelProto) -> None:
 
 
 def other_file(model: onnx.ModelProto) -> None:
-    """Weights that lie in a file beside the model, which a model file never has."""
+    """Weights in another file, which a model file never has."""
     tensor = next(tensor for tensor in model.graph.initializer if len(tensor.dims) == 4)
     tensor.ClearField("raw_data")
     tensor.data_location = TensorProto.EXTERNAL
@@ -211,8 +211,8 @@ def test_a_model_whose_input_has_another_side_resizes_as_pillow(tmp_path: Path) 
     _, exported, described = write(tmp_path)
     engine, large = OnnxEngine(exported), crops(4, 80)
     small = np.stack([np.asarray(Image.fromarray(crop).resize((32, 32), Image.Resampling.BICUBIC)) for crop in large])
-    given, expected = (probabilities(engine.outputs(one).logits, described.temperature) for one in (large, small))
-    np.testing.assert_allclose(given, expected, atol=2e-3)
+    resized, expected = (probabilities(engine.outputs(one).logits, described.temperature) for one in (large, small))
+    np.testing.assert_allclose(resized, expected, atol=2e-3)
 
 
 FUZZ = """

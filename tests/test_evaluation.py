@@ -109,7 +109,7 @@ def test_a_face_is_found_and_cut_and_a_photograph_without_one_is_scored_whole(ru
     assert (code, last) == (
         0, "evaluate: 6 photographs scored, 2 of them whole, without a detected face, 2 by the largest of several faces, 0 unreadable",
     )  # fmt: skip
-    predictor = Predictor.load(MODEL)
+    predictor = Predictor.load(MODEL, averaging="none")
     answers = [predictor.predict(Path(f"photographs/happy/{name}.png"))[:1] for name in ("one", "two")]
     answers.append(predictor.predict(Path("photographs/happy/none.png"), "whole"))
     right = sum(face.expression == "Happy" for (face,) in answers) + sum(face.expression == "Fear" for (face,) in answers)

@@ -100,12 +100,12 @@ def run(environment: Path, folder: Path, *command: object) -> subprocess.Complet
 
 def test_the_wheel_holds_the_package_and_the_shipped_model_and_is_small(built: Path, needed: dict[str, Distribution]) -> None:
     with zipfile.ZipFile(built) as archive:
-        names, own = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
+        names, content_bytes = archive.namelist(), sum(entry.file_size for entry in archive.infolist())
     assert {"affectnet/py.typed", "affectnet/pretrained/fer2013.onnx", "affectnet/pretrained/fer2013.md"} <= set(names)
     assert {name.split("/")[0] for name in names} == {"affectnet", next(name for name in names if "dist-info" in name).split("/")[0]}
     assert not needed.keys() & {"torch", "dvc", "opencv-python-headless", "pandas", "pyarrow", "scipy", "scikit-learn"}
     files = {str(each.locate_file(file)) for each in needed.values() for file in each.files or []}
-    size = own + sum(Path(file).stat().st_size for file in files if Path(file).is_file())
+    size = content_bytes + sum(Path(file).stat().st_size for file in files if Path(file).is_file())
     assert size <= MOST_BYTES, f"{size:,} bytes"
 
 

@@ -1,4 +1,4 @@
-"""Ours beside fer and human on the same photographs, one core each: python -m benchmarks.peers FOLDER --aside DIR [--count N].
+"""Ours compared with fer and human on the same photographs, one core each: python -m benchmarks.peers FOLDER --aside DIR [--count N].
 
 FOLDER holds one folder per expression, as for `affectnet evaluate`. The peers are installed into DIR, 8 GB with TensorFlow, if they are
 not there. They get decoded pixels, so reading and decoding count only for ours. A photograph without a face is an error.
@@ -46,7 +46,7 @@ Result = dict[str, Any]
 class Scores:
     """Shares of the photographs: with a face, with more than one, right; milliseconds: the median of one photograph."""
 
-    found: float
+    detected: float
     several: float
     right: float
     milliseconds: float
@@ -66,7 +66,7 @@ def main() -> None:
         listed = _list(chosen, Path(folder))
         for name, command in _commands(options.aside.resolve(), listed).items():
             scores = _scores(_run(command), true)
-            print(f"| {name} | {scores.found:.3f} | {scores.several:.3f} | {scores.right:.3f} | {scores.milliseconds:.1f} |", flush=True)
+            print(f"| {name} | {scores.detected:.3f} | {scores.several:.3f} | {scores.right:.3f} | {scores.milliseconds:.1f} |", flush=True)
 
 
 def _chosen(folder: Path, count: int) -> list[Labelled]:

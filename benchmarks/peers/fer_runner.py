@@ -19,5 +19,5 @@ for line in Path(sys.argv[1]).read_text().splitlines():
     began = time.perf_counter()
     faces = detector.detect_emotions(np.ascontiguousarray(pixels[:, :, ::-1]))
     milliseconds = 1000 * (time.perf_counter() - began)
-    found = [{"box": [int(edge) for edge in one["box"]], "expression": max(one["emotions"], key=one["emotions"].get)} for one in faces]
-    print(json.dumps({"milliseconds": milliseconds, "faces": found}), flush=True)
+    results = [{"box": [int(edge) for edge in one["box"]], "expression": max(one["emotions"], key=one["emotions"].get)} for one in faces]
+    print(json.dumps({"milliseconds": milliseconds, "faces": results}), flush=True)
