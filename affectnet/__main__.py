@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 CLOSED_PIPE = 141
 """The shell's exit code of a command whose reader has gone."""
 
+EVERY_S, TRACKED_EVERY_S = 1.0, 0.2
+"""Seconds between frames of a video, and where its faces are followed."""
+
 AVERAGING = ("none", "flip", "ten_crop")
 """The values of affectnet.models.outputs.Averaging, which imports numpy."""
 
@@ -36,6 +39,8 @@ EVALUATE = (
 DEMO = "A page on 127.0.0.1 that shows the predictions for a photograph. Nothing is kept. Needs gradio."
 INFO = "Describes a model file: its labels, input, training and scores on validation."
 MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
+EVERY = f"time between frames of a video; 0: all; default {EVERY_S:g}, with --track {TRACKED_EVERY_S:g}"
+SMOOTH = "average the predictions for a face of a video over time, with this time constant; with --track"
 HOST = (
     "the browser's address of the page when its port is forwarded, such as localhost:8000; the page still listens on 127.0.0.1; may be "
     "repeated"
@@ -84,19 +89,28 @@ def predict(options: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
     _silence()
     from affectnet.predict import batch, writers  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
-    from affectnet.predict.annotate import Album  # noqa: PLC0415
+    from affectnet.predict.album import Album  # noqa: PLC0415
+    from affectnet.predict.films.timeline import Timeline, check_page  # noqa: PLC0415
 
     album = Album(options.annotate) if options.annotate else None
     if album is not None:
         album.check(options.paths)
     if options.parquet:
         writers.check_parquet(options.parquet)
+    if options.timeline:
+        check_page(options.timeline)
+    track = options.track or options.smooth is not None or options.timeline is not None
+    every = options.every if options.every is not None else TRACKED_EVERY_S if track else EVERY_S
     predictor = _predictor(options)
+    labels = predictor.metadata.labels
+    timeline = Timeline(options.timeline, labels, predictor.metadata.affect, options.smooth) if options.timeline else None
     bar = bool(options.parquet) or not sys.stdout.isatty()  # on a terminal, the results are the progress
-    settings = batch.Options(options.whole, options.every, bar)
-    with writers.writing(options.parquet or options.form, sys.stdout, predictor.metadata.labels) as write:
-        count = batch.predict_paths(predictor, options.paths, settings, album, write, _log)
+    settings = batch.Options(options.whole, every, bar, track, options.smooth)
+    with writers.writing(options.parquet or options.form, sys.stdout, labels, track) as write:
+        count = batch.predict_paths(predictor, options.paths, settings, album, timeline, write, _log)
     _log(f"predict: {count}", "")
+    if timeline is not None:
+        timeline.write()
     return USER_MISTAKE if count.unreadable else 0
 
 
@@ -209,7 +223,12 @@ def _add_predict(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and labelled there")
     _add_reading(parser)
     parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
-    parser.add_argument("--every", type=_seconds, default=1.0, metavar="SECONDS", help="time between frames of a video; 0: all; default 1")
+    parser.add_argument("--every", type=_seconds, metavar="SECONDS", help=EVERY)
+    parser.add_argument("--track", action="store_true", help="faces of a video keep their number from frame to frame")
+    parser.add_argument("--smooth", type=_seconds, metavar="SECONDS", help=SMOOTH)
+    parser.add_argument(
+        "--timeline", type=Path, metavar="FILE.html", help="write a page of each face's expressions over time; with --track"
+    )
 
 
 def _add_evaluate(parser: argparse.ArgumentParser) -> None:

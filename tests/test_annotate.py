@@ -8,9 +8,11 @@ from numpy.typing import NDArray
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop_policy import Box
-from affectnet.predict.annotate import MOST_LINE_SHARE, annotated
+from affectnet.predict.annotate import MOST_LINE_SHARE, annotated, annotated_answer
 from affectnet.predict.colours import COLOURS, colour, ink, luminance
+from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face
+from affectnet.predict.writers import Answer
 
 Pixels = NDArray[np.uint8]
 
@@ -31,6 +33,10 @@ DISTINCT = 15.0
 def face(box: Box, expression: str | None = "Surprise", affect: bool = True) -> Face:
     probabilities = {} if expression is None else {expression: 0.876}
     return Face(box, expression, probabilities, *((0.61, -0.52) if affect else (None, None)))
+
+
+def drawn_on(photograph: Pixels, *faces: Face) -> Pixels:
+    return annotated_answer(photograph, Answer(Shot("a.png", "a.png"), faces))
 
 
 def rgb(expression: str | None) -> NDArray[np.int16]:
@@ -73,7 +79,7 @@ def test_the_name_is_never_cut_off(expression: str, side: int) -> None:
     """Around the letters there is background on all sides, so none of them reaches the edge of the photograph."""
     for box in ((0, 0, side, side), (side * 0.7, side * 0.1, side * 0.95, side * 0.4), (0, side * 0.8, side * 0.2, side)):
         photograph = plain(side, side)
-        copy = annotated(photograph, [face(box, expression)])
+        copy = drawn_on(photograph, face(box, expression))
         assert copy.shape == photograph.shape
         letters = np.abs(copy.astype(np.int16) - (255 if ink(colour(expression)) == "#FFFFFF" else 0)).max(2) < 100
         background = of_colour(copy, expression)
@@ -90,7 +96,7 @@ def _surrounded(background: NDArray[np.bool_]) -> NDArray[np.bool_]:
 
 @pytest.mark.parametrize("side", [6, 12, 30, 60, 200])
 def test_a_frame_is_at_most_a_share_of_the_face(side: int) -> None:
-    copy = annotated(plain(2000, 1500), [face((900, 700, 900 + side, 700 + side), "Anger")])
+    copy = drawn_on(plain(2000, 1500), face((900, 700, 900 + side, 700 + side), "Anger"))
     middle = of_colour(copy, "Anger")[700 + side // 2, 890 : 900 + side // 2]
     assert 1 <= middle.sum() <= max(1, MOST_LINE_SHARE * side)
     assert np.array_equal(copy[700 + side // 2, 900 + side // 2], (90, 60, 40))
@@ -98,14 +104,14 @@ def test_a_frame_is_at_most_a_share_of_the_face(side: int) -> None:
 
 def test_a_label_covers_no_other_face_where_there_is_room() -> None:
     above, below = (100.0, 20.0, 200.0, 140.0), (100.0, 142.0, 200.0, 300.0)
-    copy = annotated(plain(400, 340), [face(below, "Happy"), face(above, "Sad")])
+    copy = drawn_on(plain(400, 340), face(below, "Happy"), face(above, "Sad"))
     assert not of_colour(copy, "Happy")[22:140, 104:196].any() and not of_colour(copy, "Sad")[145:298, 104:196].any()
     assert of_colour(copy, "Happy").sum() > 1000 and of_colour(copy, "Sad").sum() > 1000
 
 
 def test_valence_and_arousal_stand_in_the_label_where_there_is_room() -> None:
     def width(*faces: Face) -> int:
-        return int(of_colour(annotated(plain(800, 600), faces), "Happy").any(0).sum())
+        return int(of_colour(drawn_on(plain(800, 600), *faces), "Happy").any(0).sum())
 
     box = (300.0, 200.0, 500.0, 400.0)
     assert width(face(box, "Happy")) > 1.3 * width(face(box, "Happy", affect=False)) >= 200
@@ -113,10 +119,10 @@ def test_valence_and_arousal_stand_in_the_label_where_there_is_room() -> None:
 
 def test_a_model_of_affect_only_and_names_of_the_caller_are_written_too() -> None:
     box = (100.0, 100.0, 300.0, 300.0)
-    affect, number = annotated(plain(400, 400), [face(box, None)]), annotated(plain(400, 400), [face(box)], ["7"])
+    affect, number = drawn_on(plain(400, 400), face(box, None)), annotated(plain(400, 400), [face(box)], [["7"]])
     assert of_colour(affect, None)[60:100].sum() > of_colour(number, "Surprise")[60:100].sum() > 100
 
 
 def test_a_grey_photograph_gets_colours() -> None:
-    copy = annotated(np.full((200, 200), 80, np.uint8), [face((50, 50, 150, 150), "Disgust")])
+    copy = drawn_on(np.full((200, 200), 80, np.uint8), face((50, 50, 150, 150), "Disgust"))
     assert copy.shape == (200, 200, 3) and of_colour(copy, "Disgust").any()

@@ -1,16 +1,17 @@
-"""Frames of a video, at the requested interval."""
+"""Videos by OpenCV: their frames at the requested interval, and new ones."""
 
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
-import cv2
 import numpy as np
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels
+from affectnet.images.opencv import opencv
 
 SLACK_S, SLACK_SHARE = 2.0, 0.05
 """How much before the stated end the last frame may come: the sound of a video may be longer than its frames."""
@@ -21,13 +22,18 @@ MATROSKA, SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 LONGEST_HEAD = 4096
 HALF_A_MS = 0.0005
 
+CODEC, USUAL_RATE, HIGHEST_RATE = "mp4v", 25.0, 60.0
+"""Of videos that are written: MPEG-4, the one that each OpenCV writes; frames per second of a video that states none, and at most."""
+
 
 def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
     """Time in seconds and (h, w, 3) RGB uint8 of the first frame in each `every` seconds; of each frame when that is 0.
 
-    Errors: UserError when OpenCV cannot read the video, and after the last frame when it comes too early and the file lacks frames.
-    A last frame that is shown for long, as in a recording of a screen, is not an error.
+    Times are those of the file, so they are right for videos of a variable rate. Errors: UserError when OpenCV is missing or cannot read
+    the video, and after the last frame when it comes too early and the file lacks frames. A last frame that is shown for long, as in a
+    recording of a screen, is not an error.
     """
+    cv2 = opencv(path)
     with _opened(path) as video:
         rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
         number, due, seconds = 0, 0.0, 0.0
@@ -46,9 +52,38 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
             raise UserError(f"{path}: unreadable video: {number:,} frames, up to {seconds:.1f} s of the {stated:.1f} s that it states")
 
 
+def frame_rate(path: str) -> float:
+    """Frames per second that a copy needs: as the file states, USUAL_RATE without a statement. Errors: UserError as `frames`."""
+    with _opened(path) as video:
+        rate = float(video.get(opencv(path).CAP_PROP_FPS))
+    return min(rate, HIGHEST_RATE) if rate > 0 else USUAL_RATE
+
+
 @contextmanager
-def _opened(path: str) -> Iterator[cv2.VideoCapture]:
+def writing_video(path: Path, rate: float, dimensions: tuple[int, int]) -> Iterator[Callable[[Pixels], None]]:
+    """Yields a function that appends a frame, (h, w, 3) RGB uint8, to an mp4 file without sound.
+
+    dimensions: width and height of all frames. Errors: UserError when OpenCV cannot write it.
+    """
+    cv2 = opencv(str(path))
+    with tempfile.TemporaryDirectory() as folder:
+        link = Path(folder) / "video.mp4"  # OpenCV takes the format from the name, and refuses names that are not UTF-8
+        link.symlink_to(path.absolute())
+        writer = cv2.VideoWriter(str(link), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*CODEC), rate, dimensions)
+        try:
+            if not writer.isOpened():
+                raise UserError(
+                    f"{path}: OpenCV cannot write a video of {dimensions[0]} × {dimensions[1]} px at {rate:g} frames per second"
+                )
+            yield lambda frame: writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
+        finally:
+            writer.release()
+
+
+@contextmanager
+def _opened(path: str) -> Iterator[Any]:
     """The video by its absolute path, which FFmpeg cannot take for a URL; by a link for a name that is not UTF-8, which OpenCV refuses."""
+    cv2 = opencv(path)
     with ExitStack() as stack:
         try:
             stack.enter_context(open(path, "rb"))  # noqa: PTH123 (its error states the reason, OpenCV's does not)

@@ -1,23 +1,16 @@
-"""Copies of photographs with the faces framed and named, and the folder that holds them."""
+"""Photographs and frames with the faces framed and named."""
 
-import hashlib
-import io
-import os
 from collections.abc import Sequence
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
-from affectnet.errors import UserError, reraise_machine_fault
-from affectnet.files.atomic import replacing
 from affectnet.images.crop_policy import Box
 from affectnet.images.decode import Pixels
 from affectnet.predict.colours import colour, ink
-from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face
-from affectnet.predict.writers import label
+from affectnet.predict.writers import Answer, label
 
 LINE_SHARE, LEAST_LINE_PX, MOST_LINE_SHARE = 1 / 250, 2, 1 / 24
 """Width of a frame: as a share of the photograph's shorter side, in px, and at most as a share of the face's shorter side."""
@@ -34,21 +27,24 @@ WIDTH_OF_FACE = 1.8
 PADDING, LEADING = 0.3, 0.2
 """Between letters and the edge of their background, and between lines, as shares of the letters' size."""
 
-JPEG_QUALITY = 90
-MARK = "affectnet predict "
-LONGEST_STEM = 200
-"""Bytes of a name: with number and suffix it stays below the limit of file systems."""
-
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 Rectangle = tuple[int, int, int, int]
 """Left, top, right, bottom in px, right and bottom exclusive."""
 
 
-def annotated(pixels: Pixels, faces: Sequence[Face], names: Sequence[str] | None = None) -> Pixels:
+def annotated_answer(pixels: Pixels, answer: Answer) -> Pixels:
+    """As `annotated`. The label begins with the face's number in its film, or with `whole` where the whole photograph is answered."""
+    if answer.instead is not None:
+        return annotated(pixels, [answer.instead], [_texts(answer.instead, "whole: ")])
+    numbers = [""] * len(answer.faces) if answer.tracks is None else [f"{number}: " for number in answer.tracks]
+    return annotated(pixels, answer.faces, [_texts(face, number) for face, number in zip(answer.faces, numbers, strict=True)])
+
+
+def annotated(pixels: Pixels, faces: Sequence[Face], texts: Sequence[Sequence[str]]) -> Pixels:
     """(h, w, 3) RGB uint8: the photograph with each face framed and labelled in the colour of its expression.
 
-    The label stands above or below the frame or inside it, where it covers the least of other faces and labels, and always within the
-    photograph: it is shortened to the expression where there is no room for more. names: texts in place of the labels.
+    texts: of each face, the longest first; the first that fits is written. It stands above or below the frame or inside it, where it
+    covers the least of other faces and labels, and always within the photograph.
     """
     image = Image.fromarray(pixels).convert("RGB")
     brush = ImageDraw.Draw(image)
@@ -57,17 +53,16 @@ def annotated(pixels: Pixels, faces: Sequence[Face], names: Sequence[str] | None
         _frame(brush, frame, image.size, colour(face.expression))
     taken = list[Rectangle]()
     for number, (face, frame) in enumerate(zip(faces, frames, strict=True)):
-        texts = _texts(face) if names is None else [names[number]]
         others = [other for at, other in enumerate(frames) if at != number]
-        taken.append(_write(brush, image.size, texts, frame, [*others, *taken], colour(face.expression)))
+        taken.append(_write(brush, image.size, texts[number], frame, [*others, *taken], colour(face.expression)))
     return np.asarray(image)
 
 
-def _texts(face: Face) -> list[str]:
-    """The label in one line and in two, and shorter ones."""
+def _texts(face: Face, before: str) -> list[str]:
+    """The label in one line and in two, and shorter ones. before: begins each."""
     name, *affect = label(face, "\n").split("\n")
     texts = [" ".join([name, *affect]), f"{name}\n{' '.join(affect)}"] if affect else [name]
-    return [*texts, name, face.expression] if face.expression else texts
+    return [f"{before}{text}" for text in ([*texts, name, face.expression] if face.expression else texts)]
 
 
 def _inside(box: Box, size: tuple[int, int]) -> Rectangle:
@@ -152,57 +147,3 @@ def _overlap(one: Rectangle, other: Rectangle) -> int:
     width = min(one[2], other[2]) - max(one[0], other[0])
     height = min(one[3], other[3]) - max(one[1], other[1])
     return max(0, width) * max(0, height)
-
-
-class Album:
-    """A folder of annotated copies. It overwrites only copies of the same photograph, and no other file.
-
-    A copy carries a hash of its source in its JPEG comment, so that no list of names is kept.
-    """
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-
-    def check(self, paths: Sequence[str]) -> None:
-        """Errors: UserError when a copy would overwrite one of the paths, or lie within one of them."""
-        if self.folder.exists() and not self.folder.is_dir():
-            raise UserError(f"{self.folder}: a file; give a folder for the annotated copies")
-        album = self.folder.resolve()
-        for path in map(Path, paths):
-            source = path.resolve()
-            if source.is_dir() and (source == album or album in source.parents):
-                raise UserError(f"{self.folder}: {path} lies in it, and would be mixed with its copies; give another folder")
-            if source.is_file() and album / _copy_name(Shot(str(path), path.name)) == source:
-                raise UserError(f"{self.folder}: the copy of {path} would overwrite it; give another folder")
-
-    def add(self, shot: Shot, picture: Pixels) -> Path:
-        """Writes the copy; returns its path: the photograph's name in the album, numbered where another file has it."""
-        mark = MARK + hashlib.sha256(os.fsencode(os.path.abspath(shot.path)) + f" {shot.seconds}".encode()).hexdigest()  # noqa: PTH100
-        first = self.folder / _copy_name(shot)
-        path, number = first, 1
-        while os.path.lexists(path) and _mark(path) != mark:
-            number += 1
-            path = first.with_name(f"{first.stem}-{number}.jpg")
-        buffer = io.BytesIO()
-        Image.fromarray(picture).save(buffer, "JPEG", quality=JPEG_QUALITY, subsampling=0, comment=mark)
-        with replacing(path, lasting=False) as temporary:  # no fsync: it can be made again, and costs as much as the face
-            temporary.write_bytes(buffer.getvalue())
-        return path
-
-
-def _copy_name(shot: Shot) -> Path:
-    name = Path(shot.name)
-    time = "" if shot.seconds is None else f"-{shot.seconds:09.3f}"
-    stem = os.fsdecode(os.fsencode(name.stem)[:LONGEST_STEM])
-    return name.with_name(f"{stem}{time}.jpg")
-
-
-def _mark(path: Path) -> str | None:
-    """The comment of a JPEG file, None for any other file."""
-    try:
-        with Image.open(path, formats=["JPEG"]) as image:
-            comment = image.info.get("comment")
-    except (OSError, ValueError) as error:
-        reraise_machine_fault(error, path)
-        return None
-    return comment.decode("ascii", "replace") if isinstance(comment, bytes) else None

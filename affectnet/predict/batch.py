@@ -7,14 +7,18 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.decode import Pixels, open_photograph
-from affectnet.predict.annotate import Album, annotated
-from affectnet.predict.paths import Log, Shot, files, shots
-from affectnet.predict.predictor import Crops, Face, Predictor
-from affectnet.predict.writers import Write
+from affectnet.predict.album import Album
+from affectnet.predict.annotate import annotated_answer
+from affectnet.predict.films.curves import portrait
+from affectnet.predict.films.timeline import Timeline
+from affectnet.predict.films.tracks import Follower, Look, look
+from affectnet.predict.paths import FilmEnd, Log, Shot, files, shots
+from affectnet.predict.predictor import Crops, Predictor
+from affectnet.predict.writers import Answer, Write
 from affectnet.running.parallel import cores, in_order
 from affectnet.running.progress import progress
 
@@ -24,40 +28,87 @@ BATCH = 16
 
 @dataclass
 class Count:
-    """How many photographs and frames were predicted, had no face or were unreadable. other: files of the folders that are neither."""
+    """How many photographs and frames were predicted, had no face or were unreadable.
+
+    whole: photographs of `without` that were predicted as a whole; tracks: numbers of faces in the films that have ended; highest: in
+    the film that has not; other: files of the folders that are neither.
+    """
 
     photographs: int = 0
     frames: int = 0
     faces: int = 0
+    tracks: int = 0
+    highest: int = 0
     without: int = 0
+    whole: int = 0
     unreadable: int = 0
     other: int = 0
 
-    def add(self, shot: Shot, faces: Sequence[Face]) -> None:
-        self.photographs += shot.seconds is None
-        self.frames += shot.seconds is not None
-        self.faces += len(faces)
-        self.without += not faces
+    def add(self, answer: Answer) -> None:
+        self.photographs += answer.shot.seconds is None
+        self.frames += answer.shot.seconds is not None
+        self.faces += len(answer.faces)
+        self.without += not answer.faces
+        self.whole += answer.instead is not None
+        self.highest = max(self.highest, *answer.tracks or [0])
+
+    def end_film(self) -> None:
+        self.tracks += self.highest
+        self.highest = 0
 
     def __str__(self) -> str:
         parts = [many(self.photographs, "photograph"), *([f"{many(self.frames, 'frame')} of videos"] if self.frames else [])]
-        parts += [many(self.faces, "face"), f"{self.without:,} without a face", f"{self.unreadable:,} unreadable"]
+        number = "" if self.whole == self.without else f"{self.whole:,} "
+        whole = f" ({number}answered whole)" if self.whole else ""
+        tracks = f" in {many(self.tracks, 'track')}" if self.tracks else ""
+        parts += [f"{many(self.faces, 'face')}{tracks}", f"{self.without:,} without a face{whole}", f"{self.unreadable:,} unreadable"]
         return ", ".join([*parts, *([f"{many(self.other, 'other file')} skipped"] if self.other else [])])
 
 
 @dataclass(frozen=True)
 class Options:
-    """whole: each photograph is one face; every: seconds between frames of a video; bar: whether progress is shown."""
+    """whole: each photograph is one face; every: seconds between frames of a video; bar: whether progress is shown.
+
+    track: whether the faces of films keep their number; smooth: time constant in seconds over which their predictions are averaged.
+    """
 
     whole: bool
     every: float
     bar: bool
+    track: bool = False
+    smooth: float | None = None
 
 
-def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, album: Album | None, write: Write, log: Log) -> Count:
-    """Writes the faces of each photograph and frame in the order of the paths, and an annotated copy into the album; returns the count.
+class Cropped(NamedTuple):
+    """The faces of a photograph or frame as the network sees them.
 
-    log: gets one line for each that cannot be read. Memory does not grow with their number.
+    instead: whether no face was detected, and the only crop is the whole photograph; look: of a frame whose faces are followed;
+    portraits: its faces for the page of timelines.
+    """
+
+    shot: Shot
+    crops: Crops
+    instead: bool
+    look: Look | None = None
+    portraits: Sequence[Pixels] = ()
+
+
+class Result(NamedTuple):
+    """The answer, what `Cropped` hands on, and the annotated copy of a photograph if there is an album."""
+
+    answer: Answer
+    look: Look | None = None
+    portraits: Sequence[Pixels] = ()
+    picture: Pixels | None = None
+
+
+def predict_paths(
+    predictor: Predictor, paths: Sequence[str], options: Options, album: Album | None, timeline: Timeline | None, write: Write, log: Log
+) -> Count:
+    """Writes the answer for each photograph and frame in the order of the paths; returns the count.
+
+    album: gets an annotated copy of each photograph and film; timeline: gets each film; log: gets one line for each file that cannot be
+    read. Memory does not grow with the number of photographs; the album holds the answers for one film, the timeline those for all.
     """
     count = Count()
 
@@ -72,61 +123,107 @@ def predict_paths(predictor: Predictor, paths: Sequence[str], options: Options, 
     inputs = walk(unreadable, other)
     if options.bar:
         inputs = iter(progress(inputs, "predict", sum(1 for _ in walk(silent, silent))))
-    source = shots(inputs, options.every, unreadable)
-    with without_warnings(), closing(results(predictor, source, "whole" if options.whole else "detect", album)) as predicted:
+    answers: list[Answer] = []
+    with without_warnings(), closing(results(predictor, shots(inputs, options.every), options, album, timeline)) as predicted:
         for result in predicted:
             if isinstance(result, UserError):
                 unreadable(str(result))
-                continue
-            if album is not None and result.picture is not None:
-                album.add(result.shot, result.picture)
-            count.add(result.shot, result.faces)
-            write(result.shot, result.faces)
+            elif isinstance(result, FilmEnd):
+                for problem in _end_film(result, answers, album, timeline):
+                    unreadable(problem)
+                answers.clear()
+                count.end_film()
+            else:
+                _keep(result, answers, album, timeline)
+                count.add(result.answer)
+                write(result.answer)
     return count
 
 
-class Result(NamedTuple):
-    """The faces of one photograph or frame, and its annotated copy if there is an album."""
+def _keep(result: Result, answers: list[Answer], album: Album | None, timeline: Timeline | None) -> None:
+    shot = result.answer.shot
+    if album is not None and result.picture is not None:
+        album.add(shot.path, shot.name, result.picture)
+    if album is not None and shot.seconds is not None:
+        answers.append(result.answer)
+    if timeline is not None and shot.seconds is not None:
+        timeline.add(result.answer, result.portraits)
 
-    shot: Shot
-    faces: Sequence[Face]
-    picture: Pixels | None = None
+
+def _end_film(film: FilmEnd, answers: Sequence[Answer], album: Album | None, timeline: Timeline | None) -> Iterator[str]:
+    """Writes the film's copy, and ends its timeline; yields the problems."""
+    if film.problem is not None:
+        yield str(film.problem)
+    if timeline is not None:
+        timeline.end(film)
+    if album is not None and answers:
+        try:
+            album.add_film(film, answers)
+        except UserError as error:
+            yield str(error)
 
 
 def results(
-    predictor: Predictor, source: Iterable[Shot], where: Literal["detect", "whole"], album: Album | None
-) -> Generator[Result | UserError, None, None]:
-    """The faces of each photograph in order, or why it cannot be read; with an album also its annotated copy."""
-    cropped = in_order(partial(_crop, predictor, where, album is not None), source, cores(), "thread")
+    predictor: Predictor, source: Iterable[Shot | FilmEnd], options: Options, album: Album | None = None, timeline: Timeline | None = None
+) -> Generator[Result | FilmEnd | UserError, None, None]:
+    """The answer for each photograph and frame in order, or why it cannot be read.
+
+    With an album also the annotated copy of each photograph, with a timeline the portraits of a frame's faces.
+    """
+    cropped = in_order(partial(_crop, predictor, options, timeline is not None), source, cores(), "thread")
     predicted = _predict(predictor, cropped)
+    if options.track:
+        predicted = _follow(predicted, Follower(options.smooth))
     yield from predicted if album is None else in_order(_annotate, predicted, cores(), "thread")
 
 
-def _crop(predictor: Predictor, where: Literal["detect", "whole"], keep_frame: bool, shot: Shot) -> tuple[Shot, Crops] | UserError:
-    """The faces as the network sees them. keep_frame: also the frame of a video, to be annotated."""
+def _crop(predictor: Predictor, options: Options, portraits: bool, shot: Shot | FilmEnd) -> Cropped | FilmEnd | UserError:
+    if isinstance(shot, FilmEnd):
+        return shot
     try:
-        crops = predictor.crops(shot.picture, where)
+        crops = predictor.crops(shot.picture, "whole" if options.whole else "detect")
+        if shot.frame is None:
+            return Cropped(shot, crops or predictor.crops(shot.picture, "whole"), not crops)
     except Exception as error:  # decoders raise any class of error over broken bytes
         return problem(shot.path, error)
-    return (shot if keep_frame else replace(shot, frame=None)), crops
+    without_frame = replace(shot, frame=None)
+    if not options.track:
+        return Cropped(without_frame, crops, False)
+    pictures = [portrait(shot.frame, crop.box) for crop in crops] if portraits else []
+    return Cropped(without_frame, crops, False, look(shot.frame), pictures)
 
 
-def _predict(predictor: Predictor, cropped: Iterator[tuple[Shot, Crops] | UserError]) -> Iterator[Result | UserError]:
+def _predict(predictor: Predictor, cropped: Iterator[Cropped | FilmEnd | UserError]) -> Iterator[Result | FilmEnd | UserError]:
     while batch := list(itertools.islice(cropped, BATCH)):
-        faces = iter(predictor.predict_crops([one[1] for one in batch if not isinstance(one, UserError)]))
+        predictions = iter(predictor.predict_crops([one.crops for one in batch if isinstance(one, Cropped)]))
         for one in batch:
-            yield one if isinstance(one, UserError) else Result(one[0], next(faces))
+            if isinstance(one, Cropped):
+                faces = next(predictions)
+                answer = Answer(one.shot, [], faces[0]) if one.instead else Answer(one.shot, faces)
+                yield Result(answer, one.look, one.portraits)
+            else:
+                yield one
 
 
-def _annotate(result: Result | UserError) -> Result | UserError:
-    if isinstance(result, UserError):
+def _follow(predicted: Iterator[Result | FilmEnd | UserError], follower: Follower) -> Iterator[Result | FilmEnd | UserError]:
+    for result in predicted:
+        if isinstance(result, FilmEnd):
+            follower.next_film()
+        if isinstance(result, Result) and result.look is not None:
+            yield result._replace(answer=follower.follow(result.answer, result.look))
+        else:
+            yield result
+
+
+def _annotate(result: Result | FilmEnd | UserError) -> Result | FilmEnd | UserError:
+    if not isinstance(result, Result) or result.answer.shot.seconds is not None:
         return result
-    shot = result.shot
+    path = result.answer.shot.path
     try:
-        pixels = open_photograph(Path(shot.path).read_bytes(), shot.path).pixels() if shot.frame is None else shot.frame
+        pixels = open_photograph(Path(path).read_bytes(), path).pixels()
     except Exception as error:  # it was readable a moment ago
-        return problem(shot.path, error)
-    return Result(replace(shot, frame=None), result.faces, annotated(pixels, result.faces))
+        return problem(path, error)
+    return result._replace(picture=annotated_answer(pixels, result.answer))
 
 
 def problem(path: str, error: Exception) -> UserError:

@@ -1,7 +1,7 @@
 """The photographs and videos that the paths of a command line name, by themselves or in folders."""
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +41,15 @@ class Shot:
         return Path(self.path) if self.frame is None else self.frame
 
 
+@dataclass(frozen=True)
+class FilmEnd:
+    """Follows the last frame of a video. problem: why the rest of it cannot be read."""
+
+    path: str
+    name: str
+    problem: UserError | None = None
+
+
 def files(paths: Sequence[str], excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
     """The named files, and the photographs and videos in and below each named folder, sorted.
 
@@ -54,17 +63,19 @@ def files(paths: Sequence[str], excluded: Path | None, log: Log, other: Log) -> 
             yield Input(path, Path(path).name)
 
 
-def shots(inputs: Iterator[Input], every: float, log: Log) -> Iterator[Shot]:
-    """The photographs, not opened, and a frame per `every` seconds of each video. log: gets the videos that cannot be read."""
+def shots(inputs: Iterable[Input], every: float) -> Iterator[Shot | FilmEnd]:
+    """The photographs, not opened, and a frame per `every` seconds of each video, followed by its end."""
     for file in inputs:
         if not file.video:
             yield Shot(file.path, file.name)
             continue
+        problem = None
         try:
             for seconds, frame in frames(file.path, every):
                 yield Shot(file.path, file.name, seconds, frame)
         except UserError as error:
-            log(str(error))
+            problem = error
+        yield FilmEnd(file.path, file.name, problem)
 
 
 def _in_folder(folder: str, excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:

@@ -96,7 +96,7 @@ def result(pixels: Pixels, crops: Crops, faces: Sequence[Face]) -> str:
     height, width = small.shape[:2]
     labels = "".join(_click_area(number, face, width, height) for number, face in zip(numbers, on_page, strict=True))
     alt = f"The photograph, {len(faces)} {'face' if len(faces) == 1 else 'faces'} framed and numbered"
-    address = data_uri(annotated(small, on_page, numbers), "JPEG", quality=JPEG_QUALITY, subsampling=0)
+    address = data_uri(annotated(small, on_page, [[number] for number in numbers]), "JPEG", quality=JPEG_QUALITY, subsampling=0)
     picture = f'<div class="shot"><img alt="{alt}" src="{address}">{labels}</div>'
     shown = ", ".join(f".prose:has(#face-{number}:checked) .face-{number}" for number in numbers) + " {display: grid}"
     chosen = ", ".join(f".prose:has(#face-{number}:checked) .shot [for=face-{number}]" for number in numbers)

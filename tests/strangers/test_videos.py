@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+from films import with_durations
 from numpy.typing import NDArray
 from portraits import drawn
 
@@ -64,24 +65,6 @@ def turned_by_note(content: bytes, degrees: int, dimensions: tuple[int, int]) ->
     return content[:at] + struct.pack(">9i", *matrix) + content[at + 36 :]
 
 
-def with_a_last_picture_that_stands(content: bytes, seconds: float) -> bytes:
-    """An mp4 whose last frame lasts so long: one more entry in its table of times, and larger boxes around it."""
-    body = bytearray(content)
-    table = body.index(b"stts")
-    entries, count, delta = struct.unpack(">3I", body[table + 8 : table + 20])
-    assert (entries, count) == (1, COUNT) and body.index(b"mdat") < body.index(b"moov")
-    scale_at = body.index(b"mdhd") + 16
-    (scale,) = struct.unpack(">I", body[scale_at : scale_at + 4])
-    stays = round(seconds * scale)
-    body[scale_at + 4 : scale_at + 8] = struct.pack(">I", (COUNT - 1) * delta + stays)
-    body[table + 8 : table + 20] = struct.pack(">5I", 2, COUNT - 1, delta, 1, stays)
-    for name in (b"moov", b"trak", b"mdia", b"minf", b"stbl", b"stts"):
-        at = body.index(name) - 4
-        (size,) = struct.unpack(">I", body[at : at + 4])
-        body[at : at + 4] = struct.pack(">I", size + 8)
-    return bytes(body)
-
-
 def stating(content: bytes, seconds: float) -> bytes:
     """A Matroska file with this stated length, in ms, and unchanged frames."""
     at = content.index(b"\x44\x89\x88") + 3
@@ -113,7 +96,7 @@ def test_a_last_picture_that_stands_is_no_fault(tmp_path: Path) -> None:
         path = tmp_path / name
         write(path, codec, wide())
         whole = path.read_bytes()
-        path.write_bytes(with_a_last_picture_that_stands(whole, 20) if path.suffix == ".mp4" else stating(whole, 23))
+        path.write_bytes(with_durations(whole, [1 / RATE] * (COUNT - 1) + [20]) if path.suffix == ".mp4" else stating(whole, 23))
         stated = cv2.VideoCapture(str(path), cv2.CAP_FFMPEG)
         assert stated.get(cv2.CAP_PROP_FRAME_COUNT) / stated.get(cv2.CAP_PROP_FPS) > 20, name
         stated.release()

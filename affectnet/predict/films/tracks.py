@@ -1,0 +1,178 @@
+"""Faces followed from frame to frame of a film."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from affectnet.images.crop_policy import Box
+from affectnet.images.decode import Pixels
+from affectnet.predict.films.smoothing import Smoother
+from affectnet.predict.writers import Answer
+
+BRIDGE_S = 2.0
+"""A face that was not detected for longer gets a new number when it comes back."""
+
+BUFFER, LEAST_IOU = 0.5, 0.1
+"""Boxes are compared after each grows by this share of its width and height on all sides, so that a face that moved by more than its
+
+own width between two frames still overlaps with where it was (buffered IoU, Yang et al. 2023). A smaller IoU is another face."""
+
+VELOCITY_S, FADING_S = 0.15, 0.5
+"""Time constants: over which a face's velocity is averaged, and in which its motion fades while it is not detected."""
+
+SHORTEST_S = 0.001
+"""Between two frames; some files state the same time twice."""
+
+SIDE, SHIFT, BINS = 16, 3, 4
+"""Of a look: side of the grey picture in px, its largest displacement between two frames, and bins per colour channel."""
+
+CUT = 0.24
+"""From this difference of two looks on, a cut lies between them; measured in docs/log.md."""
+
+
+class Look(NamedTuple):
+    """What a frame looks like as a whole. grey: (SIDE, SIDE); colours: (BINS³,) shares of its px."""
+
+    grey: NDArray[np.float64]
+    colours: NDArray[np.float64]
+
+
+def look(frame: Pixels) -> Look:
+    """frame: (h, w, 3) RGB uint8."""
+    image = Image.fromarray(frame)
+    small = np.asarray(image.resize((4 * SIDE, 4 * SIDE), Image.Resampling.BOX), np.int64).reshape(-1, 3)
+    bins = small // (256 // BINS) @ (BINS * BINS, BINS, 1)
+    grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
+    return Look(grey, np.bincount(bins, minlength=BINS**3) / len(bins))
+
+
+def difference(one: Look, other: Look) -> float:
+    """0 for the same picture, 1 for an entirely different one: the geometric mean of two distances, so that a cut has to change both.
+
+    The histogram distance of the colours (Swain & Ballard 1991), which motion hardly changes; and 1 − the correlation of the grey
+    pictures at their best displacement, which light hardly changes.
+    """
+    colours = 1 - float(np.minimum(one.colours, other.colours).sum())
+    shifts = range(-SHIFT, SHIFT + 1)
+    shapes = 1 - max(_correlation(one.grey, other.grey, down, right) for down in shifts for right in shifts)
+    return math.sqrt(max(0.0, colours) * min(1.0, max(0.0, shapes)))
+
+
+def _correlation(one: NDArray[np.float64], other: NDArray[np.float64], down: int, right: int) -> float:
+    """Of the parts that overlap when the other picture is displaced; two pictures without contrast are the same."""
+    here = one[max(0, down) : SIDE + min(0, down), max(0, right) : SIDE + min(0, right)]
+    there = other[max(0, -down) : SIDE + min(0, -down), max(0, -right) : SIDE + min(0, -right)]
+    here, there = here - here.mean(), there - there.mean()
+    spread, other_spread = float((here * here).mean()), float((there * there).mean())
+    if min(spread, other_spread) < 1:
+        return float(max(spread, other_spread) < 1)
+    return float((here * there).mean() / math.sqrt(spread * other_spread))
+
+
+@dataclass
+class Track:
+    """One face: its last box, when it was detected last, and the velocity of its centre in px per second."""
+
+    number: int
+    box: Box
+    seconds: float
+    velocity: tuple[float, float] = (0.0, 0.0)
+
+    def expected(self, seconds: float) -> Box:
+        """The box at a later time: the last one, moved on with a velocity that fades."""
+        moved = FADING_S * (1 - math.exp((self.seconds - seconds) / FADING_S))
+        x, y = self.velocity[0] * moved, self.velocity[1] * moved
+        left, top, right, bottom = self.box
+        return left + x, top + y, right + x, bottom + y
+
+    def update(self, box: Box, seconds: float) -> None:
+        passed = max(seconds - self.seconds, SHORTEST_S)
+        weight = 1 - math.exp(-passed / VELOCITY_S)
+        seen = ((box[0] + box[2] - self.box[0] - self.box[2]) / 2 / passed, (box[1] + box[3] - self.box[1] - self.box[3]) / 2 / passed)
+        x, y = (old + weight * (new - old) for old, new in zip(self.velocity, seen, strict=True))
+        self.box, self.seconds, self.velocity = box, seconds, (x, y)
+
+
+class Tracker:
+    """Numbers the faces of one film from 1 in the order of their appearance; a face keeps its number from frame to frame.
+
+    Faces are assigned to tracks one pair at a time, the pair of the largest IoU first. Faces rarely overlap, so that this differs from
+    the optimal assignment in few frames (measured in docs/log.md).
+    """
+
+    def __init__(self) -> None:
+        self.tracks: list[Track] = []
+        self.last = 0
+        self.seen: Look | None = None
+
+    def follow(self, seconds: float, shown: Look, boxes: Sequence[Box]) -> list[int]:
+        """The number of each face of the next frame. A cut ends all tracks, and BRIDGE_S seconds without a detection end one."""
+        cut = self.seen is not None and difference(self.seen, shown) >= CUT
+        self.seen = shown
+        self.tracks = [] if cut else [track for track in self.tracks if seconds - track.seconds <= BRIDGE_S]
+        assigned = _assign([track.expected(seconds) for track in self.tracks], boxes)
+        numbers = []
+        for at, box in enumerate(boxes):
+            if at in assigned:
+                track = self.tracks[assigned[at]]
+                track.update(box, seconds)
+            else:
+                self.last += 1
+                track = Track(self.last, box, seconds)
+                self.tracks.append(track)
+            numbers.append(track.number)
+        return numbers
+
+
+def _assign(expected: Sequence[Box], boxes: Sequence[Box]) -> dict[int, int]:
+    """Position of a box → position of its track; without the boxes of new faces."""
+    overlaps = [(iou(_grown(one), _grown(other)), track, at) for track, one in enumerate(expected) for at, other in enumerate(boxes)]
+    assigned: dict[int, int] = {}
+    taken = set[int]()
+    for overlap, track, at in sorted(overlaps, reverse=True):
+        if overlap >= LEAST_IOU and at not in assigned and track not in taken:
+            assigned[at] = track
+            taken.add(track)
+    return assigned
+
+
+def _grown(box: Box) -> Box:
+    left, top, right, bottom = box
+    x, y = BUFFER * (right - left), BUFFER * (bottom - top)
+    return left - x, top - y, right + x, bottom + y
+
+
+def iou(one: Box, other: Box) -> float:
+    """Intersection over union of two boxes."""
+    width = min(one[2], other[2]) - max(one[0], other[0])
+    height = min(one[3], other[3]) - max(one[1], other[1])
+    shared = max(0.0, width) * max(0.0, height)
+    areas = sum((box[2] - box[0]) * (box[3] - box[1]) for box in (one, other))
+    return shared / (areas - shared) if areas > shared else 0.0
+
+
+class Follower:
+    """Follows the faces of one film after another."""
+
+    def __init__(self, smooth: float | None) -> None:
+        """smooth: time constant in seconds over which predictions are averaged, None or 0 for the predictions of each frame."""
+        self.smooth = smooth
+        self.next_film()
+
+    def next_film(self) -> None:
+        self.tracker = Tracker()
+        self.smoother = Smoother(self.smooth) if self.smooth else None
+
+    def follow(self, answer: Answer, shown: Look) -> Answer:
+        """The answer for the next frame, with the number of each face, and smoothed predictions."""
+        seconds = answer.shot.seconds or 0.0
+        tracks = self.tracker.follow(seconds, shown, [face.box for face in answer.faces])
+        faces = answer.faces
+        if self.smoother is not None:
+            faces = [self.smoother.smooth(track, seconds, face) for track, face in zip(tracks, faces, strict=True)]
+        return replace(answer, faces=faces, tracks=tracks)
