@@ -1,6 +1,5 @@
 """Crops every annotated face into Parquet shards, in parallel; the bytes do not depend on the number of workers."""
 
-import hashlib
 import math
 from collections.abc import Iterator, Sequence
 from functools import partial
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from pydantic import Field
 
-from affectnet.errors import UserError, reraise_machine_fault
+from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import replacing_folder
 from affectnet.images.crop import Crop, crop_face
@@ -25,7 +24,7 @@ from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, shard_name, shard_writer
-from affectnet.tables.inventory import INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
+from affectnet.tables.inventory import INVENTORY, checked_against_inventory, read_unchanged
 from affectnet.tables.source_pointer import Pointer
 
 
@@ -122,13 +121,7 @@ def _cut_chunk(root: Path, policy: CropPolicy, rows: pa.Table) -> tuple[pa.Table
 
 def _cut_row(root: Path, policy: CropPolicy, row: dict[str, object]) -> Crop:
     path = root / str(row["image"])
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        reraise_machine_fault(error, path)
-        raise ChangedFileError(f"{path}: was readable for verify, now {error.strerror}; {VERIFY_AGAIN}") from None
-    if hashlib.sha256(content).digest() != row["sha256"]:
-        raise ChangedFileError(f"{path}: has changed since verify read it; {VERIFY_AGAIN}")
+    content = read_unchanged(path, row["sha256"])
     edges = [row[name] for name in ("left", "top", "right", "bottom")]
     box = None if edges[0] is None else tuple(edges)
     landmarks = None if row["landmarks"] is None else np.asarray(row["landmarks"], np.float32).reshape(68, 2)

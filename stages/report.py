@@ -37,7 +37,7 @@ from affectnet.reporting.values import leaves, setting
 from affectnet.running.run_stage import launch
 
 SWITCHES = ("dataset", "model", "optimizer", "loss", "task")
-SECTIONS = ("acquire", "verify", "clean", "crop", "rebalance", "train", "evaluate")
+SECTIONS = ("acquire", "verify", "clean", "crop", "detect", "rebalance", "train", "evaluate")
 """The sections of params.yaml that the page shows: dvc.yaml tracks them."""
 
 

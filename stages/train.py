@@ -15,6 +15,7 @@ from pydantic import Field
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import write_json
+from affectnet.images.box_map import read_box_maps
 from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
 from affectnet.models.device import configure_torch, has_bfloat16, select_device, select_precision
@@ -75,7 +76,16 @@ def _log(group: Group, metrics: Path) -> Iterator[Callable[[Metrics], None]]:
 
 
 def run(
-    params: TrainParams, runtime: Runtime, faces: Path, plan: Path, class_weights: Path, weights: Path, *, model: Path, metrics: Path
+    params: TrainParams,
+    runtime: Runtime,
+    faces: Path,
+    plan: Path,
+    class_weights: Path,
+    box_maps: Path,
+    weights: Path,
+    *,
+    model: Path,
+    metrics: Path,
 ) -> str:
     """Trains and writes the model file and DVCLive's folder; returns the summary line.
 
@@ -86,13 +96,22 @@ def run(
         return launch_processes("stages.train", runtime.processes, device)
     with process_group(device) as group:
         try:
-            return _train(group, params, runtime.workers, faces, plan, class_weights, weights, model, metrics)
+            return _train(group, params, runtime.workers, faces, plan, class_weights, box_maps, weights, model, metrics)
         except torch.OutOfMemoryError:
             raise UserError("train.batch: the GPU's memory is full; lower it, or raise train.accumulate") from None
 
 
 def _train(
-    group: Group, params: TrainParams, workers: int, faces: Path, plan: Path, class_weights: Path, weights: Path, model: Path, metrics: Path
+    group: Group,
+    params: TrainParams,
+    workers: int,
+    faces: Path,
+    plan: Path,
+    class_weights: Path,
+    box_maps: Path,
+    weights: Path,
+    model: Path,
+    metrics: Path,
 ) -> str:
     device = group.device
     configure_torch(device)
@@ -114,7 +133,7 @@ def _train(
         check_record(weights, trainer.started_from)
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         grey = all_grey(train.images) and all_grey(validation.images)
-        metadata = model_metadata(trainer, params, reached, faces, grey)
+        metadata = model_metadata(trainer, params, reached, faces, grey, read_box_maps(box_maps))
         if group.first:
             save_model(model, trainer.evaluated, metadata, params.stored_precision)
             environment = {**metadata.versions, **resolved, "threads": torch.get_num_threads()}

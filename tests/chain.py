@@ -106,7 +106,7 @@ def run_data_stages(pointer: Pointer, **changes: dict[str, Any]) -> None:
     """Runs the data stages, fingerprint to rebalance, over the pointer's download. changes: fields of a stage's section, by stage."""
     pointer.write(Path("data/raw"))
     run_stage("fingerprint")
-    for stage in ("verify", "clean", "crop", "rebalance"):
+    for stage in ("verify", "clean", "crop", "detect", "rebalance"):
         run_stage(stage, **({"tolerance": 1.0} if stage == "verify" else {}), **changes.get(stage, {}))
 
 

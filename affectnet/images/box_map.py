@@ -5,12 +5,14 @@ draws its boxes in its own way: libfacedetection from the forehead to the chin, 
 """
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, TypeAdapter, ValidationError
 
+from affectnet.errors import UserError, first_line
 from affectnet.images.crop_policy import Box
 
 DECIMALS = 2
@@ -50,12 +52,23 @@ class BoxMap:
         """The medians over boxes of the same faces, within the bounds: a few wrong pairs change little."""
         sides, target = detected[:, 2:] - detected[:, :2], annotated[:, 2:] - annotated[:, :2]
         shifts = (annotated[:, :2] + annotated[:, 2:] - detected[:, :2] - detected[:, 2:]) / 2 / sides
-        right, down = np.median(shifts, axis=0).clip(-0.5, 0.5).round(DECIMALS).tolist()
+        right, down = (np.median(shifts, axis=0).clip(-0.5, 0.5).round(DECIMALS) + 0.0).tolist()  # -0.0 becomes 0.0
         width, height = np.median(target / sides, axis=0).clip(0.3, 3).round(DECIMALS).tolist()
         return cls(right, down, width, height)
 
     def __str__(self) -> str:
         return f"{self.width:g} × width, {self.height:g} × height, {self.right:+g} to the right, {self.down:+g} down"
+
+
+def read_box_maps(path: Path) -> dict[str, BoxMap]:
+    """By name of a detector, as the stage `detect` wrote them. Errors: UserError when the file is missing or not its own."""
+    try:
+        return _BOX_MAPS.validate_json(path.read_bytes())
+    except (OSError, ValidationError) as error:
+        raise UserError(f"{path}: not the maps of boxes that `detect` writes: {first_line(error)}; run `dvc repro detect`") from None
+
+
+_BOX_MAPS = TypeAdapter(dict[str, BoxMap])
 
 
 def overlap(box: Box, other: Box) -> float:

@@ -1,12 +1,14 @@
 """The inventory: one row per file of the download, as `verify` read it. All later stages depend on it."""
 
+import hashlib
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pyarrow as pa
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.cache_dir import cache_folder
 from affectnet.tables.contract import Column, Contract
 
@@ -62,3 +64,15 @@ def checked_against_inventory() -> Iterator[None]:
     except ChangedFileError:
         shutil.rmtree(cache_folder(MEMORY))
         raise
+
+
+def read_unchanged(path: Path, sha256: object) -> bytes:
+    """The bytes of a file of the download. sha256: in the inventory. Errors: ChangedFileError when it cannot be read, or has another."""
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        reraise_machine_fault(error, path)
+        raise ChangedFileError(f"{path}: was readable for verify, now {error.strerror}; {VERIFY_AGAIN}") from None
+    if hashlib.sha256(content).digest() != sha256:
+        raise ChangedFileError(f"{path}: has changed since verify read it; {VERIFY_AGAIN}")
+    return content

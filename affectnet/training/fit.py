@@ -14,6 +14,7 @@ from pydantic import ConfigDict, TypeAdapter
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.expressions import EXPRESSIONS
+from affectnet.images.box_map import BoxMap
 from affectnet.models import torchvision_lazy
 from affectnet.models.dataset import shards_sha256
 from affectnet.models.metadata import ModelMetadata
@@ -75,8 +76,13 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
     return reached
 
 
-def model_metadata(trainer: Trainer, params: TrainerParams, reached: Progress, faces: Path, grey: bool) -> ModelMetadata:
-    """What the model file says of the best epoch's weights. faces: the folder of crops; grey: whether all of them are grey."""
+def model_metadata(
+    trainer: Trainer, params: TrainerParams, reached: Progress, faces: Path, grey: bool, box_maps: dict[str, BoxMap]
+) -> ModelMetadata:
+    """What the model file says of the best epoch's weights. faces: the folder of crops; grey: whether all of them are grey.
+
+    box_maps: by name of a detector.
+    """
     return ModelMetadata(
         model=params.model.network,
         labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
@@ -103,6 +109,7 @@ def model_metadata(trainer: Trainer, params: TrainerParams, reached: Progress, f
             "torchvision": torchvision_lazy.__version__,
             "numpy": np.__version__,
         },
+        box_maps=box_maps,
         about={"data set": dataset} if (dataset := read_dataset(faces, "train")) else {},
     )
 

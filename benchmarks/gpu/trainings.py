@@ -131,7 +131,7 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     result["validation"] = {averaging: _scores(trainer, splits["validation"], averaging) for averaging in VIEWS}
     if one.get("keep"):
         grey = all_grey(splits["train"].images) and all_grey(splits["validation"].images)
-        metadata = model_metadata(trainer, params, reached, data / "faces", grey)
+        metadata = model_metadata(trainer, params, reached, data / "faces", grey, {})
         save_model(out / f"{one['name']}.safetensors", trainer.evaluated, metadata, "float16")
     if one.get("logits"):
         _write_logits(out / f"{one['name']}.npz", trainer, splits)

@@ -1,0 +1,105 @@
+"""Fits maps from the boxes of detectors to the annotated ones, on a sample of the training photographs.
+
+The training crops are cut by annotated boxes, those of `affectnet predict` by detected ones. The maps stand in the model file.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+from pydantic import Field
+
+from affectnet.files.atomic import write_json
+from affectnet.images.box_map import BoxMap, overlap
+from affectnet.images.crop_policy import Box
+from affectnet.images.decode import open_photograph
+from affectnet.images.detection import Detector, detect, load_detector
+from affectnet.params import Runtime, Section
+from affectnet.running.parallel import in_order
+from affectnet.running.progress import progress
+from affectnet.running.run_stage import launch
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.inventory import INVENTORY, checked_against_inventory, read_unchanged
+from affectnet.tables.source_pointer import Pointer
+
+EDGES = ("left", "top", "right", "bottom")
+
+SAME_FACE = 0.3
+"""Least overlap of a detected and an annotated box of one face."""
+
+FEWEST = 30
+"""Pairs of boxes; from fewer no map is fitted."""
+
+Pair = tuple[Box, Box]
+"""The detected and the annotated box of one face."""
+
+
+class DetectParams(Section):
+    """Section `detect`."""
+
+    seed: int = Field(ge=0)
+    detectors: list[str]
+    photographs: int = Field(ge=FEWEST, le=100_000)
+
+
+def run(params: DetectParams, runtime: Runtime, raw: Path, inventory: Path, annotations: Path, *, box_maps: Path) -> str:
+    """Writes the map of each detector that has enough pairs; returns the summary line."""
+    root = Path(Pointer.read(raw).root)
+    rows = _sample(inventory, annotations, params)
+    maps, lines = dict[str, BoxMap](), list[str]()
+    for name in params.detectors if len(rows) >= FEWEST else []:
+        detector = load_detector(name)
+        with checked_against_inventory():
+            matches = in_order(partial(_matched, root, detector), rows, runtime.workers, "thread")
+            pairs = [pair for pair in progress(matches, f"detect {name}", len(rows), "photograph") if pair is not None]
+        if len(pairs) >= FEWEST:
+            detected, annotated = (np.array(boxes, np.float64) for boxes in zip(*pairs, strict=True))
+            maps[detector.name] = BoxMap.fitted(detected, annotated)
+        lines.append(_line(detector.name, maps.get(detector.name), pairs, len(rows)))
+    write_json(box_maps, {name: asdict(box_map) for name, box_map in maps.items()})
+    return "; ".join(
+        ["detect: " + (lines.pop(0) if lines else f"no map, {len(rows):,} training photographs with a box around part of it"), *lines]
+    )
+
+
+def _sample(inventory: Path, annotations: Path, params: DetectParams) -> list[dict[str, Any]]:
+    """Rows of the training split whose box is not the whole photograph, with its hash; in the order of the annotations."""
+    rows = ANNOTATIONS.read(annotations, ["image", "split", *EDGES])
+    files = INVENTORY.read(inventory, ["path", "sha256", "width", "height"])
+    rows = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["left"])))
+    files = files.take(pc.index_in(rows["image"], files["path"]))
+    for name in ("sha256", "width", "height"):
+        rows = rows.append_column(name, files[name])
+    inside = pc.or_(
+        pc.or_(pc.greater(rows["left"], 0), pc.greater(rows["top"], 0)),
+        pc.or_(pc.less(rows["right"], rows["width"]), pc.less(rows["bottom"], rows["height"])),
+    )
+    rows = rows.filter(inside)
+    chosen = np.random.default_rng(params.seed).permutation(len(rows))[: params.photographs]
+    sample: list[dict[str, Any]] = rows.take(np.sort(chosen)).to_pylist()
+    return sample
+
+
+def _matched(root: Path, detector: Detector, row: dict[str, Any]) -> Pair | None:
+    """The detected box that overlaps the annotated one most, and the annotated one; None when none is of the same face."""
+    path = root / row["image"]
+    annotated: Box = (row["left"], row["top"], row["right"], row["bottom"])
+    boxes = detect(open_photograph(read_unchanged(path, row["sha256"]), str(path)), detector)
+    best = max(boxes, key=partial(overlap, annotated), default=None)
+    return (best, annotated) if best is not None and overlap(annotated, best) >= SAME_FACE else None
+
+
+def _line(name: str, box_map: BoxMap | None, pairs: Sequence[Pair], count: int) -> str:
+    text = f"{name} detects {len(pairs):,} of {count:,} annotated faces"
+    if box_map is None:
+        return f"{text}, too few for a map"
+    before, after = (np.mean([overlap(to(box), annotated) for box, annotated in pairs]) for to in (lambda box: box, box_map.mapped))
+    return f"{text}; mapped by {box_map} the overlap of the boxes is {after:.2f}, before {before:.2f}"
+
+
+if __name__ == "__main__":
+    launch(run)
