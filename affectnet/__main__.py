@@ -2,15 +2,27 @@
 
 import argparse
 import io
-import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
-from affectnet.predict.defaults import DEFAULT, model_file
+from affectnet.predict.defaults import model_file
+from affectnet.predict.options import (
+    EVALUATE,
+    EVERY_S,
+    INFO,
+    MODEL,
+    PREDICT,
+    TRACKED_EVERY_S,
+    Parser,
+    add_evaluate,
+    add_info,
+    add_predict,
+    add_reading,
+)
 
 if TYPE_CHECKING:
     from affectnet.predict.predictor import Predictor
@@ -18,48 +30,14 @@ if TYPE_CHECKING:
 CLOSED_PIPE = 141
 """The shell's exit code of a command whose reader has gone."""
 
-EVERY_S, TRACKED_EVERY_S = 1.0, 0.2
-"""Seconds between frames of a video, and where its faces are followed."""
-
-AVERAGING = ("none", "flip", "ten_crop")
-"""The values of affectnet.models.outputs.Averaging, which imports numpy."""
-
-MOST_FACES = 65_536
-"""Per batch."""
-
 SCORING = {"seed": 23, "bootstrap": 2000, "bins": 15}
 """As in params.yaml, section `evaluate`."""
 
-PREDICT = "The faces of photographs, folders and videos: one line per face on stdout. Exit code 2 when a file could not be read."
-EVALUATE = (
-    "The scores of a model file on photographs in one folder per expression, such as FOLDER/happy/1.jpg: those of metrics/evaluate.json. "
-    "The largest face of each photograph is scored, and a photograph without a detected face as a whole. Exit code 2 when a file could not "
-    "be read; it is left out, and counted."
-)
 DEMO = "A page on 127.0.0.1 that shows the predictions for a photograph. Nothing is kept. Needs gradio."
-INFO = "Describes a model file: its labels, input, training and scores on validation."
-MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
-EVERY = f"time between frames of a video; 0: all; default {EVERY_S:g}, with --track {TRACKED_EVERY_S:g}"
-SMOOTH = "average the predictions for a face of a video over time, with this time constant; with --track"
 HOST = (
     "the browser's address of the page when its port is forwarded, such as localhost:8000; the page still listens on 127.0.0.1; may be "
     "repeated"
 )
-SMALLEST = (
-    "smallest side of a face that is detected, as a share of the photograph's shorter side, and at least 12 px; default 0.05; a smaller "
-    "value takes longer and gives more false detections"
-)
-DETECTOR = (
-    "libfacedetection, the default; haar, the cascade of OpenCV before version 5; yunet, of OpenCV's model zoo, downloaded once; or "
-    "a model file of YuNet"
-)
-
-
-class Parser(argparse.ArgumentParser):
-    """Reports errors in one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(USER_MISTAKE, f"error: {one_line(message)}; see `{self.prog} --help`\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -203,67 +181,28 @@ def _parser() -> Parser:
     parser = Parser(prog="affectnet", description="Facial expressions in your own photographs, by a model file of this pipeline.")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
     commands = parser.add_subparsers(metavar="predict|evaluate|demo|info")
-    _add_predict(commands.add_parser("predict", help="the faces of photographs, folders and videos", description=PREDICT))
-    _add_evaluate(
-        commands.add_parser("evaluate", help="the scores of a model file on a folder of labelled photographs", description=EVALUATE)
-    )
-    _add_demo(commands.add_parser("demo", help="a page for photographs, only on this machine", description=DEMO))
-    _add_info(commands.add_parser("info", help="describe a model file", description=INFO))
+    add_predict(_command(commands, predict, "the faces of photographs, folders and videos", PREDICT))
+    add_evaluate(_command(commands, evaluate, "the scores of a model file on a folder of labelled photographs", EVALUATE))
+    _add_demo(_command(commands, demo, "a page for photographs, only on this machine", DEMO))
+    add_info(_command(commands, info, "describe a model file", INFO))
     return parser
 
 
-def _add_predict(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=predict)
-    parser.add_argument("paths", nargs="+", metavar="PATH", help="photograph, video, or folder of them, searched in depth")
-    parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
-    form = parser.add_mutually_exclusive_group()
-    form.add_argument("--json", action="store_const", dest="form", const="json", help="one JSON object per photograph")
-    form.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row per face")
-    form.add_argument("--parquet", type=Path, metavar="FILE", help="one row per face, into this file")
-    parser.add_argument("--annotate", type=Path, metavar="DIR", help="write copies with the faces framed and labelled there")
-    _add_reading(parser)
-    parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
-    parser.add_argument("--every", type=_seconds, metavar="SECONDS", help=EVERY)
-    parser.add_argument("--track", action="store_true", help="faces of a video keep their number from frame to frame")
-    parser.add_argument("--smooth", type=_seconds, metavar="SECONDS", help=SMOOTH)
-    parser.add_argument(
-        "--timeline", type=Path, metavar="FILE.html", help="write a page of each face's expressions over time; with --track"
-    )
-
-
-def _add_evaluate(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=evaluate)
-    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a folder per expression, such as happy/ and sad/")
-    parser.add_argument("--json", action="store_true", help="all scores, with the keys of metrics/evaluate.json")
-    parser.add_argument("--cropped", action="store_true", help="each photograph is one face, already cropped")
-    parser.add_argument("--split", metavar="NAME", help="score the folders of FOLDER/NAME")
-    parser.add_argument(
-        "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
-    )
-    _add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
-    parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
+def _command(
+    commands: "argparse._SubParsersAction[Parser]", function: Callable[[argparse.Namespace], int], summary: str, description: str
+) -> Parser:
+    """The parser of a command, which has the name of its function."""
+    parser = commands.add_parser(function.__name__, help=summary, description=description)
+    parser.set_defaults(command=function)
+    return parser
 
 
 def _add_demo(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=demo)
     parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
-    _add_reading(parser)
+    add_reading(parser)
     parser.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; default 7860")
     parser.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=HOST)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
-
-
-def _add_info(parser: argparse.ArgumentParser) -> None:
-    parser.set_defaults(command=info)
-    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=MODEL)
-    parser.add_argument("--json", action="store_true", help="everything, as JSON")
-
-
-def _add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> None:
-    parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
-    parser.add_argument("--averaging", choices=AVERAGING, default=averaging, help=f"views per face that are averaged; default {averaging}")
-    parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
 def _port(text: str) -> int:
@@ -278,32 +217,6 @@ def _host(text: str) -> str:
     if not HOST_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host such as localhost:8000 or box.example.org")
     return text
-
-
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces from 1 to {MOST_FACES:,}")
-    return int(text)
-
-
-def _share(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 < value <= 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
-    return value
-
-
-def _seconds(text: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
-    return value
 
 
 if __name__ == "__main__":

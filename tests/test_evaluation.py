@@ -22,6 +22,7 @@ from affectnet.models.outputs import Averaging
 from affectnet.params import read_document
 from affectnet.predict import image_folder
 from affectnet.predict.defaults import model_file
+from affectnet.predict.options import AVERAGING
 from affectnet.predict.predictor import Predictor
 
 Command = Callable[..., tuple[int, str, str]]
@@ -142,8 +143,8 @@ def test_averaging_is_what_the_command_says(run: Command, faces: Path) -> None:
         nll: float = json.loads(run("evaluate", MODEL, faces, "--cropped", "--json", *arguments)[1])["calibration"]["nll"]
         return nll
 
-    assert get_args(Averaging) == __main__.AVERAGING
-    each = {averaging: likelihood("--averaging", averaging) for averaging in __main__.AVERAGING}
+    assert get_args(Averaging) == AVERAGING
+    each = {averaging: likelihood("--averaging", averaging) for averaging in AVERAGING}
     assert len(set(each.values())) == 3 and likelihood() == each["none"]
     assert "fitted without averaging" in run("evaluate", MODEL, faces, "--cropped", "--averaging", "flip")[2]
 

@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from PIL import Image
 from portraits import drawn
 
-from affectnet.__main__ import SMALLEST, main
+from affectnet.__main__ import main
 from affectnet.images.detection import DETECTORS, SMALLEST_SHARE, load_detector
 from affectnet.images.yunet import SMALLEST_PX
+from affectnet.predict.options import SMALLEST
 
 FACES = 5
 LOCAL = [name for name in DETECTORS if name != "yunet"]

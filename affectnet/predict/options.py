@@ -1,0 +1,112 @@
+"""The options of the command line that describe what is predicted, from which photographs and how."""
+
+import argparse
+import math
+from pathlib import Path
+from typing import NoReturn
+
+from affectnet.errors import USER_MISTAKE, one_line
+from affectnet.predict.defaults import DEFAULT
+
+EVERY_S, TRACKED_EVERY_S = 1.0, 0.2
+"""Seconds between frames of a video, and where its faces are followed."""
+
+AVERAGING = ("none", "flip", "ten_crop")
+"""The values of affectnet.models.outputs.Averaging, which imports numpy."""
+
+MOST_FACES = 65_536
+"""Per batch."""
+
+PREDICT = "The faces of photographs, folders and videos: one line per face on stdout. Exit code 2 when a file could not be read."
+EVALUATE = (
+    "The scores of a model file on photographs in one folder per expression, such as FOLDER/happy/1.jpg: those of metrics/evaluate.json. "
+    "The largest face of each photograph is scored, and a photograph without a detected face as a whole. Exit code 2 when a file could not "
+    "be read; it is left out, and counted."
+)
+INFO = "Describes a model file: its labels, input, training and scores on validation."
+MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
+ANNOTATE = "write copies there with the faces framed and labelled; of a video an mp4 file with all its frames, without sound"
+EVERY = f"time between frames of a video; 0: all; default {EVERY_S:g}, with --track {TRACKED_EVERY_S:g}"
+SMOOTH = "average the predictions for a face of a video over time, with this time constant; implies --track"
+TIMELINE = "write a page that shows the expressions of each face of a video over time; implies --track"
+SMALLEST = (
+    "smallest side of a face that is detected, as a share of the photograph's shorter side, and at least 12 px; default 0.05; a smaller "
+    "value takes longer and gives more false detections"
+)
+DETECTOR = (
+    "libfacedetection, the default; haar, the cascade of OpenCV before version 5; yunet, of OpenCV's model zoo, downloaded once; or "
+    "a model file of YuNet"
+)
+
+
+class Parser(argparse.ArgumentParser):
+    """Reports errors in one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(USER_MISTAKE, f"error: {one_line(message)}; see `{self.prog} --help`\n")
+
+
+def add_predict(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("paths", nargs="+", metavar="PATH", help="photograph, video, or folder of them, searched in depth")
+    parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--json", action="store_const", dest="form", const="json", help="one JSON object per photograph")
+    form.add_argument("--csv", action="store_const", dest="form", const="csv", help="one row per face, and per photograph without one")
+    form.add_argument("--parquet", type=Path, metavar="FILE", help="the same rows, into this file")
+    parser.add_argument("--annotate", type=Path, metavar="DIR", help=ANNOTATE)
+    add_reading(parser)
+    parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
+    parser.add_argument("--every", type=_seconds, metavar="SECONDS", help=EVERY)
+    parser.add_argument("--track", action="store_true", help="give each face of a video a number that it keeps")
+    parser.add_argument("--smooth", type=_seconds, metavar="SECONDS", help=SMOOTH)
+    parser.add_argument("--timeline", type=Path, metavar="FILE.html", help=TIMELINE)
+
+
+def add_evaluate(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL)
+    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a folder per expression, such as happy/ and sad/")
+    parser.add_argument("--json", action="store_true", help="all scores, with the keys of metrics/evaluate.json")
+    parser.add_argument("--cropped", action="store_true", help="each photograph is one face, already cropped")
+    parser.add_argument("--split", metavar="NAME", help="score the folders of FOLDER/NAME")
+    parser.add_argument(
+        "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
+    )
+    add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
+    parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
+
+
+def add_info(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=MODEL)
+    parser.add_argument("--json", action="store_true", help="everything, as JSON")
+
+
+def add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> None:
+    parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
+    parser.add_argument("--averaging", choices=AVERAGING, default=averaging, help=f"views per face that are averaged; default {averaging}")
+    parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
+
+
+def _count(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces from 1 to {MOST_FACES:,}")
+    return int(text)
+
+
+def _share(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 < value <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a share above 0 and up to 1")
+    return value
+
+
+def _seconds(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds, 0 or more")
+    return value
