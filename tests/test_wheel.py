@@ -143,7 +143,7 @@ def test_python_has_the_names_and_imports_nothing_else(environment: Path, tmp_pa
     ("arguments", "remedy"),
     [
         (["predict", "photo.png", "--model", ROOT / "pretrained" / "fer2013.safetensors"], "pip install 'affectnet-pipeline[train]'"),
-        (["predict", "photo.png", "--parquet", "faces.parquet"], "pip install 'affectnet-pipeline[train]'"),
+        (["predict", "photo.png", "--parquet", "faces.parquet"], "pip install pyarrow"),
         (["predict", "film.mp4"], "pip install 'affectnet-pipeline[video]'"),
         (["predict", "photo.png", "--detector", "haar"], "pip install 'affectnet-pipeline[video]'"),
         (["demo"], "pip install 'affectnet-pipeline[demo]'"),
