@@ -10,9 +10,16 @@ from importlib.metadata import Distribution, distribution
 from pathlib import Path, PurePosixPath
 
 import pytest
-from chain import ROOT
+from chain import ROOT, TINY
+from model_files import metadata as metadata_of
 from packaging.requirements import Requirement
 from portraits import drawn
+
+from affectnet.engines.onnx_export import export_network
+from affectnet.images.crop_policy import CropPolicy
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.network import build
+from affectnet.params import read_document
 
 PROJECT = "affectnet-pipeline"
 BUILD = "import setuptools.build_meta, sys; print(setuptools.build_meta.build_wheel(sys.argv[1]))"
@@ -137,6 +144,23 @@ def test_python_has_the_names_and_imports_nothing_else(environment: Path, tmp_pa
     )
     done = run(environment, tmp_path, "python", "-c", program)
     assert done.returncode == 0 and done.stdout.endswith(" []\n"), done.stdout + done.stderr
+
+
+def test_a_model_whose_crops_need_opencv_says_so_once(environment: Path, tmp_path: Path) -> None:
+    for name, resampling in (("area", "area"), ("bicubic", "bicubic")):
+        section = read_document(ROOT / "params.yaml")["crop"]
+        crop = {**{field: section[field] for field in CropPolicy.model_fields}, "resampling": resampling}
+        described = metadata_of(crop=crop)
+        content = export_network(build(ModelParams.model_validate(TINY), described.outputs), described)
+        (tmp_path / f"{name}.onnx").write_bytes(content)
+    for number in range(2):
+        drawn().save(tmp_path / f"{number}.png")
+    done = run(environment, tmp_path, "affectnet", "predict", ".", "--model", "area.onnx")
+    assert done.returncode == 2 and done.stdout == ""
+    remedy = "needs OpenCV, which is not installed; pip install 'affectnet-pipeline[video]'"
+    assert done.stderr == f"error: area.onnx: its crops: {remedy}\n"
+    done = run(environment, tmp_path, "affectnet", "predict", ".", "--model", "bicubic.onnx")
+    assert done.returncode == 0 and done.stdout.count("\n") == 2, done.stderr
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy, Points
 from affectnet.images.decode import Photograph, open_photograph
 from affectnet.images.detection import Detector, detect, load_detector
+from affectnet.images.opencv import opencv
 from affectnet.images.pictures import Picture, file_content
 from affectnet.images.resize import decode_face
 from affectnet.metrics.calibration import probabilities
@@ -62,6 +63,8 @@ class Predictor:
         self.engine, self.detector, self.averaging = engine, detector, averaging
         self.metadata = engine.metadata
         self.policy = CropPolicy.model_validate(engine.metadata.crop)
+        if self.policy.resampling == "area" or self.policy.align:
+            opencv(f"{engine.name}: its crops")  # here, not at each photograph
 
     @classmethod
     def load(
