@@ -1,4 +1,4 @@
-"""The maps of boxes: fitted on training photographs alone, the same bytes for any number of workers, and in the model file."""
+"""The maps of boxes: fitted on training photographs only, the same bytes for any number of workers, and in the model file."""
 
 import json
 from pathlib import Path
