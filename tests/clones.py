@@ -39,11 +39,12 @@ class Clone:
         return subprocess.CompletedProcess(command, process.returncode, stdout, stderr)
 
     def start(self, *command: str) -> subprocess.Popen[str]:
-        """The running command, for which the caller waits."""
-        pipe = subprocess.PIPE
-        return subprocess.Popen(
-            command, cwd=self.folder, env=self.environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True
-        )
+        """The running command, for which the caller waits. `python`, `dvc` and `affectnet` run in forks of the warm server."""
+        warm, pipe = os.environ.get("WARM", "0"), subprocess.PIPE
+        environment = self.environment
+        if warm != "0":
+            environment["PATH"] = f"{warm}{os.pathsep}{environment['PATH']}"
+        return subprocess.Popen(command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, text=True)
 
     def run(self, *command: str) -> str:
         done = self.attempt(*command)

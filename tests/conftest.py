@@ -5,6 +5,7 @@ import json
 import os
 import shutil
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 # Before torch and the commands of the tests: threads of several processes wait by spinning, and take the processor from one another.
@@ -14,9 +15,10 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 import hypothesis
 import pytest
 from chain import place_pipeline
-from clones import Clone, working_tree
+from clones import ENVIRONMENT, Clone, working_tree
 from quick import is_quick
 from tally import Tally, add_to, table
+from warm.launch import warm_server
 
 # The same cases in every run, except for constants that Hypothesis takes from the loaded modules; no deadline.
 hypothesis.settings.register_profile("repeated", derandomize=True, deadline=None, database=None)
@@ -43,6 +45,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--quick", action="store_true", help="only the files without torch, DVC, pages, searches and clusters")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Starts the warm server, once for all workers; where there is one already, or WARM=0, there is none of this run."""
+    if "WARM" not in os.environ and hasattr(os, "pidfd_open"):
+        running = ExitStack()
+        os.environ["WARM"] = running.enter_context(warm_server(ENVIRONMENT))
+        config.add_cleanup(running.close)
+
+
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
     """With --quick, slow files are not even imported."""
     slow = config.getoption("--quick") and collection_path.name.startswith("test_") and not is_quick(collection_path)
@@ -63,6 +73,12 @@ def _separate_dvc_state(tmp_path_factory: pytest.TempPathFactory) -> Iterator[No
     os.environ["REFUSED_CONNECTIONS"] = str(refused)
     yield
     assert not refused.exists(), f"a command in a clone asked for the network:\n{refused.read_text()}"
+
+
+@pytest.fixture
+def real_programs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests of kills, faults and concurrent use: no command runs in a fork of the warm server."""
+    monkeypatch.setenv("WARM", "0")
 
 
 @pytest.fixture

@@ -26,7 +26,7 @@ def table(printed: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("name", benchmarks.NAMES)
 def test_each_benchmark_measures_ours_and_its_peers(reproduced: Clone, name: str) -> None:
-    done = reproduced.attempt(sys.executable, "-m", "benchmarks", "--smallest", name)
+    done = reproduced.attempt("python", "-m", "benchmarks", "--smallest", name)
     rows = table(done.stdout)
     assert done.returncode == 0, done.stdout + done.stderr
     assert len(rows) == ROWS[name] and done.stderr == ""
@@ -36,10 +36,10 @@ def test_each_benchmark_measures_ours_and_its_peers(reproduced: Clone, name: str
 
 
 def test_the_pixels_and_the_learning_curve_give_their_numbers(reproduced: Clone) -> None:
-    said = reproduced.run(sys.executable, "-m", "benchmarks.pixels_baseline")
+    said = reproduced.run("python", "-m", "benchmarks.pixels_baseline")
     assert re.fullmatch(r"macro-F1 on test: pixels 0\.\d+, network 0\.\d+, -?\d+\.\d points between them\n", said)
     points = ["6=0.5", "12=0.6", "24=0.65", "48=0.675"]
-    said = reproduced.run(sys.executable, "-m", "benchmarks.learning_curve", "--deviation", "0.001", "--to", "96", "--", *points)
+    said = reproduced.run("python", "-m", "benchmarks.learning_curve", "--deviation", "0.001", "--to", "96", "--", *points)
     assert re.fullmatch(r"96 epochs: 0\.68\d \(0\.\d+ – 0\.\d+\)\n", said)
 
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
@@ -32,7 +31,7 @@ def test_the_recorded_result_is_the_committed_one(tmp_path: Path) -> None:
 def test_who_commits_a_result_of_their_own_has_green_tests(reproduced: Clone) -> None:
     assert read_result(reproduced.folder) != RECORD and reproduced.git("status", "--porcelain") == ""
     reproduced.run(
-        sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "tests/test_docs.py", "tests/test_demo_result.py", "-k", "not who_commits"
+        "python", "-m", "pytest", "-p", "no:cacheprovider", "tests/test_docs.py", "tests/test_demo_result.py", "-k", "not who_commits"
     )
 
 

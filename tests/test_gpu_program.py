@@ -1,7 +1,6 @@
 """The program for a machine with a GPU, on the processor at its smallest size."""
 
 import json
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,7 +29,7 @@ def test_the_lists_name_every_part() -> None:
 
 def run_program(clone: Clone, out: Path, *options: str, minutes: float = 4) -> str:
     command = ["-m", "benchmarks.gpu", "--smallest", "--device", "cpu", "--minutes", str(minutes), "--out", str(out), *options]
-    done = clone.attempt(sys.executable, *command)
+    done = clone.attempt("python", *command)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
 
@@ -77,9 +76,9 @@ def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path
     listed.write_text(LIST.replace("CLONE", reproduced.folder.name).replace("train.epochs: 2", "train.epochs: 4"))
     command = ["-m", "benchmarks.gpu.trainings", str(listed), "first", str(reproduced.folder.parent), str(out), "cpu", "--seconds"]
     out.mkdir()
-    cut = reproduced.attempt(sys.executable, *command, "1")
+    cut = reproduced.attempt("python", *command, "1")
     assert "first: 1 epochs" in cut.stdout, cut.stderr
-    whole = reproduced.attempt(sys.executable, *command, "600")
+    whole = reproduced.attempt("python", *command, "600")
     assert "first: 4 epochs" in whole.stdout, whole.stderr
     assert "resume: continuing after epoch 1" in whole.stderr
 
@@ -88,7 +87,5 @@ def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path
 def test_a_training_that_is_not_listed_is_refused(reproduced: Clone, tmp_path: Path, name: str, line: str) -> None:
     listed = tmp_path / "list.yaml"
     listed.write_text(LIST)
-    done = reproduced.attempt(
-        sys.executable, "-m", "benchmarks.gpu.trainings", str(listed), name, ".", str(tmp_path), "cpu", "--seconds", "9"
-    )
+    done = reproduced.attempt("python", "-m", "benchmarks.gpu.trainings", str(listed), name, ".", str(tmp_path), "cpu", "--seconds", "9")
     assert done.returncode == 2 and done.stderr.startswith("error: ") and line in done.stderr

@@ -31,7 +31,7 @@ from trees import LANDMARKS, TREES, download_fer2013_csv, download_huggingface, 
 from tools.licensed import LONGEST, SUFFIXES, reason
 
 ROOT = Path(__file__).parent.parent
-GUARD = (sys.executable, "-m", "tools.guard")
+GUARD = ("python", "-m", "tools.guard")
 TABLE = pa.table({"path": ["1/a.jpg"], "expression": [3]})
 PHOTOGRAPH = Image.effect_noise((48, 48), 60).convert("RGB")
 
@@ -144,7 +144,7 @@ def scratch(tmp_path_factory: pytest.TempPathFactory) -> Scratch:
 
 
 def test_nothing_of_this_repository_is_refused() -> None:
-    done = subprocess.run(GUARD, cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, *GUARD[1:]], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     tracked = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.count("\0")
     assert done.stdout == f"guard: {tracked:,} files, nothing of a data set\n"

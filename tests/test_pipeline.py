@@ -2,7 +2,6 @@
 
 import json
 import re
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -54,7 +53,7 @@ def test_a_mistake_is_one_line_and_exit_code_2(reproduced: Clone, tmp_path: Path
     clone = reproduced.copy(tmp_path / "clone")
     stage, named = make(clone)
     before = files_of(clone.folder, "data", "models")
-    done = clone.attempt(sys.executable, "-m", f"stages.{stage}")
+    done = clone.attempt("python", "-m", f"stages.{stage}")
     assert done.returncode == 2 and done.stdout == ""
     (line,) = done.stderr.splitlines()
     assert line.startswith("error: params.yaml: ") and named in line
@@ -68,7 +67,7 @@ def test_all_mistakes_in_params_are_reported_at_once(reproduced: Clone, tmp_path
         re.sub(r"^  patience:.*\n", "", text, flags=re.MULTILINE).replace("  epochs: 2 ", "  epochs: two ").replace("  batch:", "  batchs:")
     )
     (clone.folder / "params.yaml").write_text(text)
-    done = clone.attempt(sys.executable, "-m", "stages.train")
+    done = clone.attempt("python", "-m", "stages.train")
     lines = done.stderr.splitlines()
     assert done.returncode == 2 and len(lines) == 4
     for name in ("train.patience: missing", "train.epochs: ", "train.batch: missing", "train.batchs: unknown"):
@@ -81,10 +80,10 @@ def test_a_root_that_goes_away_and_a_foreign_model_are_one_line_each(reproduced:
     clone.dvc("repro", "acquire")
     (clone.folder / "data" / "raw" / "source.json").unlink()
     (clone.folder / "data" / "raw" / "source.json").write_text(json.dumps({"layout": "folder", "root": str(tmp_path / "gone")}))
-    done = clone.attempt(sys.executable, "-m", "stages.verify")
+    done = clone.attempt("python", "-m", "stages.verify")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and str(tmp_path / "gone") in done.stderr
     model = clone.folder / "models" / "model.safetensors"
     model.unlink()
     model.write_bytes(b"PK\x03\x04 a pickle, perhaps")
-    done = clone.attempt(sys.executable, "-m", "stages.evaluate")
+    done = clone.attempt("python", "-m", "stages.evaluate")
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "model.safetensors" in done.stderr

@@ -1,7 +1,6 @@
 """A search called again with other settings."""
 
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -32,7 +31,7 @@ def searched(repository: Clone) -> Clone:
 
 
 def call(clone: Clone, *changes: str) -> subprocess.CompletedProcess[str]:
-    return clone.attempt(sys.executable, "-m", "affectnet.search", "--trials", "1", *changes)
+    return clone.attempt("python", "-m", "affectnet.search", "--trials", "1", *changes)
 
 
 def with_params(change: Callable[[Any], object]) -> None:
@@ -86,7 +85,7 @@ def test_other_choices_than_those_of_a_study_without_settings_are_one_line(repos
     trial = study.ask()
     trial.set_user_attr("values", {"optimizer": trial.suggest_categorical("optimizer", ["adam", "adamw"])})
     study.tell(trial, 0.5)
-    done = repository.attempt(sys.executable, "-m", "affectnet.search", "--trials", "2", *CALL)
+    done = repository.attempt("python", "-m", "affectnet.search", "--trials", "2", *CALL)
     assert done.returncode == 2 and len(done.stderr.splitlines()) == 1 and "give --study NAME" in done.stderr
 
 

@@ -15,6 +15,8 @@ from clones import Clone, files_of
 from running import is_up_to_date, queue_once_idle, trained
 from tally import Tally, every
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 WHAT = "concurrent use"
 BUSY = ("is busy, it is being blocked by", "Unable to acquire lock")
 RETRAIN = ("dvc", "repro", "--force", "--single-item", "train")

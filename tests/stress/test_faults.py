@@ -13,6 +13,8 @@ from ruamel.yaml import YAML
 from running import Running, half_files, state
 from tally import Tally, every
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 DISK_BYTES = 200 * 2**20
 LEFT_BYTES = {
     "acquire": 2**16,

@@ -18,6 +18,8 @@ from running import LOOK_EVERY_S, STAGES, Running, half_files, state, trained
 from tally import Tally, every
 from voluptuous import Invalid
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 ROUNDS = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
 """The stages that are killed in each round, and None for a moment of the whole `dvc repro`."""
 HOW = [

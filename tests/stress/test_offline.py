@@ -8,6 +8,8 @@ import pytest
 from clones import Clone
 from tally import Tally
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 ASK = "import socket; socket.create_connection(({!r}, 9), timeout=5)"
 
 

@@ -8,6 +8,8 @@ from clones import Clone, files_of
 from running import is_up_to_date
 from tally import Tally
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 WHY = "needs dvc-s3 and moto[server]; CONTRIBUTING.md says how to install them"
 
 

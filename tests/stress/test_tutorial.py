@@ -18,6 +18,8 @@ from affectnet.params import read_document
 from affectnet.running.run_stage import arguments
 from stages import train
 
+pytestmark = pytest.mark.usefixtures("real_programs")
+
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "docs" / "tutorial.md").read_text(encoding="utf-8")
 COMMANDS = [line for block in re.findall(r"```sh\n(.*?)```", TEXT, re.DOTALL) for line in block.splitlines()]
