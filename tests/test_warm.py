@@ -10,8 +10,6 @@ import psutil
 import pytest
 from clones import ENVIRONMENT, Clone
 
-from affectnet.predict.defaults import PRETRAINED
-
 if os.environ.get("WARM", "0") == "0":
     pytest.skip("there is no warm server: WARM=0, or a system without pidfd_open", allow_module_level=True)
 
@@ -50,7 +48,7 @@ PROGRAMS = {
 COMMANDS = {
     "a stage": ("python", "-m", "stages.fingerprint"),
     "a mistake": ("python", "-m", "stages.evaluate"),
-    "info": ("python", "-m", "affectnet", "info", PRETRAINED),
+    "info": ("python", "-m", "affectnet", "info", "pretrained/fer2013.safetensors"),
     "dvc status": ("dvc", "status"),
     "a wrong option of dvc": ("dvc", "repro", "--wrong"),
     "a wrong option": ("affectnet", "info"),

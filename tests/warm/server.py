@@ -80,7 +80,7 @@ class Server:
         self.events.register(file, selectors.EVENT_READ, act)
 
     def _accept(self) -> Command | None:
-        """Forks for a client's command; returns it in the fork. A client whose command needs the real program is told so."""
+        """Forks for a client's command; returns it in the fork. The answer None has the client run the real program."""
         client, _ = self.listener.accept()
         command = receive(client)
         if not command or not fits(command):
@@ -166,7 +166,8 @@ def import_all() -> None:
     assert spec and spec.loader
     spec.loader.exec_module(importlib.util.module_from_spec(spec))
     for name in MODULES:
-        import_module(name)
+        with suppress(ImportError):  # another version may not have it
+            import_module(name)
     gc.collect()
     gc.freeze()
 
