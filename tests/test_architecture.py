@@ -120,12 +120,6 @@ def test_data_stages_never_import_torch(stage: str) -> None:
         assert not {name for name in imported(path) if name.split(".")[0] in {"torch", "torchvision", "dvclive"}}, path
 
 
-def test_torchvision_is_imported_in_one_place() -> None:
-    """Any other import would load torch's compiler, too."""
-    files = [path for folder in ("affectnet", "stages") for path in (ROOT / folder).rglob("*.py") if "torchvision" in imported(path)]
-    assert files == [ROOT / "affectnet" / "models" / "torchvision_lazy.py"]
-
-
 def test_one_name_in_five_places() -> None:
     document = read_document(ROOT / "params.yaml")
     sections = [name for name, value in document.items() if isinstance(value, dict)]

@@ -1,17 +1,15 @@
 """The model file: one safetensors file with the weights and, as one JSON string, everything needed to use them."""
 
 import json
-from collections.abc import Mapping
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from pydantic import ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import nn
-from torch.overrides import TorchFunctionMode
 
 from affectnet.errors import UserError, first_few
 from affectnet.files.atomic import replacing
@@ -95,20 +93,10 @@ def _network(path: Path, params: ModelParams, outputs: int, weights: State) -> n
 def _without_memory(params: ModelParams, outputs: int) -> nn.Module:
     """The network on the meta device, without weights: a hostile file cannot make us allocate a huge network before it is refused."""
     try:
-        with torch.device("meta"), _NoNormalDraws():
+        with torch.device("meta"):
             return assemble(params, outputs)
     except NotImplementedError:  # RegNet reads numbers from tensors while it is built
         return assemble(params, outputs)
-
-
-class _NoNormalDraws(TorchFunctionMode):
-    """Makes `normal_` do nothing: on the meta device there is nothing to fill, and torch would import its compiler, which takes seconds."""
-
-    def __torch_function__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Mapping[str, Any] | None = None) -> Any:
-        named = kwargs or {}
-        if getattr(func, "__name__", "") == "normal_":  # a tensor's, or torch.nn.init's
-            return args[0] if args else named["tensor"]
-        return func(*args, **named)
 
 
 def _forms(weights: State) -> dict[str, tuple[torch.dtype, torch.Size]]:

@@ -52,7 +52,7 @@ def configure_torch(device: torch.device) -> None:
     if device.type == "cuda":
         torch.backends.cudnn.benchmark = True
         return
-    torch.set_deterministic_debug_mode("error")  # use_deterministic_algorithms does the same, and imports torch's compiler
+    torch.use_deterministic_algorithms(True)
     # A debugging aid that shows reads of uninitialised memory; it takes an eighth of a step.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     libc = ctypes.CDLL(None)

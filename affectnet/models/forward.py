@@ -5,9 +5,10 @@ from typing import Final
 
 import torch
 from torch import nn
+from torchvision.transforms import InterpolationMode
+from torchvision.transforms.v2 import functional
 
 from affectnet.models.outputs import BATCH, CROP_SHARE, Averaging, Outputs
-from affectnet.models.torchvision_lazy import InterpolationMode, functional
 from affectnet.models.transforms import normalised
 
 

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 import numpy as np
 import torch
+import torchvision
 from pydantic import ConfigDict, TypeAdapter
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.box_map import BoxMap
-from affectnet.models import torchvision_lazy
 from affectnet.models.dataset import shards_sha256
 from affectnet.models.metadata import ModelMetadata
 from affectnet.tables.face_shards import read_dataset, read_policy, shard_paths
@@ -106,7 +106,7 @@ def model_metadata(
         versions={
             "python": platform.python_version(),
             "torch": torch.__version__,
-            "torchvision": torchvision_lazy.__version__,
+            "torchvision": torchvision.__version__,
             "numpy": np.__version__,
         },
         box_maps=box_maps,

@@ -6,7 +6,6 @@ number from its parent, and ends with it.
 
 import atexit
 import gc
-import importlib.util
 import json
 import os
 import re
@@ -31,15 +30,12 @@ MODULES = (
     *("cv2", "PIL.features", "PIL.ImageChops", "PIL.ImageDraw", "simplejpeg"),
     *("scipy.optimize", "scipy.sparse.csgraph", "scipy.special", "scipy.stats", "sklearn.metrics"),
     *("jinja2", "pydantic.dataclasses", "pydantic.type_adapter", "ruamel.yaml.mergevalue", "tqdm"),
-    *("torch._dynamo", "torch.export._trace", "torch.onnx._internal.exporter._torchlib.ops", "safetensors.torch"),
+    *("torchvision.transforms.v2", "torch.export._trace", "torch.onnx._internal.exporter._torchlib.ops", "safetensors.torch"),
     *("torch.distributed.launcher.api", "onnxscript.function_libs.torch_lib.ops", "optuna.storages._rdb.storage", "dvclive.live"),
     *("dvc.cli.parser", "dvc.api", "dvc.repo.experiments.queue.celery", "dvc.repo.reproduce", "dvc.utils.hydra"),
     *("configobj", "dulwich.porcelain", "fsspec.implementations.memory", "networkx", "pygit2", "pyparsing"),
 )
 """What most commands import. None of it starts a thread, which a fork would lack; onnxruntime does."""
-
-TORCHVISION = Path(__file__).parents[2] / "affectnet" / "models" / "torchvision_lazy.py"
-"""Imports torchvision without torch's compiler, as every command does. Here it is no module of this project."""
 
 READ_BY_IMPORTS = re.compile(r"(ARROW|CUDA|KMP|LC|LD|MALLOC|MKL|OMP|OPENBLAS|OPENCV|PYTORCH|TORCH)_\w+|PYTHON\w+|HOME|LANG|TZ")
 """Environment variables that Python and these modules read when they start."""
@@ -162,9 +158,6 @@ SETTINGS = settings(os.environ)
 @cache
 def import_all() -> None:
     """Imports the modules, with the first command; the garbage collector, which would write to them, leaves them out."""
-    spec = importlib.util.spec_from_file_location("torchvision_lazy", TORCHVISION)
-    assert spec and spec.loader
-    spec.loader.exec_module(importlib.util.module_from_spec(spec))
     for name in MODULES:
         with suppress(ImportError):  # another version may not have it
             import_module(name)

@@ -8,11 +8,12 @@ from typing import Any
 import torch
 from pydantic import Field
 from torch import nn
+from torchvision import models
+from torchvision.ops import StochasticDepth
 
 from affectnet.errors import UserError, first_line
 from affectnet.models.backbones.registry import Backbone, ModelParams, register
 from affectnet.models.layers import last_linear, layers_by_name, replace_module
-from affectnet.models.torchvision_lazy import StochasticDepth, models
 from affectnet.models.weight_files import load_content, no_download
 
 

@@ -5,10 +5,10 @@ from typing import Any, Literal
 import torch
 from pydantic import Field
 from torch import nn
+from torchvision import models
 
 from affectnet.models.backbones.registry import Backbone, ModelParams, register
 from affectnet.models.backbones.torchvision import published_names, published_weights
-from affectnet.models.torchvision_lazy import models
 
 CONFIGURATIONS = {"vgg11": "A", "vgg13": "B", "vgg16": "D", "vgg19": "E"}
 """Configurations of Simonyan & Zisserman 2015, table 1; `_bn` after the name adds batch normalisation."""

@@ -2,8 +2,8 @@
 
 import torch
 from pydantic import Field
+from torchvision.transforms import v2
 
-from affectnet.models.torchvision_lazy import v2
 from affectnet.training.augmentation.augment import TRANSFORMS, AugmentationParams, ByteTransform
 from affectnet.training.augmentation.draws import Draws
 
