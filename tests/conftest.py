@@ -14,10 +14,11 @@ os.environ.setdefault("OMP_WAIT_POLICY", "passive")
 
 import hypothesis
 import pytest
-from chain import place_pipeline
+from chain import place_pipeline, run_data_stages
 from clones import ENVIRONMENT, Clone, working_tree
 from quick import is_quick
 from tally import Tally, add_to, table
+from trees import tree_2017
 from warm.launch import warm_server
 
 # The same cases in every run, except for constants that Hypothesis takes from the loaded modules; no deadline.
@@ -87,6 +88,24 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]
     place_pipeline(tmp_path)
     monkeypatch.chdir(tmp_path)
     yield tmp_path
+
+
+@pytest.fixture(scope="session")
+def prepared_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace in which the data stages have run, which tests copy."""
+    folder = tmp_path_factory.mktemp("prepared")
+    place_pipeline(folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        run_data_stages(tree_2017(folder / "root", each=8, tests=4), clean={"validation_share": 0.25})
+    return folder
+
+
+@pytest.fixture
+def prepared(workspace: Path, prepared_once: Path) -> Path:
+    """The working folder after the data stages, over 8 training photographs and 4 test photographs per expression."""
+    shutil.copytree(prepared_once, workspace, dirs_exist_ok=True)
+    return workspace
 
 
 @pytest.fixture

@@ -1,9 +1,9 @@
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
-from chain import TINY, entry, local, run_data_stages, run_stage
-from trees import tree_2017
+from chain import TINY, entry, local, run_stage
 
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
@@ -42,12 +42,22 @@ def test_a_real_difference_is_found_and_equal_models_have_none() -> None:
     assert bootstrap(weak, strong) < 0.01 and bootstrap(weak, weak) == 1
 
 
+@pytest.fixture(scope="module")
+def trained_once(prepared_once: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workspace with a model per task."""
+    folder = tmp_path_factory.mktemp("trained") / "workspace"
+    shutil.copytree(prepared_once, folder)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        for name in ("expression", "both", "affect"):
+            run_stage("train", model=TINY, epochs=2, batch=16, task=entry("task", name))
+            MODEL.rename(f"models/{name}.safetensors")
+    return folder
+
+
 @pytest.fixture
-def trained(workspace: Path) -> Path:
-    run_data_stages(tree_2017(workspace / "root", each=8, tests=4), clean={"validation_share": 0.25})
-    for name in ("expression", "both", "affect"):
-        run_stage("train", model=TINY, epochs=2, batch=16, task=entry("task", name))
-        MODEL.rename(f"models/{name}.safetensors")
+def trained(workspace: Path, trained_once: Path) -> Path:
+    shutil.copytree(trained_once, workspace, dirs_exist_ok=True)
     return workspace
 
 

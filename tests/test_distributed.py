@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import TINY, curves, entry, run_data_stages, run_stage
+from chain import TINY, curves, entry, run_stage
 from exchange import COUNT, batch_loss, exchange, rows, targets
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 from safetensors.torch import load_file
 from torch import nn
-from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.running.progress_file import PROGRESS_FILE
@@ -93,12 +92,6 @@ def test_what_passes_between_processes_is_what_one_process_has(tmp_path: Path) -
         torch.testing.assert_close(
             received, [*gathered, outputs.detach(), whole.expression, whole.affect, gradient, torch.tensor([0.1]), mean]
         )
-
-
-@pytest.fixture
-def prepared(workspace: Path) -> Path:
-    run_data_stages(tree_2017(workspace / "root", each=8, tests=2), clean={"validation_share": 0.25})
-    return workspace
 
 
 def choose(model: Mapping[str, Any] = EXACT, **changes: Any) -> None:

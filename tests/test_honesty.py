@@ -10,7 +10,6 @@ import torch
 from chain import TINY, curves, entry, metrics, run_data_stages, run_stage
 from drawn import NAMES, face, pointer, tree_drawn
 from ruamel.yaml import YAML
-from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
@@ -113,12 +112,11 @@ def write_params(**changes: Any) -> None:
 
 
 @pytest.fixture
-def prepared(workspace: Path) -> Path:
-    run_data_stages(tree_2017(workspace / "root", each=8, tests=2), clean={"validation_share": 0.25})
+def prepared(prepared: Path) -> Path:
     write_params(
         models__vgg16_small__width=0.0625, models__vgg16_small__image_px=32, train__epochs=3, train__batch=16, runtime__device="cpu"
     )
-    return workspace
+    return prepared
 
 
 def test_a_loss_that_is_nan_ends_the_stage_with_one_line_and_exit_code_2(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -13,7 +13,7 @@ from chain import ROOT, TINY, curves, entry, forget_training, run_data_stages, r
 from drawn import grey, tree_drawn
 from PIL import Image
 from safetensors.torch import load_file
-from trees import tree_2017, tree_folder
+from trees import tree_folder
 
 import stages.train
 from affectnet.errors import UserError
@@ -36,12 +36,6 @@ from stages.train import TrainParams, check_curves
 MODEL = Path("models/model.safetensors")
 DOCUMENT = read_document(ROOT / "params.yaml")
 CONSTANT = {"shape": "constant", "warmup_epochs": 0.0, "step_epochs": 10, "gamma": 0.9}
-
-
-@pytest.fixture
-def prepared(workspace: Path) -> Path:
-    run_data_stages(tree_2017(workspace / "root", each=8, tests=2), clean={"validation_share": 0.25})
-    return workspace
 
 
 def fit(**changes: Any) -> str:
