@@ -1,6 +1,7 @@
-"""Fits maps from the boxes of detectors to the annotated ones, on a sample of the training photographs.
+"""Fits maps from the boxes of detectors to the regions that the training crops show, on a sample of the training photographs.
 
-The training crops are cut by annotated boxes, those of `affectnet predict` by detected ones. The maps stand in the model file.
+Training crops are cut by annotated boxes, those of `affectnet predict` by detected ones. Of data whose images are crops, such as FER2013's,
+the region is the whole image. The maps stand in the model file.
 """
 
 from collections.abc import Sequence
@@ -35,7 +36,7 @@ FEWEST = 30
 """Pairs of boxes; from fewer no map is fitted."""
 
 Pair = tuple[Box, Box]
-"""The detected and the annotated box of one face."""
+"""The detected box of a face, and the region that its training crop shows."""
 
 
 class DetectParams(Section):
@@ -57,48 +58,54 @@ def run(params: DetectParams, runtime: Runtime, raw: Path, inventory: Path, anno
             matches = in_order(partial(_matched, root, detector), rows, runtime.workers, "thread")
             pairs = [pair for pair in progress(matches, f"detect {name}", len(rows), "photograph") if pair is not None]
         if len(pairs) >= FEWEST:
-            detected, annotated = (np.array(boxes, np.float64) for boxes in zip(*pairs, strict=True))
-            maps[detector.name] = BoxMap.fitted(detected, annotated)
+            detected, regions = (np.array(boxes, np.float64) for boxes in zip(*pairs, strict=True))
+            maps[detector.name] = BoxMap.fitted(detected, regions)
         lines.append(_line(detector.name, maps.get(detector.name), pairs, len(rows)))
     write_json(box_maps, {name: asdict(box_map) for name, box_map in maps.items()})
-    return "; ".join(
-        ["detect: " + (lines.pop(0) if lines else f"no map, {len(rows):,} training photographs with a box around part of it"), *lines]
-    )
+    return f"detect: {'; '.join(lines) or f'no map from {len(rows):,} training photographs'}"
 
 
 def _sample(inventory: Path, annotations: Path, params: DetectParams) -> list[dict[str, Any]]:
-    """Rows of the training split whose box is not the whole photograph, with its hash; in the order of the annotations."""
+    """Rows of the training split whose box is part of the photograph, or of all photographs if these are few; with hash and dimensions.
+
+    An annotator who gave the whole photograph of a few drew no box there.
+    """
     rows = ANNOTATIONS.read(annotations, ["image", "split", *EDGES])
     files = INVENTORY.read(inventory, ["path", "sha256", "width", "height"])
-    rows = rows.filter(pc.and_(pc.equal(rows["split"], "train"), pc.is_valid(rows["left"])))
+    rows = rows.filter(pc.equal(rows["split"], "train"))
     files = files.take(pc.index_in(rows["image"], files["path"]))
     for name in ("sha256", "width", "height"):
         rows = rows.append_column(name, files[name])
-    inside = pc.or_(
-        pc.or_(pc.greater(rows["left"], 0), pc.greater(rows["top"], 0)),
-        pc.or_(pc.less(rows["right"], rows["width"]), pc.less(rows["bottom"], rows["height"])),
+    part = rows.filter(
+        pc.or_(
+            pc.or_(pc.greater(rows["left"], 0), pc.greater(rows["top"], 0)),
+            pc.or_(pc.less(rows["right"], rows["width"]), pc.less(rows["bottom"], rows["height"])),
+        )
     )
-    rows = rows.filter(inside)
+    rows = part if len(part) >= FEWEST else rows
     chosen = np.random.default_rng(params.seed).permutation(len(rows))[: params.photographs]
     sample: list[dict[str, Any]] = rows.take(np.sort(chosen)).to_pylist()
     return sample
 
 
 def _matched(root: Path, detector: Detector, row: dict[str, Any]) -> Pair | None:
-    """The detected box that overlaps the annotated one most, and the annotated one; None when none is of the same face."""
-    path = root / row["image"]
-    annotated: Box = (row["left"], row["top"], row["right"], row["bottom"])
-    boxes = detect(open_photograph(read_unchanged(path, row["sha256"]), str(path)), detector)
-    best = max(boxes, key=partial(overlap, annotated), default=None)
-    return (best, annotated) if best is not None and overlap(annotated, best) >= SAME_FACE else None
+    """The detected box that overlaps the crop's region most, and the region; None when none is of the same face."""
+    photograph = open_photograph(read_unchanged(root / row["image"], row["sha256"]), row["image"])
+    width, height = photograph.dimensions
+    whole: Box = (0.0, 0.0, float(width), float(height))
+    region = whole if row["left"] is None else (row["left"], row["top"], row["right"], row["bottom"])
+    # A face's box may be larger than a crop, and is not clipped to it.
+    boxes = detector(photograph.pixels()) if region == whole else detect(photograph, detector)
+    best = max(boxes, key=partial(overlap, region), default=None)
+    return None if best is None or (region != whole and overlap(region, best) < SAME_FACE) else (best, region)
 
 
 def _line(name: str, box_map: BoxMap | None, pairs: Sequence[Pair], count: int) -> str:
-    text = f"{name} detects {len(pairs):,} of {count:,} annotated faces"
+    text = f"{name} detects {len(pairs):,} of {count:,} training faces"
     if box_map is None:
         return f"{text}, too few for a map"
-    before, after = (np.mean([overlap(to(box), annotated) for box, annotated in pairs]) for to in (lambda box: box, box_map.mapped))
-    return f"{text}; mapped by {box_map} the overlap of the boxes is {after:.2f}, before {before:.2f}"
+    before, after = (np.mean([overlap(to(box), region) for box, region in pairs]) for to in (lambda box: box, box_map.mapped))
+    return f"{text}; mapped by {box_map} the overlap with their crops is {after:.2f}, before {before:.2f}"
 
 
 if __name__ == "__main__":
