@@ -14,7 +14,7 @@ COLUMNS, HEIGHT = 720, 100
 """Width and height of a chart in its own units."""
 
 TICKS_S = (0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400)
-MOST_TICKS = 7
+MOST_TICKS, FEW_TICKS = 7, 4
 
 LAST_TICK = ' class="end"'
 
@@ -71,10 +71,10 @@ def bar(pieces: Pieces, across: tuple[float, float], labels: Sequence[str]) -> s
 
 
 def axis(across: tuple[float, float]) -> str:
-    """Times below a chart; narrow pages show every other one."""
+    """Times below a chart; where there are more than FEW_TICKS, a narrow page shows every other one."""
     shares = [((tick - across[0]) / (across[1] - across[0]), clock(tick)) for tick in _ticks(across)]
     labels = (f'<span style="left:{share:.2%}"{LAST_TICK * (share > 0.96)}>{time}</span>' for share, time in shares)
-    return f'<div class="axis">{"".join(labels)}</div>'
+    return f'<div class="axis{" many" * (len(shares) > FEW_TICKS)}">{"".join(labels)}</div>'
 
 
 def clock(seconds: float) -> str:

@@ -51,7 +51,7 @@ header img { border-radius: .6rem; flex: none; background: var(--rule); }
   main { padding: 1.25rem .75rem 3rem; } h1 { font-size: 1.5rem; } body { font-size: 15px; }
   article, .overview { padding: .8rem .7rem .5rem; }
   .legend { gap: .1rem .7rem; font-size: .8125rem; } header { align-items: flex-start; gap: .75rem; }
-  header img { width: 4.5rem; height: 4.5rem; } .areas svg { height: 7rem; } .axis span:nth-child(even) { display: none; }
+  header img { width: 4.5rem; height: 4.5rem; } .areas svg { height: 7rem; } .many span:nth-child(even) { display: none; }
 }
 @media print { article, .overview { break-inside: avoid; } .legend { position: static; } }
 """
