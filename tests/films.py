@@ -2,7 +2,6 @@
 
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 
@@ -11,8 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.synthetic.actions import Actions, draw_actions
-from affectnet.synthetic.photograph import draw_photograph, draw_scene
+from tools.timeline_picture import person as draw_person
 
 Pixels = NDArray[np.uint8]
 SIDE = 180
@@ -21,12 +19,8 @@ SIDE = 180
 
 @cache
 def person(seed: int, first: str = "Neutral", second: str = "Neutral", share: float = 0.0) -> Image.Image:
-    """A person whose expression is between the two; share: of the second. Another person per seed."""
-    units = [draw_actions(name, np.random.default_rng([seed, len(name)]), 1.0).units for name in (first, second)]
-    between = {name: (1 - share) * units[0].get(name, 0.0) + share * units[1].get(name, 0.0) for name in {**units[0], **units[1]}}
-    generator = np.random.default_rng(seed)
-    scene = replace(draw_scene(generator, SIDE, SIDE), occlusion="", yaw=0.0, pitch=0.0, roll=0.0, noise=1.0, blur=0.0, offset=(0.0, 0.0))
-    return draw_photograph(Actions(second, 1.0, between), generator, scene).image
+    """As `draw_person`, SIDE px."""
+    return draw_person(seed, SIDE, first, second, share)
 
 
 def frame(*people: tuple[Image.Image, float, float], width: int = 640, height: int = 240, shade: str = "#7a8a99") -> Pixels:

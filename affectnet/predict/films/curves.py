@@ -111,8 +111,10 @@ class FilmCurves:
 
 def portrait(frame: Pixels, box: Box) -> Pixels:
     """(PORTRAIT_PX, PORTRAIT_PX, 3) uint8: a square around the face; outside of the frame black."""
-    left, top, right, bottom = box
-    half = max(right - left, bottom - top) * (0.5 + PORTRAIT_MARGIN)
-    x, y = (left + right) / 2, (top + bottom) / 2
-    square = Image.fromarray(frame).convert("RGB").crop((round(x - half), round(y - half), round(x + half), round(y + half)))
-    return np.asarray(square.resize((PORTRAIT_PX, PORTRAIT_PX), Image.Resampling.LANCZOS))
+    height, width = frame.shape[:2]
+    side = max(1, round((1 + 2 * PORTRAIT_MARGIN) * max(box[2] - box[0], box[3] - box[1])))
+    left, top = round((box[0] + box[2] - side) / 2), round((box[1] + box[3] - side) / 2)
+    part = frame[max(0, top) : min(height, top + side), max(0, left) : min(width, left + side)]
+    square = Image.new("RGB", (side, side))
+    square.paste(Image.fromarray(np.ascontiguousarray(part)), (max(0, -left), max(0, -top)))
+    return np.asarray(square.resize((PORTRAIT_PX, PORTRAIT_PX), Image.Resampling.BICUBIC, reducing_gap=2.0))

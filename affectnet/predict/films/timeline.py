@@ -123,5 +123,5 @@ class Timeline:
             named = [f"{name} {100 * share:.0f} %" for share, name in shares[:MOST_NAMED] if share >= LEAST_SHARE]
             parts.append(f"Most probable: {', '.join(named)} of the time.")
         means = weights @ values[:, count:]
-        named = [f"{name} {mean:+.2f}" for name, mean in zip(AFFECT, means.tolist(), strict=False)]
+        named = [f"{name} {round(mean, 2) + 0.0:+.2f}" for name, mean in zip(AFFECT, means.tolist(), strict=False)]  # no -0.00
         return " ".join([*parts, *([f"Mean {', '.join(named)}."] if named else [])])

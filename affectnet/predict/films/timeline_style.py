@@ -36,7 +36,7 @@ header { display: flex; gap: 1rem; align-items: center; margin-bottom: .8rem; }
 header img { border-radius: .6rem; flex: none; background: var(--rule); }
 .plot { display: flex; margin-top: .5rem; }
 .plot svg { flex: 1; min-width: 0; background: var(--paper); border-radius: .2rem; }
-.areas svg { height: 8rem; } .lines svg { height: 5rem; }
+.areas svg { height: 8rem; } .lines svg { height: 5rem; overflow: visible; }
 .heights { flex: 0 0 2.25rem; padding-right: .5rem; display: flex; flex-direction: column; justify-content: space-between;
   text-align: right; color: var(--quiet); font-size: .75rem; line-height: 1; font-variant-numeric: tabular-nums; }
 .grid, .zero, .valence, .arousal { fill: none; vector-effect: non-scaling-stroke; }

@@ -28,8 +28,8 @@ VELOCITY_S, FADING_S = 0.15, 0.5
 SHORTEST_S = 0.001
 """Between two frames; some files state the same time twice."""
 
-SIDE, SHIFT, BINS = 16, 3, 4
-"""Of a look: side of the grey picture in px, its largest displacement between two frames, and bins per colour channel."""
+FINE, SIDE, SHIFT, BINS = 64, 16, 3, 4
+"""Of a look: sides of the coloured and of the grey picture in px, its largest displacement between two frames, and bins per colour."""
 
 CUT = 0.24
 """From this difference of two looks on, a cut lies between them; measured in docs/log.md."""
@@ -44,11 +44,12 @@ class Look(NamedTuple):
 
 def look(frame: Pixels) -> Look:
     """frame: (h, w, 3) RGB uint8."""
-    image = Image.fromarray(frame)
-    small = np.asarray(image.resize((4 * SIDE, 4 * SIDE), Image.Resampling.BOX), np.int64).reshape(-1, 3)
-    bins = small // (256 // BINS) @ (BINS * BINS, BINS, 1)
-    grey = np.asarray(image.convert("L").resize((SIDE, SIDE), Image.Resampling.BOX), np.float64)
-    return Look(grey, np.bincount(bins, minlength=BINS**3) / len(bins))
+    step = max(1, min(frame.shape[:2]) // (4 * FINE))
+    image = Image.fromarray(np.ascontiguousarray(frame[::step, ::step])).resize((FINE, FINE), Image.Resampling.BOX)
+    pixels = np.asarray(image, np.int64)
+    bins = pixels.reshape(-1, 3) // (256 // BINS) @ (BINS * BINS, BINS, 1)
+    grey = pixels.mean(2).reshape(SIDE, FINE // SIDE, SIDE, FINE // SIDE).mean((1, 3))
+    return Look(grey, np.bincount(bins, minlength=BINS**3) / FINE**2)
 
 
 def difference(one: Look, other: Look) -> float:
