@@ -25,7 +25,8 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.images.video import frames
 from affectnet.models.checkpoint import load_model
 from affectnet.predict.batch import BATCH, Options, results
-from affectnet.predict.colours import colour
+from affectnet.predict.colours import COLOURS, colour
+from affectnet.predict.parquet_table import contract
 from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.predict.writers import EDGES
@@ -407,3 +408,9 @@ def test_help_imports_nothing_heavy() -> None:
     assert "--annotate DIR" in out and err == ""
     for name in ("torch", "numpy", "cv2", "PIL", "pyarrow", "tqdm"):
         assert f"'{name}'" not in out
+
+
+def test_the_columns_and_colours_stand_in_the_document() -> None:
+    table, text = contract(EXPRESSIONS, True), (ROOT / "docs" / "predict.md").read_text(encoding="utf-8")
+    assert f"One row: {table.row}." in text and f"\n\n{table.markdown()}\n\n" in text
+    assert all(f"| {name} | `{shade}` " in text for name, shade in COLOURS.items())

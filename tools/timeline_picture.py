@@ -55,7 +55,7 @@ def film() -> Iterator[Pixels]:
         away = float(np.clip(min(number / RATE - LEAVES_S, RETURNS_S - number / RATE) / WALK_S, 0, 1))
         for at, (seed, expressions) in enumerate(PEOPLE):
             left = 40 + 310 * at + 14 * np.sin(number / 11 + at) + 340 * away * at
-            one = person(seed, SIDE, *expressions[int(step) : int(step) + 2], float(np.clip(3 * share - 1, 0, 1)))
+            one = person(seed, SIDE, expressions[int(step)], expressions[int(step) + 1], float(np.clip(3 * share - 1, 0, 1)))
             picture.paste(one, (round(left), 60))
         yield np.asarray(picture)
 
