@@ -3,7 +3,6 @@
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,51 +27,54 @@ VELOCITY_S, FADING_S = 0.15, 0.5
 SHORTEST_S = 0.001
 """Between two frames; some files state the same time twice."""
 
-FINE, SIDE, SHIFT, BINS = 64, 16, 3, 4
-"""Of a look: sides of the coloured and of the grey picture in px, its largest displacement between two frames, and bins per colour."""
+SIDE, SHIFT = 16, 3
+"""Of a look: its side in px, and its largest displacement between two frames."""
 
-CUT = 0.24
-"""From this difference of two looks on, a cut lies between them; measured in docs/log.md."""
+CHANGED, CUT = 0.4, 0.68
+"""A cut lies between two looks when this share of their px differs by at least so much; measured in docs/log.md."""
 
+LEAST_CONTRAST, SMALL_PART = 6.0, 4
+"""Contrast in grey levels below which differences do not grow, and how much finer than a look a frame is sampled for it."""
 
-class Look(NamedTuple):
-    """What a frame looks like as a whole. grey: (SIDE, SIDE); colours: (BINS³,) shares of its px."""
-
-    grey: NDArray[np.float64]
-    colours: NDArray[np.float64]
+Look = NDArray[np.float64]
+"""What a frame looks like as a whole: (SIDE, SIDE, 3), 0 … 255."""
 
 
 def look(frame: Pixels) -> Look:
     """frame: (h, w, 3) RGB uint8."""
-    step = max(1, min(frame.shape[:2]) // (4 * FINE))
-    image = Image.fromarray(np.ascontiguousarray(frame[::step, ::step])).resize((FINE, FINE), Image.Resampling.BOX)
-    pixels = np.asarray(image, np.int64)
-    bins = pixels.reshape(-1, 3) // (256 // BINS) @ (BINS * BINS, BINS, 1)
-    grey = pixels.mean(2).reshape(SIDE, FINE // SIDE, SIDE, FINE // SIDE).mean((1, 3))
-    return Look(grey, np.bincount(bins, minlength=BINS**3) / FINE**2)
+    step = max(1, min(frame.shape[:2]) // (SMALL_PART * SIDE))
+    small = Image.fromarray(np.ascontiguousarray(frame[::step, ::step])).resize((SIDE, SIDE), Image.Resampling.BOX)
+    return np.asarray(small, np.float64)
 
 
 def difference(one: Look, other: Look) -> float:
-    """0 for the same picture, 1 for an entirely different one: the geometric mean of two distances, so that a cut has to change both.
+    """0 for the same picture; about 1 for an entirely different one.
 
-    The histogram distance of the colours (Swain & Ballard 1991), which motion hardly changes; and 1 − the correlation of the grey
-    pictures at their best displacement, which light hardly changes.
+    The pictures are displaced to where their grey values correlate best, which undoes the motion of the camera, and their brightness and
+    contrast are made equal. The result is the difference that the share CHANGED of the px reaches, as a share of the contrast: what moves
+    through a part of the picture does not count.
     """
-    colours = 1 - float(np.minimum(one.colours, other.colours).sum())
     shifts = range(-SHIFT, SHIFT + 1)
-    shapes = 1 - max(_correlation(one.grey, other.grey, down, right) for down in shifts for right in shifts)
-    return math.sqrt(max(0.0, colours) * min(1.0, max(0.0, shapes)))
+    pairs = [_overlapping(one, other, down, right) for down in shifts for right in shifts]
+    here, there = max(pairs, key=lambda pair: _correlation(pair[0].mean(2), pair[1].mean(2)))
+    here, there = here - np.median(here.mean(2)), there - np.median(there.mean(2))
+    spread, other_spread = (float(np.abs(part.mean(2)).mean()) for part in (here, there))
+    there = there * min(2.0, max(0.5, (spread + LEAST_CONTRAST) / (other_spread + LEAST_CONTRAST)))
+    contrast = (float(np.abs(here).mean()) + float(np.abs(there).mean())) / 2
+    return float(np.quantile(np.abs(here - there).mean(2), 1 - CHANGED)) / (contrast + LEAST_CONTRAST)
 
 
-def _correlation(one: NDArray[np.float64], other: NDArray[np.float64], down: int, right: int) -> float:
-    """Of the parts that overlap when the other picture is displaced; two pictures without contrast are the same."""
+def _overlapping(one: Look, other: Look, down: int, right: int) -> tuple[Look, Look]:
+    """The parts that overlap when the other is displaced."""
     here = one[max(0, down) : SIDE + min(0, down), max(0, right) : SIDE + min(0, right)]
     there = other[max(0, -down) : SIDE + min(0, -down), max(0, -right) : SIDE + min(0, -right)]
-    here, there = here - here.mean(), there - there.mean()
-    spread, other_spread = float((here * here).mean()), float((there * there).mean())
-    if min(spread, other_spread) < 1:
-        return float(max(spread, other_spread) < 1)
-    return float((here * there).mean() / math.sqrt(spread * other_spread))
+    return here, there
+
+
+def _correlation(one: Look, other: Look) -> float:
+    one, other = one - one.mean(), other - other.mean()
+    spread = float((one * one).mean() * (other * other).mean())
+    return float((one * other).mean()) / math.sqrt(spread) if spread > 1 else 0.0
 
 
 @dataclass
