@@ -25,6 +25,8 @@ print(len(list((parent / "task").iterdir())), [name for name in sys.modules if n
 WAITS = """
 import os, signal, sys, time
 signal.signal(signal.SIGTERM, lambda *_: sys.exit(6))
+signal.signal(signal.SIGINT, signal.default_int_handler)  # with nohup, or in the background of a shell, both are ignored
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 try:
     print(os.getpid(), flush=True)
     time.sleep(60)
