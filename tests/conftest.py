@@ -27,17 +27,20 @@ hypothesis.settings.load_profile("repeated")
 
 LONGEST = (
     "test_tutorial.py",
-    "test_experiments.py",
-    "test_distributed.py",
-    "test_dask.py",
-    "test_train.py",
-    "test_own_copy.py",
-    "test_search.py",
     "test_kills.py",
-    "test_pipeline.py",
+    "test_distributed.py",
+    "test_search.py",
+    "test_dask.py",
     "test_concurrent.py",
-    "test_faults.py",
+    "test_train.py",
+    "test_experiments.py",
+    "test_engines.py",
+    "test_gpu_program.py",
+    "test_forms.py",
     "test_sharing.py",
+    "test_own_copy.py",
+    "test_benchmarks.py",
+    "test_faults.py",
 )
 """Files that take longest, the longest first; those that need the reproduced clone alternate with others, while it is made."""
 
