@@ -206,7 +206,6 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
     (tmp_path / "empty.png").touch()
     Image.new("1", (9000, 9000)).save(tmp_path / "large.png")
     Image.new("1", (20_000, 20_000)).save(tmp_path / "bomb.png")
-    Image.new("RGB", (300, 200), "grey").save(tmp_path / "nobody.png")
     (tmp_path / "drawing.svg").write_text('<svg xmlns="http://www.w3.org/2000/svg"><script>alert(1)</script></svg>')
     give(opened, tmp_path / "whole.jpg")
     expect(opened.locator(f"{RESULT} .shot")).to_be_visible()
@@ -214,7 +213,6 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
         ("text.jpg", "unreadable image: in none of the formats"),
         ("large.png", "9,000 × 9,000 px, more than 64 million px; make it smaller"),
         ("cut.jpg", "unreadable image: "),
-        ("nobody.png", "no face found"),
         ("drawing.svg", "unreadable image: in none of the formats"),
         ("bomb.png", "more than 64 million px; make it smaller"),
         ("empty.png", "unreadable image: in none of the formats"),
@@ -223,6 +221,18 @@ def test_what_is_no_photograph_is_a_line_on_the_page(opened: Page, tmp_path: Pat
         give(opened, tmp_path / name)
         expect(opened.get_by_role("alert").filter(has_text=f"photograph: {line}")).to_be_visible()
         assert opened.locator(f"{RESULT} .shot").count() == 0
+
+
+@needs_chromium
+def test_a_photograph_without_a_face_is_predicted_whole_and_says_so(opened: Page, tmp_path: Path) -> None:
+    Image.new("RGB", (300, 200), "grey").save(tmp_path / "nobody.png")
+    give(opened, tmp_path / "nobody.png")
+    expect(opened.get_by_role("alert").filter(has_text="The prediction is for the whole photograph")).to_be_visible()
+    expect(opened.locator(f"{RESULT} .shot")).to_be_visible()
+    expect(opened.locator(ROWS.format(1))).to_have_count(8)
+    drawn().save(tmp_path / "somebody.png")
+    give(opened, tmp_path / "somebody.png")
+    expect(opened.get_by_role("alert")).to_have_count(0)
 
 
 @needs_chromium
@@ -242,7 +252,7 @@ def test_the_webcam_and_the_keyboard_work(opened: Page) -> None:
     opened.get_by_text("Click to Access Webcam").click()
     opened.wait_for_function("document.querySelector('video')?.videoWidth > 0")
     opened.get_by_role("button", name="capture photo").click()
-    expect(opened.get_by_role("alert").filter(has_text="photograph: no face found")).to_be_visible()
+    expect(opened.get_by_role("alert").filter(has_text="No face was detected")).to_be_visible()
 
 
 CONTRAST = """() => {

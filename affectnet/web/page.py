@@ -24,6 +24,9 @@ HEAD = """<header><h1>Facial expressions</h1>
 INVITATION = "# Drop a photograph here\nor click to choose one; at most 20 MB"
 WAITING = '<div class="empty"><p>Choose a photograph, paste one, or take one with the webcam. Its faces appear here.</p></div>'
 
+NO_FACE = """<div class="wrong" role="alert"><p>No face was detected. The prediction is for the whole photograph, as if it were a face;
+it means something only if it is one.</p></div>"""
+
 NOT_EMOTION = """<section aria-labelledby="not"><h2 id="not">What this is not</h2>
 <p>An expression is not an emotion. The model names what a face shows to people who label photographs; what a person feels, means or is
 cannot be read from it, and it is no basis for decisions about people.

@@ -58,14 +58,14 @@ def predict_html(predictor: Predictor, content: bytes) -> str:
     try:
         pixels = open_photograph(content, "photograph").pixels()
         crops = predictor.crops(content)
+        whole = not crops
+        crops = crops or predictor.crops(content, "whole")
         faces = predictor.predict_crops([crops])[0]
     except UserError as error:
         return page.message(one_line(str(error)))
-    if not crops:
-        return page.message("photograph: no face found; use one with a face seen from the front, well lit and not too small")
     if predictor.metadata.grey:  # as the network saw them
         crops = [crop._replace(pixels=np.asarray(Image.fromarray(crop.pixels).convert("L").convert("RGB"))) for crop in crops]
-    return page.result(pixels, crops, faces)
+    return (page.NO_FACE if whole else "") + page.result(pixels, crops, faces)
 
 
 def _application(predictor: Predictor, folder: Path) -> Any:
