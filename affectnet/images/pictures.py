@@ -1,6 +1,5 @@
 """The types in which Python code passes a photograph, each converted to the bytes of a file, so that all types give one prediction."""
 
-import io
 import os
 import sys
 from pathlib import Path
@@ -82,9 +81,8 @@ def _of_image(image: Image.Image) -> bytes:
 def _of_array(pixels: Pixels) -> bytes:
     if pixels.dtype != np.uint8 or pixels.ndim not in {2, 3} or pixels.shape[2:] not in {(), (3,)} or not pixels.size:
         raise UserError(f"photograph: an array of {pixels.dtype}, shape {pixels.shape}; give (h, w) or (h, w, 3) uint8, RGB")
-    buffer = io.BytesIO()
-    Image.fromarray(np.ascontiguousarray(pixels)).save(buffer, "PNG", compress_level=0)
-    return buffer.getvalue()
+    kind, (height, width) = ("P5" if pixels.ndim == 2 else "P6"), pixels.shape[:2]
+    return f"{kind} {width} {height} 255\n".encode() + pixels.tobytes()  # PGM or PPM; as PNG a frame of 1080p takes 0.13 s
 
 
 def _is_tensor(picture: object) -> "TypeIs[torch.Tensor]":
