@@ -259,7 +259,7 @@ def test_every_file_that_the_pipeline_keeps_of_data_and_models_is_refused(reprod
         content, name = path.read_bytes(), path.relative_to(reproduced.folder).as_posix()
         if not reason(name, content, len(content)):
             passed.add(path.name)
-    assert len(files) > 100 and passed == {"README.md", "source.json", "model_card.md"}
+    assert len(files) > 100 and passed == {"README.md", "box_maps.json", "source.json", "model_card.md"}
 
 
 @given(st.text(), st.sampled_from(["md", "py", "csv", "json", "txt", ""]))
