@@ -33,12 +33,17 @@ class Ended(NamedTuple):
 
 def real_stage(stage: str) -> Ended:
     """`python -m stages.<stage>` in the working folder, in a new process. Errors: TimeoutExpired when it hangs."""
+    return real_module(f"stages.{stage}")
+
+
+def real_module(*arguments: str) -> Ended:
+    """`python -m <arguments>`, as `real_stage`."""
     reader = (
         "import resource, subprocess, sys; done = subprocess.run(sys.argv[1:]);"
         "print(resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss >> 10); sys.exit(done.returncode)"
     )
     done = subprocess.run(
-        [sys.executable, "-c", reader, sys.executable, "-m", f"stages.{stage}"],
+        [sys.executable, "-c", reader, sys.executable, "-m", *arguments],
         env={**os.environ, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
