@@ -2,8 +2,8 @@
 
 ROOT holds a data set in AffectNet's layout of 2017, as data/raw after `dvc repro` does. Prints the accuracy on crops by the annotated
 boxes, and by the largest box of each detector, as it is and mapped by the model file; a photograph without a detected face is taken whole.
-Next to it stand the photographs that only the annotated box, and only this one gets right, and McNemar's exact p.
---map NAME=RIGHT,DOWN,WIDTH,HEIGHT tries another map.
+Next to it stand the photographs that only the reference, and only this one gets right, and McNemar's exact p. `--reference haar` compares
+with Haar's boxes in place of the annotated ones; --map NAME=RIGHT,DOWN,WIDTH,HEIGHT tries another map.
 """
 
 import argparse
@@ -32,6 +32,7 @@ from affectnet.tables.source_pointer import Pointer
 
 Boxes = Sequence[Box | None]
 EDGES = ("left", "top", "right", "bottom")
+ANNOTATED = "annotated"
 
 
 class Photographs:
@@ -62,25 +63,27 @@ def main() -> None:
     parser.add_argument("--split", choices=("train", "test"), default="test", help="of the lists; test is the validation list")
     parser.add_argument("--most", type=int, default=1_000_000, help="photographs, drawn at random")
     parser.add_argument("--detectors", nargs="+", default=[DEFAULT, "haar"])
+    parser.add_argument("--reference", default=ANNOTATED, metavar="CROP", help=f"with which the others are compared; default {ANNOTATED!r}")
     parser.add_argument("--map", action="append", default=[], metavar="NAME=RIGHT,DOWN,WIDTH,HEIGHT")
     arguments = parser.parse_args()
     predictor = Predictor.load(arguments.model)
     rows = _rows(arguments.root, arguments.split, predictor.metadata.labels)
     chosen = np.sort(np.random.default_rng(1).permutation(len(rows))[: arguments.most])
     photographs = Photographs(predictor, arguments.root, [rows[number] for number in chosen])
-    reference = photographs.right(photographs.annotated)
-    print("| crop | detected | accuracy | only the annotated | only this | p |\n|---|---|---|---|---|---|")
-    print(_line("annotated box", photographs.annotated, reference, reference))
+    boxes: dict[str, Boxes] = {ANNOTATED: photographs.annotated}
     for name in arguments.detectors:
-        boxes = photographs.detected(name)
-        maps = {"as it is": None, "by the model's map": predictor.metadata.box_maps.get(name), **_maps(arguments.map, name)}
-        for label, box_map in maps.items():
-            if label == "as it is" or box_map is not None:
-                mapped = [box_map.mapped(box) if box and box_map else box for box in boxes]
-                print(_line(f"{name}, {label}", boxes, reference, photographs.right(mapped)), flush=True)
+        boxes[name] = detected = photographs.detected(name)
+        maps = {f"{name}, mapped": predictor.metadata.box_maps.get(name), **_maps(arguments.map, name)}
+        boxes |= {label: [box and box_map.mapped(box) for box in detected] for label, box_map in maps.items() if box_map}
+    right = {label: photographs.right(each) for label, each in boxes.items()}
+    if arguments.reference not in right:
+        raise UserError(f"--reference: {arguments.reference!r} is not one of {', '.join(right)}")
+    print(f"| crop | detected | accuracy | only {arguments.reference} | only this | p |\n|---|---|---|---|---|---|")
+    for label, each in boxes.items():
+        print(_line(label, each, right[arguments.reference], right[label]))
 
 
-def _maps(texts: Sequence[str], name: str) -> dict[str, BoxMap | None]:
+def _maps(texts: Sequence[str], name: str) -> dict[str, BoxMap]:
     return {text: BoxMap(*map(float, text.partition("=")[2].split(","))) for text in texts if text.partition("=")[0] == name}
 
 

@@ -33,6 +33,7 @@ def model_facts(metadata: ModelMetadata) -> dict[str, str]:
         "training": setting(settings),
         "data": f"training faces of SHA-256 {metadata.data}",
         "crop": setting(metadata.crop),
+        "boxes": "; ".join(f"{name} by {box_map}" for name, box_map in metadata.box_maps.items()) or "as detected",
         "input": f"{side} × {side} px, {colour} in 0–1, less {setting(metadata.mean)}, by {setting(metadata.std)}",
         "temperature": f"{metadata.temperature:.4g}",
         "versions": setting(metadata.versions),
