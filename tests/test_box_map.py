@@ -15,7 +15,6 @@ from portraits import MODEL, drawn, write_model
 from affectnet.errors import UserError
 from affectnet.images.box_map import BoxMap, overlap
 from affectnet.images.crop import crop_face
-from affectnet.images.detection import load_detector
 from affectnet.images.pictures import file_content
 from affectnet.images.resize import decode_face
 from affectnet.models.metadata import read_metadata
@@ -66,7 +65,7 @@ def test_a_model_file_crops_the_mapped_box_of_its_detector(workspace: Path) -> N
     assert np.array_equal(pixels, decode_face(crop_face(content, region, None, predictor.policy, name).content, 32))
     (as_it_is,) = predictor.crops(picture, [box])
     assert as_it_is.detector is None and not np.array_equal(as_it_is.pixels, pixels)
-    ((haar_box, haar_pixels, haar),) = Predictor.load(MODEL, detector=load_detector("haar")).crops(picture)
+    ((haar_box, haar_pixels, haar),) = Predictor.load(MODEL, detector="haar").crops(picture)
     assert haar == "haar" and np.array_equal(haar_pixels, predictor.crops(picture, [haar_box])[0].pixels)
     (face,) = predictor.predict(picture)
     assert (face.box, face.detector) == (box, "libfacedetection")

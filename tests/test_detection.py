@@ -155,7 +155,7 @@ def test_photographs_of_any_form_take_bounded_memory(width: int, height: int) ->
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before >> 10)"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
-    assert int(done.stdout) < 500, done.stdout
+    assert int(done.stdout) < 800, done.stdout
 
 
 def test_the_default_needs_no_opencv(monkeypatch: pytest.MonkeyPatch) -> None:
