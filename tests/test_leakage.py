@@ -263,7 +263,7 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
     programs = {"benchmarks/pixels_baseline.py", "benchmarks/gpu/trainings.py"}
-    assert able == {"affectnet/reporting/predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
+    assert able == {"affectnet/reporting/split_predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
     assert readers("benchmarks.gpu") == [{"train", "validation", "test"}]
 
