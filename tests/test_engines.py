@@ -5,7 +5,9 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
@@ -39,8 +41,9 @@ def crops(count: int = 12, side: int = 32) -> np.ndarray:
     return np.stack([np.asarray(image.convert("RGB")) for image in drawn])
 
 
-def write(folder: Path, half: bool = False, **changes: Any) -> tuple[Path, Path, ModelMetadata]:
-    """One untrained network as a safetensors and as an ONNX file."""
+@cache
+def content(half: bool, **changes: Any) -> tuple[bytes, bytes, ModelMetadata]:
+    """One untrained network as the bytes of a safetensors and of an ONNX file. An export takes a second."""
     torch.manual_seed(7)
     described = metadata(**{"affect": True, "temperature": 1.7, **changes})
     network = build(ModelParams.model_validate(TINY), described.outputs).eval()
@@ -49,10 +52,19 @@ def write(folder: Path, half: bool = False, **changes: Any) -> tuple[Path, Path,
             if isinstance(layer, torch.nn.BatchNorm2d):
                 layer.running_var.uniform_(0.2, 2.0)  # type: ignore[union-attr]
         network.classifier[-1].weight.mul_(20)  # type: ignore[index, union-attr]
+    with TemporaryDirectory() as folder:
+        weights = Path(folder, "model.safetensors")
+        save_model(weights, network, described, "float16" if half else "float32")
+        stored = TorchEngine.load(weights)
+        return weights.read_bytes(), export_network(stored.network, described, half=half), described
+
+
+def write(folder: Path, half: bool = False, **changes: Any) -> tuple[Path, Path, ModelMetadata]:
+    """One untrained network as a safetensors and as an ONNX file."""
     weights, exported = folder / "model.safetensors", folder / "model.onnx"
-    save_model(weights, network, described, "float16" if half else "float32")
-    stored = TorchEngine.load(weights)
-    exported.write_bytes(export_network(stored.network, described, half=half))
+    torch_bytes, onnx_bytes, described = content(half, **changes)
+    weights.write_bytes(torch_bytes)
+    exported.write_bytes(onnx_bytes)
     return weights, exported, described
 
 
@@ -218,6 +230,7 @@ def test_a_model_whose_input_has_another_side_resizes_as_pillow(tmp_path: Path) 
 FUZZ = """
 import sys
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 from affectnet.errors import UserError
 from affectnet.predict.predictor import Predictor
