@@ -17,6 +17,9 @@ from affectnet.running.watchdog import end_when
 Chunk = TypeVar("Chunk")
 Result = TypeVar("Result")
 
+CLOSED = "handle is closed"
+"""What multiprocessing says, without a number, when a pool breaks while it starts a worker."""
+
 CHECK_AFTER_S = 30.0
 """Seconds without a result after which a pool checks that its workers are still there."""
 
@@ -83,7 +86,7 @@ def local_pool(workers: int, kind: Literal["process", "thread"]) -> Iterator[Poo
         try:
             yield Pool(executor, 2 * workers)
         except (BrokenProcessPool, OSError) as error:
-            if isinstance(error, OSError) and error.errno != errno.EBADF:
+            if isinstance(error, OSError) and error.errno != errno.EBADF and str(error) != CLOSED:
                 raise
             # If a worker dies while another is starting, ProcessPoolExecutor can hang; terminate the survivors.
             for worker in set(multiprocessing.active_children()) - others:
