@@ -1,3 +1,4 @@
+import errno
 import os
 import signal
 import subprocess
@@ -11,7 +12,7 @@ from typing import cast
 import pytest
 
 from affectnet.errors import UserError
-from affectnet.running.parallel import in_order
+from affectnet.running.parallel import in_order, local_pool
 
 ROOT = Path(__file__).parent.parent
 
@@ -100,3 +101,14 @@ def _until(condition: object, seconds: float = 120) -> None:
     while not condition():  # type: ignore[operator]
         assert time.monotonic() < end
         time.sleep(0.05)
+
+
+@pytest.mark.parametrize("error", [OSError("handle is closed"), OSError(errno.EBADF, "Bad file descriptor")])
+def test_a_pool_that_breaks_while_it_starts_a_worker_is_one_line(error: OSError) -> None:
+    with pytest.raises(UserError, match="a worker process was killed"), local_pool(2, "process"):
+        raise error
+
+
+def test_another_fault_of_the_machine_is_not_a_killed_worker() -> None:
+    with pytest.raises(OSError, match="No space left"), local_pool(2, "process"):
+        raise OSError(errno.ENOSPC, "No space left on device")
