@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import ChainableUndefined, Environment, StrictUndefined, TemplateError
+from jinja2 import ChainableUndefined, Environment, FileSystemLoader, StrictUndefined, TemplateError
 from markupsafe import Markup
 
 from affectnet.errors import UserError
@@ -44,9 +44,17 @@ def numbers(tree: Mapping[str, Any], path: str = "") -> dict[str, Any]:
 
 
 def fill(template: Path, values: Mapping[str, Any]) -> str:
-    """The filled template. Values are escaped as HTML unless the template is Markdown. Errors: UserError when it cannot be filled."""
+    """The filled template, which may include other files of its folder. Values are escaped as HTML unless it is Markdown.
+
+    Errors: UserError when it cannot be filled.
+    """
     environment = Environment(
-        autoescape=template.suffix == ".html", undefined=Missing, trim_blocks=True, lstrip_blocks=True, keep_trailing_newline=True
+        loader=FileSystemLoader(template.parent),
+        autoescape=template.suffix == ".html",
+        undefined=Missing,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
     )
     environment.filters |= {"shown": shown, "setting": setting}
     try:
