@@ -40,7 +40,7 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
     if isinstance(dataset, DemoParams):
         with replacing_folder(raw) as unfinished:
             training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
-            Pointer("affectnet2017", ".", expected={"training": training, "validation": validation}).write(unfinished)
+            Pointer("drawn", ".", expected={"training": training, "validation": validation}).write(unfinished)
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
     pointer = own_copy(params.dataset_name, dataset)
     reader = open_layout(pointer)

@@ -14,7 +14,7 @@ from affectnet.cleaning.label_order import permuted
 from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
 from affectnet.cleaning.splits import missing_expressions, stratified_cut
 from affectnet.cleaning.va_rules import contradicts
-from affectnet.errors import first_few
+from affectnet.errors import UserError, first_few
 from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
 from affectnet.files.atomic import write_json
 from affectnet.files.checksums import sha256_or_none
@@ -23,8 +23,8 @@ from affectnet.params import Section
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.sources.registry import open_source
-from affectnet.sources.source import ROWS, Source
-from affectnet.tables.annotations import ANNOTATIONS, REJECTED
+from affectnet.sources.source import ONLY_TRAIN, ROWS, Source
+from affectnet.tables.annotations import ANNOTATIONS, FURTHER, REJECTED, SUBSETS
 from affectnet.tables.contract import take_rows
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
 from affectnet.tables.source_pointer import Pointer
@@ -33,7 +33,11 @@ Mask = NDArray[np.bool_]
 PIECE = 1 << 14
 """Rows that are written at a time."""
 
-TRAIN, VALIDATION, TEST = range(3)
+ROUNDING = 1e-6
+"""Soft labels are stored as float32."""
+
+TRAIN, VALIDATION, TEST, UNLABELLED = range(4)
+"""Splits by code; the rows of the last one, which people have not labelled, end in train."""
 
 
 class CleanParams(Section):
@@ -47,6 +51,8 @@ class CleanParams(Section):
     emonet_rules: bool
     exact_duplicates: Literal["keep", "first", "agreeing"]
     copies_of_test: Literal["reject", "keep"]
+    subsets: list[Literal["easy", "challenging", "difficult"]] = Field(min_length=1)
+    least_agreement: float = Field(ge=0, le=1)
     near_duplicate_bits: int = Field(ge=0, le=15)
     validation_share: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
@@ -63,7 +69,8 @@ class Rows:
         self.reason = np.full(len(table), "", dtype=object)
         self.dropped: dict[str, Mask] = {}
         self.expression = _filled(table["expression"], -1)
-        self.split = _filled(pc.index_in(table["split"], pa.array(SPLITS)), -1)
+        self.split = _filled(pc.index_in(table["split"], pa.array([*SPLITS, ONLY_TRAIN])), -1)
+        self.unlabelled = self.split == UNLABELLED
         self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
         self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in ("left", "top", "right", "bottom")], axis=1)
         self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
@@ -103,6 +110,7 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
     _reject_unusable(rows, params)
     _reject_contradictions(rows, params)
+    _reject_disagreement(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
     _cut_splits(rows, groups, params, pointer.test_share)
@@ -139,6 +147,8 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     rows.reject(fault == "malformed", "malformed")
     rows.judge(fault == "null_box", "null_box", params.null_box)
     rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
+    for name, where in _unread(rows.table["unread"]).items():
+        rows.judge(where, f"{name}_malformed", "drop")
     for code, name in NOT_AN_EXPRESSION.items():
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
     rows.reject((rows.expression < 0) | (rows.expression > max(NOT_AN_EXPRESSION)), "expression_unknown")
@@ -173,6 +183,38 @@ def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
         rows.reject(contradicts(rows.expression, rows.valence, rows.arousal), "emonet_rules")
 
 
+def _reject_disagreement(rows: Rows, params: CleanParams) -> None:
+    """Rejects training rows of other subsets, and those whose soft label gives their expression too small a share. Test stays complete.
+
+    Errors: UserError when a rule is selected and no row has what it asks for.
+    """
+    training = rows.split != TEST
+    if set(params.subsets) != set(SUBSETS):
+        _require(rows, "subset", f"subsets: {', '.join(params.subsets)}")
+        subset = np.asarray(pc.fill_null(rows.table["subset"], "").to_numpy(zero_copy_only=False))
+        rows.reject(training & (subset == ""), "subset_unknown")
+        rows.reject(training & ~np.isin(subset, params.subsets), "subset_left_out")
+    if params.least_agreement > 0:
+        _require(rows, "soft_label", f"least_agreement: {params.least_agreement:g}")
+        agreement = _agreement(rows)
+        rows.reject(training & np.isnan(agreement), "agreement_unknown")
+        rows.reject(training & (agreement < params.least_agreement - ROUNDING), "agreement_too_low")
+
+
+def _require(rows: Rows, column: str, rule: str) -> None:
+    if rows.table[column].null_count == len(rows.table):
+        raise UserError(f"clean.{rule}: no row of the data set has a {column.replace('_', ' ')}; set it to what params.yaml ships")
+
+
+def _agreement(rows: Rows) -> NDArray[np.float64]:
+    """(n,) share that the soft label gives to the row's expression; NaN without a soft label, or for a code that is no expression."""
+    agreement = np.full(len(rows.table), np.nan)
+    labelled = pc.is_valid(rows.table["soft_label"]).to_numpy() & np.isin(rows.expression, list(CODES.values()))
+    soft_labels = pc.list_flatten(rows.table["soft_label"].filter(pa.array(labelled))).to_numpy().reshape(-1, len(EXPRESSIONS))
+    agreement[labelled] = soft_labels[np.arange(len(soft_labels)), rows.expression[labelled]]
+    return agreement
+
+
 def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
     """(n,) near-duplicate group of each row's photograph; −1 for a rejected row."""
     kept = np.flatnonzero(rows.kept)
@@ -194,6 +236,8 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
             rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
     if params.exact_duplicates != "keep":
         positions = np.arange(len(rows.file_row))
+        labelled = rows.kept & (rows.split == TRAIN)
+        rows.reject(rows.unlabelled & np.isin(content, content[labelled]), "exact_duplicate")
         kept = positions[rows.kept & (rows.split != TEST)]
         repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
@@ -202,7 +246,10 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
 
 
 def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> None:
-    """Moves a share of the training faces to test where the source has no test split, then to validation where it has none."""
+    """Moves a share of the training faces to test where the source has no test split, then to validation where it has none.
+
+    A row that people have not labelled is never moved, and rejected where validation has a near duplicate of it.
+    """
     validation = rows.kept & (rows.split == VALIDATION)
     rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
     for split, share in ((TEST, test_share), (VALIDATION, None if validation.any() else params.validation_share)):
@@ -210,6 +257,9 @@ def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test
             train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
             chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)
             rows.split[train[chosen]] = split
+    validation = rows.kept & (rows.split == VALIDATION)
+    rows.reject(rows.unlabelled & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
+    rows.split[rows.unlabelled] = TRAIN
 
 
 def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:
@@ -220,7 +270,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
     _, dense = np.unique(groups[kept], return_inverse=True)
 
     def piece(at: NDArray[np.intp], group: NDArray[np.intp]) -> pa.Table:
-        part = take_rows(rows.table.select(["image", "list", "row", "landmarks"]), at)
+        part = take_rows(rows.table.select(["image", "list", "row", "landmarks", *(column.name for column in FURTHER)]), at)
         columns: dict[str, Any] = {name: part[name] for name in part.column_names}
         columns["split"] = pa.array(SPLITS).take(pa.array(rows.split[at]))
         columns |= {
@@ -260,6 +310,8 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
         "without_box": int((~boxed).sum()),
         "without_landmarks": int((~rows.landmarks[rows.kept]).sum()),
         "without_valence_arousal": int((~np.isfinite(rows.valence[rows.kept])).sum()),
+        "without_soft_label": rows.table["soft_label"].filter(pa.array(rows.kept)).null_count,
+        "without_human_label": int((rows.unlabelled & rows.kept).sum()),
         "label_order_warnings": int(warning is not None),
     }
 
@@ -271,6 +323,14 @@ def _by_expression(codes: NDArray[np.int16]) -> dict[str, int]:
 def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:
     """The column as a new array, nulls replaced."""
     return np.array(pc.fill_null(column, value).to_numpy())
+
+
+def _unread(names: pa.ChunkedArray) -> dict[str, Mask]:
+    """For each name in (n,) lists of names, (n,) true where the list has it."""
+    lists = names.combine_chunks()
+    rows, flat = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
+    present = {name: rows[pc.equal(flat, name).to_numpy(zero_copy_only=False)] for name in pc.unique(flat).to_pylist()}
+    return {name: np.isin(np.arange(len(lists)), at) for name, at in sorted(present.items())}
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:

@@ -108,7 +108,7 @@ def _cut_chunk(root: Path, policy: CropPolicy, rows: pa.Table) -> tuple[pa.Table
     table = pa.table(
         {
             "image": [{"bytes": crop.content, "path": path} for crop, path in zip(crops, rows["image"].to_pylist(), strict=True)],
-            **{name: rows[name] for name in ("expression", "valence", "arousal", "list", "row")},
+            **{name: rows[name] for name in ("expression", "valence", "arousal", "soft_label", "list", "row")},
             "landmarks": pa.array(
                 [None if crop.landmarks is None else crop.landmarks.ravel() for crop in crops], FACES.schema.field("landmarks").type
             ),

@@ -99,8 +99,16 @@ def tree_2021(root: Path, each: int = 6, tests: int = 2) -> Pointer:
     return Pointer("affectnet2021", str(root))
 
 
-def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
-    """JSON files whose keys differ in capitalisation, as users report."""
+def soft_label(code: int, share: float = 0.65) -> list[float]:
+    """The share for one expression; the others have equal parts of the rest."""
+    return [share if other == code else (1 - share) / 7 for other in range(8)]
+
+
+def tree_plus(root: Path, each: int = 6, tests: int = 2, unlabelled: int = 0) -> Pointer:
+    """JSON files whose keys differ in capitalisation and nesting, as users report; `unlabelled` images without human labels.
+
+    Image n of a set has expression n % 8, subset n % 3, an age of n % 90, and gender and race by n % 2.
+    """
     for folder, count in (("train_set", each), ("validation_set", tests)):
         target = root / "human_annotated" / folder
         (target / "annotations").mkdir(parents=True, exist_ok=True)
@@ -112,11 +120,30 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2) -> Pointer:
                 "Arousal": arousal,
                 "landmark-68": np.linspace(20, 200, 136).reshape(68, 2).tolist(),
             }
-            content = {"human-label": number % 8, "soft-label": [0.125] * 8, "subset": 0, "meta-data": about}
+            about |= {
+                "age": number % 90,
+                "gender": {"Male": 0.9, "Female": 0.1},
+                "race": {"asian": 0.2, "white": 0.8},
+                "pose": {"Yaw": -3.5},
+            }
+            content = {"human-label": number % 8, "soft-label": soft_label(number % 8), "subset": number % 3, "meta-data": about}
             if number % 2:
-                content = {"Human-Label": number % 8, "Meta-Data": {"Valence": valence, "AROUSAL": arousal, "Landmark-68": None}}
+                about = {
+                    "Valence": valence,
+                    "AROUSAL": arousal,
+                    "Landmark-68": None,
+                    "AGE": number % 90,
+                    "Gender": {"male": 3, "female": 97},
+                }
+                about |= {"Race": {"Asian": 0.7, "White": 0.3}, "POSE": {"yaw": 4}}
+                content = {"Human-Label": number % 8, "Soft_Label": soft_label(number % 8), "SUBSET": number % 3, "Meta-Data": about}
             (target / "annotations" / f"{number}.json").write_text(json.dumps(content), encoding="utf-8")
-    return Pointer("affectnet_plus", str(root))
+    for number in range(unlabelled):
+        noise(root / "no_human_annotated" / "images" / f"{number}.jpg", number + 2000, 224)
+        file = root / "no_human_annotated" / "annotations" / f"{number}.json"
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(json.dumps({"soft-label": soft_label(number % 8, 0.4), "meta-data": {"age": 30}}), encoding="utf-8")
+    return Pointer("affectnet_plus", str(root), options={"no_human_annotated": unlabelled > 0})
 
 
 def tree_folder(root: Path, each: int = 6, tests: int = 2) -> Pointer:

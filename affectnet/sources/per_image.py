@@ -2,12 +2,13 @@
 
 import re
 from abc import abstractmethod
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from numbers import Real
 from pathlib import Path
 from stat import S_ISREG
+from typing import ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,8 @@ from affectnet.errors import UserError, brief, first_few
 from affectnet.files.file_walk import folders_below, readable, visible_names
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.running.parallel import in_order, ranges
-from affectnet.sources.source import LARGEST_NUMBER, Source, batch, landmark_lists
+from affectnet.sources.source import LARGEST_NUMBER, Annotates, Source, batch, landmark_lists
+from affectnet.tables.annotations import FURTHER
 from affectnet.tables.source_pointer import Pointer
 
 SETS = {"train_set": "train", "train": "train", **dict.fromkeys(("val_set", "validation_set", "val", "validation"), "test")}
@@ -33,7 +35,10 @@ DETAIL_LENGTH = 120
 
 @dataclass
 class Annotation:
-    """The annotation of one image; fault: why it cannot be used, None when it can."""
+    """The annotation of one image; fault: why it cannot be used, None when it can.
+
+    further: values of the columns FURTHER by name; unread: the names of those that the image has and that cannot be read.
+    """
 
     expression: int | None = None
     valence: float | None = None
@@ -41,11 +46,13 @@ class Annotation:
     landmarks: np.ndarray | None = None
     fault: str | None = None
     detail: str | None = None
+    further: Mapping[str, object] = field(default_factory=dict)
+    unread: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One of the two sets: its folder below the root, our split, and the names of annotated images with their files."""
+    """One set: its folder below the root, our split, and the names of annotated images with their files."""
 
     folder: str
     split: str
@@ -57,7 +64,7 @@ class ImageSet:
 class PerImage(Source):
     """Reader of such a layout; a subclass names the annotation files of an image and reads them."""
 
-    annotates = ("landmarks", "valence", "arousal")
+    annotates: ClassVar[tuple[Annotates, ...]] = ("landmarks", "valence", "arousal")
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
@@ -69,7 +76,7 @@ class PerImage(Source):
                 f"{self.root}: one train_set and one val_set are needed, each with images/ and annotations/ in it, {folders_present}; "
                 f"set {pointer.params}.root to the folder of one pair"
             )
-        self.sets = [self._image_set(folder, split) for split, folder in sorted(zip(splits, folders, strict=True), reverse=True)]
+        self.sets = [self.image_set(folder, split) for split, folder in sorted(zip(splits, folders, strict=True), reverse=True)]
 
     def reading(self) -> str:
         return ", ".join(f"{part.folder} as {part.split}" for part in self.sets)
@@ -108,7 +115,9 @@ class PerImage(Source):
             row=[row + 1 for row in chosen],
             split=part.split,
             landmarks=landmark_lists(points, np.array([a.landmarks is not None for a in read])),
+            unread=[a.unread or None for a in read],
             **{name: [getattr(a, name) for a in read] for name in ("expression", "valence", "arousal", "fault", "detail")},
+            **{column.name: [a.further.get(column.name) for a in read] for column in FURTHER},
         )
 
     def _read(self, files: tuple[Path, ...]) -> Annotation:
@@ -125,7 +134,8 @@ class PerImage(Source):
             below[:] = [] if is_set else [name for name in below if name not in {"images", "annotations"}]
         return set_folders
 
-    def _image_set(self, folder: Path, split: str) -> ImageSet:
+    def image_set(self, folder: Path, split: str) -> ImageSet:
+        """The images and annotations in the folder. Errors: UserError when no file of its annotations/ is an annotation."""
         files: dict[str, list[str]] = {}
         entries = visible_names(folder / "annotations")
         for file in entries:
@@ -159,7 +169,7 @@ def read_limited(file: Path, largest: int) -> bytes:
 
 def parse_annotation(expression: object, valence: object, arousal: object, landmarks: object) -> Annotation:
     """The annotation from values of any type; anything but a number is a fault. Landmarks may be None."""
-    code, v, a = map(_number, (expression, valence, arousal))
+    code, v, a = map(plain_number, (expression, valence, arousal))
     if code is None or v is None or a is None or not code.is_integer() or abs(code) >= 1000:
         return Annotation(fault="malformed", detail=",".join(map(_shown, (expression, valence, arousal))))
     annotation = Annotation(int(code), v, a)
@@ -170,7 +180,7 @@ def parse_annotation(expression: object, valence: object, arousal: object, landm
     return annotation
 
 
-def _number(value: object) -> float | None:
+def plain_number(value: object) -> float | None:
     """A number, or a number as text; None for anything else, also for true and false."""
     if isinstance(value, bytes):
         value = value.decode("ascii", "replace")

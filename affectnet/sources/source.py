@@ -13,18 +13,21 @@ from pydantic import Field
 
 from affectnet.errors import UserError, first_few
 from affectnet.params import Section
-from affectnet.tables.annotations import LANDMARKS
+from affectnet.tables.annotations import FURTHER, LANDMARKS
 from affectnet.tables.source_pointer import Pointer
 
 LARGEST_NUMBER = 1e30
 """Numbers of an annotation are smaller, so that float32 arithmetic on them stays finite."""
+
+ONLY_TRAIN = "only_train"
+"""The split of rows that people have not labelled: `clean` never moves one to validation, and the rest go to train."""
 
 ROWS = pa.schema(
     [
         ("image", pa.string()),  # below the root, with `/`
         ("list", pa.string()),  # the annotation list or folder, below the root
         ("row", pa.int64()),  # number in the list, from 1
-        ("split", pa.string()),  # train, test, or validation where the source has such a split
+        ("split", pa.string()),  # train, test, or validation where the source has such a split, or ONLY_TRAIN
         ("left", pa.float32()),
         ("top", pa.float32()),
         ("right", pa.float32()),
@@ -36,9 +39,14 @@ ROWS = pa.schema(
         ("fault", pa.string()),  # why the row cannot be used: malformed, null_box, landmarks_malformed, …
         ("detail", pa.string()),
         ("relative", pa.bool_()),  # the edges are shares of the photograph's width and height, not px
+        *((column.name, column.type) for column in FURTHER),
+        ("unread", pa.list_(pa.string())),  # the names of further values that the row has and that cannot be read
     ]
 )
 """The rows that a reader returns. Absent values are null; a cell that cannot be read is a fault."""
+
+
+Annotates = Literal["box", "landmarks", "valence", "arousal", "soft_label", "subset", "age", "gender", "race", "pose"]
 
 
 class LayoutParams(Section):
@@ -66,7 +74,7 @@ class Layout(ABC):
 
     Params: ClassVar[type[LayoutParams] | None] = None
     sign: ClassVar[re.Pattern[str]]
-    annotates: ClassVar[tuple[Literal["box", "landmarks", "valence", "arousal"], ...]] = ()
+    annotates: ClassVar[tuple[Annotates, ...]] = ()
 
     def __init__(self, pointer: Pointer) -> None:
         self.pointer, self.root = pointer, Path(pointer.root)
@@ -137,7 +145,9 @@ def batch(count: int, **columns: object) -> pa.RecordBatch:
             value = value.combine_chunks()
         if isinstance(value, pa.Array):
             arrays.append(value if value.type == field.type else value.cast(field.type))
-        elif value is None or isinstance(value, str | int | float):
+        elif value is None:
+            arrays.append(pa.nulls(count, field.type))
+        elif isinstance(value, str | int | float):
             arrays.append(pa.repeat(pa.scalar(value, field.type), count))
         else:
             arrays.append(pa.array(value, field.type))

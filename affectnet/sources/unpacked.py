@@ -22,13 +22,16 @@ from affectnet.files.atomic import replacing_folder
 from affectnet.files.checksums import sha256_or_none
 from affectnet.running.progress import progress
 from affectnet.sources.maps import splits_of
-from affectnet.sources.source import ROWS, Layout, Source, layout
+from affectnet.sources.source import ROWS, Layout, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
 LIST = "rows.parquet"
-"""The rows of an unpacked download: ROWS, and `bytes`, the length of the image's file."""
+"""The rows of an unpacked download, as UNPACKED."""
 
-UNPACKED = pa.schema([*ROWS, ("bytes", pa.int64())])
+COLUMNS = ROWS.names[: ROWS.names.index("relative") + 1]
+UNPACKED = pa.schema([*(ROWS.field(name) for name in COLUMNS), ("bytes", pa.int64())])
+"""ROWS without the values that no container has, and `bytes`, the length of the image's file."""
+
 ROWS_PER_BATCH = 4096
 
 
@@ -81,8 +84,8 @@ class Unpacked(Source):
                 yield split, part.filter(pc.equal(part["split"], split))["image"]
 
     def rows(self) -> Iterator[pa.RecordBatch]:
-        for part in self._batches(ROWS.names):
-            yield part.cast(ROWS)
+        for part in self._batches(COLUMNS):
+            yield batch(len(part), **{name: part[name] for name in COLUMNS})
 
     def _batches(self, columns: list[str]) -> Iterator[pa.RecordBatch]:
         try:

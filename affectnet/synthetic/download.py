@@ -14,7 +14,10 @@ from PIL import Image
 from affectnet.images.formats import SUFFIX_FORMATS
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
+from affectnet.sources.drawn import ENDING
 from affectnet.synthetic.actions import draw_actions, valence_arousal
+from affectnet.synthetic.further import HEADER as FURTHER_HEADER
+from affectnet.synthetic.further import further_line
 from affectnet.synthetic.photograph import Photograph, draw_photograph, draw_scene
 from affectnet.synthetic.plan import ALL_CODES, DemoParams, Item, plan_download
 
@@ -23,6 +26,9 @@ LISTS = "Manually_Annotated_file_lists"
 HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
 CHUNK = 16
 ABSENT = -2.0
+
+Lines = tuple[str, str]
+"""What the list says about a face, and what the second list says."""
 
 
 @dataclass(frozen=True)
@@ -48,23 +54,29 @@ def write_download(folder: Path, params: DemoParams, seed: int, workers: int) ->
     chunks = [items[first : first + CHUNK] for first in range(0, len(items), CHUNK)]
     done = in_order(partial(_write_chunk, folder / IMAGES, params), chunks, workers)
     rows = [row for chunk in progress(done, "draw", len(chunks), f"{CHUNK} faces") for row in chunk]
-    by_split: dict[str, list[str]] = {"training": [], "validation": [], "nowhere": []}
+    by_split: dict[str, list[Lines]] = {"training": [], "validation": [], "nowhere": []}
     for item, lines in zip(items, rows, strict=True):
         by_split[item.split] += lines
     training = _with_listed_twice(by_split["training"], by_split["validation"], params.faults.listed_twice)
     order = np.random.default_rng([seed, 1]).permutation(len(training))
     lists = folder / LISTS
     lists.mkdir(parents=True, exist_ok=True)
-    _write_lines(lists / "training.csv", chain([HEADER], (training[at] for at in order)))
-    _write_lines(lists / "validation.csv", by_split["validation"])
+    _write_lists(lists, "training", [HEADER], [training[at] for at in order])
+    _write_lists(lists, "validation", [], by_split["validation"])
     for number in range(params.faults.thumbs):
         (folder / IMAGES / str(number + 1) / "Thumbs.db").write_bytes(b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(504))
     return len(training), len(by_split["validation"])
 
 
-def _with_listed_twice(training: list[str], validation: Sequence[str], count: int) -> list[str]:
+def _with_listed_twice(training: list[Lines], validation: Sequence[Lines], count: int) -> list[Lines]:
     """The training lines and the first `count` validation lines: photographs that both lists name."""
     return [*training, *validation[:count]]
+
+
+def _write_lists(folder: Path, name: str, header: list[str], rows: Sequence[Lines]) -> None:
+    """The list that AffectNet has, and the second one, a line of each per row."""
+    _write_lines(folder / f"{name}.csv", chain(header, (labels for labels, _ in rows)))
+    _write_lines(folder / f"{name}{ENDING}", chain([FURTHER_HEADER], (further for _, further in rows)))
 
 
 def _write_lines(path: Path, lines: Iterable[str]) -> None:
@@ -72,12 +84,12 @@ def _write_lines(path: Path, lines: Iterable[str]) -> None:
         file.writelines(f"{line}\n" for line in lines)
 
 
-def _write_chunk(images: Path, params: DemoParams, items: Sequence[Item]) -> list[list[str]]:
+def _write_chunk(images: Path, params: DemoParams, items: Sequence[Item]) -> list[list[Lines]]:
     return [_write_item(images, params, item) for item in items]
 
 
-def _write_item(images: Path, params: DemoParams, item: Item) -> list[str]:
-    """Draws and writes one photograph; returns its lines for the lists."""
+def _write_item(images: Path, params: DemoParams, item: Item) -> list[Lines]:
+    """Draws and writes one photograph; returns its lines for the lists, one pair per face."""
     generator = np.random.default_rng(item.drawing)
     shots = [_draw_shot(generator, params, item)]
     if item.fault == "several_faces":
@@ -92,7 +104,9 @@ def _write_item(images: Path, params: DemoParams, item: Item) -> list[str]:
     if content is not None:
         (images / item.path).write_bytes(content)
     scores = np.random.default_rng([*item.drawing, item.number])
-    return [_line(item, box, points, image.size, scores, number) for number, (box, points) in enumerate(zip(boxes, landmarks, strict=True))]
+    labels = [_line(item, box, points, image.size, scores) for box, points in zip(boxes, landmarks, strict=True)]
+    opinions = np.random.default_rng([*item.drawing, item.number, 3])  # of its own: what it draws changes no photograph and no label
+    return [(line, further_line(shot, item.label, opinions)) for line, shot in zip(labels, shots, strict=True)]
 
 
 def _draw_shot(generator: np.random.Generator, params: DemoParams, item: Item) -> Photograph:
@@ -142,7 +156,7 @@ def _file_content(image: Image.Image, item: Item, quality: int) -> bytes | None:
 
 
 def _line(
-    item: Item, box: tuple[int, ...], landmarks: NDArray[np.float64], dimensions: tuple[int, int], generator: np.random.Generator, face: int
+    item: Item, box: tuple[int, ...], landmarks: NDArray[np.float64], dimensions: tuple[int, int], generator: np.random.Generator
 ) -> str:
     """One line of a list with its fault."""
     left, top, side = box

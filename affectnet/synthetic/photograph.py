@@ -37,11 +37,14 @@ class Scene:
 
 @dataclass(frozen=True)
 class Photograph:
-    """RGB image; landmarks (68, 2) in its px; box: left, top, side in its px, square."""
+    """RGB image; landmarks (68, 2) in its px; box: left, top, side in its px, square; and what was drawn."""
 
     image: Image.Image
     landmarks: NDArray[np.float64]
     box: tuple[int, int, int]
+    actions: Actions
+    look: Look
+    scene: Scene
 
 
 def draw_scene(generator: np.random.Generator, smallest: int, largest: int) -> Scene:
@@ -76,7 +79,7 @@ def draw_photograph(actions: Actions, generator: np.random.Generator, scene: Sce
     _occlude(ImageDraw.Draw(head), camera, face, look, scene, generator)
     image = head.resize((scene.side, scene.side), Image.Resampling.BOX)
     landmarks = camera.project(face.landmarks) / OVERSAMPLE
-    return Photograph(_developed(image, scene, generator), landmarks, _box(landmarks, scene, generator))
+    return Photograph(_developed(image, scene, generator), landmarks, _box(landmarks, scene, generator), actions, look, scene)
 
 
 class Camera:

@@ -2,11 +2,32 @@
 
 import pyarrow as pa
 
-from affectnet.expressions import SPLITS
+from affectnet.expressions import EXPRESSIONS, SPLITS
 from affectnet.tables.contract import Column, Contract
 
 LANDMARKS = pa.list_(pa.float32(), 136)
 """68 points of the iBUG 300-W scheme, x1, y1, …, x68, y68."""
+
+SOFT_LABEL = pa.list_(pa.float32(), len(EXPRESSIONS))
+"""A share per expression, in the order of the codes; they sum to 1."""
+
+BY_NAME = pa.map_(pa.string(), pa.float32())
+"""Numbers by name, the names in lower case."""
+
+SUBSETS = ("easy", "challenging", "difficult")
+"""AffectNet+'s names of its codes 0, 1 and 2."""
+
+FURTHER = (
+    Column("soft_label", SOFT_LABEL, "share of each expression, by code; they sum to 1; null when absent", nullable=True),
+    Column("subset", pa.string(), "how far the soft label agrees with the expression", choices=SUBSETS, nullable=True),
+    Column("age", pa.float32(), "a machine's estimate", "years", low=0, high=150, nullable=True),
+    Column("gender", pa.string(), "the most probable name, in lower case: a machine's estimate", nullable=True),
+    Column("gender_probabilities", BY_NAME, "of each name", nullable=True),
+    Column("race", pa.string(), "the most probable name, in lower case: a machine's estimate", nullable=True),
+    Column("race_probabilities", BY_NAME, "of each name", nullable=True),
+    Column("pose", BY_NAME, "angles of the head by name, in the unit of the data: a machine's estimate", nullable=True),
+)
+"""What AffectNet+ says about a face in addition to the labels of AffectNet; null where the data do not have it."""
 
 _WHERE = (
     Column("image", pa.string(), "path of the photograph below the root, with `/`"),
@@ -34,6 +55,7 @@ ANNOTATIONS = Contract(
         Column("expression", pa.int8(), "0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt", low=0, high=7),
         Column("valence", pa.float32(), "unpleasant to pleasant; null when not annotated", low=-1, high=1, nullable=True),
         Column("arousal", pa.float32(), "calm to excited; null when not annotated", low=-1, high=1, nullable=True),
+        *FURTHER,
         Column("group", pa.int32(), "near-duplicate group: photographs that look alike share it", low=0),
     ),
 )

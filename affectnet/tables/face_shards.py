@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.tables.annotations import LANDMARKS
+from affectnet.tables.annotations import LANDMARKS, SOFT_LABEL
 from affectnet.tables.contract import PARQUET_OPTIONS, CheckedWriter, Column, Contract, readable_parquet
 
 ROWS_PER_GROUP = 256
@@ -29,6 +29,7 @@ FACES = Contract(
         Column("valence", pa.float32(), "unpleasant to pleasant; null when not annotated", low=-1, high=1, nullable=True),
         Column("arousal", pa.float32(), "calm to excited; null when not annotated", low=-1, high=1, nullable=True),
         Column("landmarks", LANDMARKS, "68 points, x and y in turn; null when absent", "px of the crop", nullable=True),
+        Column("soft_label", SOFT_LABEL, "share of each expression, by code; they sum to 1; null when absent", nullable=True),
         Column("width", pa.int32(), "width of the crop", "px", low=1),
         Column("height", pa.int32(), "height of the crop", "px", low=1),
         Column("list", pa.string(), "annotation list of the face"),
@@ -44,6 +45,7 @@ _FEATURES: dict[str, Any] = {
     "expression": {"_type": "ClassLabel", "names": list(EXPRESSIONS)},
     **{name: {"dtype": "float32", "_type": "Value"} for name in ("valence", "arousal")},
     "landmarks": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 136, "_type": "Sequence"},
+    "soft_label": {"feature": {"dtype": "float32", "_type": "Value"}, "length": len(EXPRESSIONS), "_type": "Sequence"},
     **{name: {"dtype": "int32", "_type": "Value"} for name in ("width", "height")},
     "list": {"dtype": "string", "_type": "Value"},
     "row": {"dtype": "int64", "_type": "Value"},
@@ -77,7 +79,8 @@ def shard_writer(path: Path, policy: dict[str, Any], dataset: str) -> Iterator[C
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
         DATASET_KEY: dataset.encode(),
     }
-    compression = dict.fromkeys(("expression", "valence", "arousal", "landmarks.list.element", "width", "height", "list", "row"), "zstd")
+    lists = ("landmarks.list.element", "soft_label.list.element")
+    compression = dict.fromkeys(("expression", "valence", "arousal", *lists, "width", "height", "list", "row"), "zstd")
     options = {**PARQUET_OPTIONS, "compression": compression, "use_dictionary": ["list"]}
     with pq.ParquetWriter(path, FACES.schema.with_metadata(metadata), **options) as writer:
         yield CheckedWriter(FACES, writer)
