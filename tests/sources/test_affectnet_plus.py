@@ -100,7 +100,8 @@ def test_a_name_in_place_of_probabilities_and_odd_characters_are_read(tmp_path: 
 
 def test_what_cannot_be_read_is_counted(workspace: Path) -> None:
     pointer = tree_plus(workspace / "root")
-    for number, value in enumerate(({"soft-label": [1, 1, 0, 0, 0, 0, 0, 0]}, {"soft-label": [], "age": "old"})):
+    broken: tuple[dict[str, Any], ...] = ({"soft-label": [1, 1, 0, 0, 0, 0, 0, 0]}, {"soft-label": [], "age": "old"})
+    for number, value in enumerate(broken):
         file = workspace / "root" / "human_annotated" / "train_set" / "annotations" / f"{number}.json"
         file.write_text(json.dumps({"human-label": number, "valence": 0, "arousal": 0, **value}), encoding="utf-8")
     counts = cleaned(pointer)
@@ -166,9 +167,7 @@ def test_the_part_without_human_labels_is_not_taken_for_the_whole(tmp_path: Path
     (tmp_path / "root" / name).parent.mkdir(parents=True)
     (tmp_path / "tree" / "no_human_annotated").rename(tmp_path / "root" / name)
     for root in (tmp_path / "root", tmp_path / "root" / name):
-        with refused(
-            f"{re.escape(name)}: this part of AffectNet\\+ is no_human_annotated, one zip of 7.4 GB with 539,607 images that nobody labelled"
-        ):
+        with refused(f"{re.escape(name)}: this part of AffectNet\\+ is no_human_annotated, one zip of 7.4 GB with 539,607 images"):
             open_source(replace(pointer, root=str(root)))
 
 
