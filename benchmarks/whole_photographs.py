@@ -52,7 +52,7 @@ class Photographs:
         policy, side, metadata = self.predictor.policy, self.predictor.metadata.image_px, self.predictor.metadata
         crops = (crop_face(content, box, None, policy, "a").content for content, box in zip(self.contents, boxes, strict=True))
         logits = self.predictor.outputs(np.stack([decode_face(crop, side) for crop in crops])).logits
-        predicted: NDArray[np.bool_] = metadata.codes[logits.argmax(1)] == self.codes
+        predicted: NDArray[np.bool_] = metadata.codes(EXPRESSIONS)[logits.argmax(1)] == self.codes
         return predicted
 
 

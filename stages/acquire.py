@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Union
 from pydantic import Field
 
 from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS, invalid_labels
 from affectnet.files.atomic import replacing_folder
 from affectnet.files.cache_dir import cache_folder
 from affectnet.params import Runtime, Section
 from affectnet.running.provenance import UserCopy, read_records
 from affectnet.running.run_stage import launch
-from affectnet.sources.registry import open_layout, params_classes
+from affectnet.sources.maps import MapParams
+from affectnet.sources.registry import layouts, open_layout, params_classes
 from affectnet.sources.source import LayoutParams
 from affectnet.sources.unpacked import Container, unpack
 from affectnet.synthetic.download import write_download
@@ -27,9 +29,10 @@ else:
 
 
 class AcquireParams(Section):
-    """Section `acquire`, and the selected data set with its name."""
+    """Section `acquire`, the labels, and the selected data set with its name."""
 
     seed: int = Field(ge=0)
+    labels: list[str]
     dataset_name: str
     dataset: Annotated[Dataset, Field(discriminator="layout")]
 
@@ -37,12 +40,13 @@ class AcquireParams(Section):
 def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -> str:
     """Writes data/raw; returns the summary line."""
     dataset = params.dataset
+    check_labels(params.labels, dataset.layout)
     if isinstance(dataset, DemoParams):
         with replacing_folder(raw) as unfinished:
             training, validation = write_download(unfinished, dataset, params.seed, runtime.workers)
             Pointer("drawn", ".", expected={"training": training, "validation": validation}).write(unfinished)
         return f"acquire: drew {training:,} training and {validation:,} validation rows, faults included, seed {params.seed}"
-    pointer = own_copy(params.dataset_name, dataset)
+    pointer = replace(own_copy(params.dataset_name, dataset), labels=tuple(params.labels))
     reader = open_layout(pointer)
     reading = reader.reading()
     if isinstance(reader, Container):
@@ -51,6 +55,18 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
     copy = read_records(download, UserCopy).get("copy", UserCopy())
     replace(pointer, state=copy.sha256 if copy.root == str(reader.root) else None).write(raw)
     return f"acquire: {dataset.layout} at {reader.root}" + (f": {reading}" if reading else "")
+
+
+def check_labels(labels: list[str], layout: str) -> None:
+    """Errors: UserError when the labels are invalid, or the layout's labels are AffectNet's and these are others."""
+    if problem := invalid_labels(labels):
+        raise UserError(f"params.yaml: labels: {problem}")
+    any_labels = [name for name, reader in layouts().items() if reader.Params is not None and issubclass(reader.Params, MapParams)]
+    if layout not in any_labels and labels != list(EXPRESSIONS):
+        raise UserError(
+            f"params.yaml: labels: those of the layout {layout} are {', '.join(EXPRESSIONS)}; "
+            f"set clean.expressions to keep some of them; other labels are possible with the layouts {', '.join(any_labels)}"
+        )
 
 
 def own_copy(name: str, dataset: LayoutParams) -> Pointer:

@@ -1,5 +1,6 @@
 """Reads the annotations of any layout, rejects rows that break a rule, with the reason, and cuts the splits."""
 
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +28,7 @@ from affectnet.sources.source import ONLY_TRAIN, ROWS, Source
 from affectnet.tables.annotations import ANNOTATIONS, FURTHER, REJECTED, SUBSETS
 from affectnet.tables.contract import take_rows
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
+from affectnet.tables.labels import labels_metadata
 from affectnet.tables.source_pointer import Pointer
 
 Mask = NDArray[np.bool_]
@@ -43,7 +45,7 @@ TRAIN, VALIDATION, TEST, UNLABELLED = range(4)
 class CleanParams(Section):
     """Section `clean`."""
 
-    expressions: list[Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]] = Field(min_length=2)
+    expressions: list[str] | None = Field(min_length=2)
     null_box: Literal["reject", "whole"]
     box_outside: Literal["reject", "whole"]
     landmarks: Literal["reject", "drop"]
@@ -61,11 +63,11 @@ class CleanParams(Section):
 class Rows:
     """All rows of a download: the table, its columns as arrays, and the first rule that each row breaks ('' for none).
 
-    file_row: the position of each row's photograph in the inventory, −1 where it is missing.
+    labels: the names of the codes; file_row: the position of each row's photograph in the inventory, −1 where it is missing.
     """
 
-    def __init__(self, table: pa.Table, inventory: pa.Table) -> None:
-        self.table = table
+    def __init__(self, table: pa.Table, inventory: pa.Table, labels: Sequence[str]) -> None:
+        self.table, self.labels = table, labels
         self.reason = np.full(len(table), "", dtype=object)
         self.dropped: dict[str, Mask] = {}
         self.expression = _filled(table["expression"], -1)
@@ -107,14 +109,14 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
     with checked_against_inventory():
         _check_annotation_files(source, files)
-    rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files)
+    rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files, pointer.labels)
     _reject_unusable(rows, params)
     _reject_contradictions(rows, params)
     _reject_disagreement(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
     _cut_splits(rows, groups, params, pointer.test_share)
-    warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept])
+    warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept], rows.labels)
     _write(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
@@ -149,14 +151,25 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
     for name, where in _unread(rows.table["unread"]).items():
         rows.judge(where, f"{name}_malformed", "drop")
-    for code, name in NOT_AN_EXPRESSION.items():
+    rows.reject(fault == "expression_no_face", "expression_no_face")
+    for code, name in NOT_AN_EXPRESSION.items() if tuple(rows.labels) == EXPRESSIONS else ():
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
-    rows.reject((rows.expression < 0) | (rows.expression > max(NOT_AN_EXPRESSION)), "expression_unknown")
-    rows.reject(~np.isin(rows.expression, [CODES[name] for name in params.expressions]), "expression_left_out")
+    rows.reject((rows.expression < 0) | (rows.expression >= len(rows.labels)), "expression_unknown")
+    rows.reject(~np.isin(rows.expression, kept_codes(params.expressions, rows.labels)), "expression_left_out")
     status = np.where(rows.in_inventory, rows.file["status"].to_numpy(zero_copy_only=False), "missing")
     for name in np.unique(status[status != "ok"]):
         rows.reject(status == name, str(name))
     _judge_boxes(rows, params, null_box=fault == "null_box")
+
+
+def kept_codes(expressions: Sequence[str] | None, labels: Sequence[str]) -> list[int]:
+    """The codes of the expressions that are kept; all for None. Errors: UserError for a name that is no label."""
+    unknown = [name for name in expressions or [] if name not in labels]
+    if unknown:
+        raise UserError(
+            f"params.yaml: clean.expressions: {', '.join(unknown)}: not among the labels; choose from {', '.join(labels)}, or null"
+        )
+    return [code for code, label in enumerate(labels) if expressions is None or label in expressions]
 
 
 def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
@@ -180,7 +193,7 @@ def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
     for values in (rows.valence, rows.arousal):
         values[absent | outside] = np.nan
     if params.emonet_rules:
-        rows.reject(contradicts(rows.expression, rows.valence, rows.arousal), "emonet_rules")
+        rows.reject(contradicts(rows.expression, rows.valence, rows.arousal, rows.labels), "emonet_rules")
 
 
 def _reject_disagreement(rows: Rows, params: CleanParams) -> None:
@@ -283,7 +296,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
         }
         return pa.table({**columns, "expression": rows.expression[at].astype(np.int8), "group": group.astype(np.int32)})
 
-    with ANNOTATIONS.writer(annotations) as writer:
+    with ANNOTATIONS.writer(annotations, labels_metadata(rows.labels)) as writer:
         for first in range(0, max(len(kept), 1), PIECE):
             writer.write(piece(kept[first : first + PIECE], dense[first : first + PIECE]))
     out = np.lexsort((_filled(rows.table["row"], 0), lists))
@@ -296,7 +309,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
 def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
     """metrics/clean.json; read = kept + rejected by construction, and asserted."""
     reasons, counts = np.unique(rows.reason[~rows.kept].astype(str), return_counts=True)
-    by_split = {split: _by_expression(rows.expression[rows.kept & (rows.split == code)]) for code, split in enumerate(SPLITS)}
+    by_split = {split: _by_expression(rows.expression[rows.kept & (rows.split == code)], rows.labels) for code, split in enumerate(SPLITS)}
     read, kept = len(rows.table), int(rows.kept.sum())
     assert read == kept + int(counts.sum()) and kept == sum(sum(by.values()) for by in by_split.values())
     boxed = np.isfinite(rows.box[rows.kept]).all(axis=1)
@@ -316,8 +329,8 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
     }
 
 
-def _by_expression(codes: NDArray[np.int16]) -> dict[str, int]:
-    return dict(zip(EXPRESSIONS, np.bincount(codes, minlength=len(EXPRESSIONS)).tolist(), strict=True))
+def _by_expression(codes: NDArray[np.int16], labels: Sequence[str]) -> dict[str, int]:
+    return dict(zip(labels, np.bincount(codes, minlength=len(labels)).tolist(), strict=True))
 
 
 def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:

@@ -25,6 +25,7 @@ from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import FACES, ROWS_PER_GROUP, shard_name, shard_writer
 from affectnet.tables.inventory import INVENTORY, checked_against_inventory, read_unchanged
+from affectnet.tables.labels import read_labels
 from affectnet.tables.source_pointer import Pointer
 
 
@@ -49,7 +50,7 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     """Writes the shards of all splits; returns the summary line."""
     pointer = Pointer.read(raw)
     root = Path(pointer.root)
-    columns = ANNOTATIONS.read(annotations, ["image", "split"])
+    columns, labels = ANNOTATIONS.read(annotations, ["image", "split"]), read_labels(annotations)
     shards = _shards(columns["split"], params.rows_per_shard)
     groups = [count for shard in shards for count in shard.groups]
     chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
@@ -57,7 +58,7 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     count = passed = aligned = 0
     with checked_against_inventory(), replacing_folder(faces) as unfinished:
         for shard in shards:
-            with shard_writer(unfinished / shard.name, params.policy.model_dump(), pointer.name) as writer:
+            with shard_writer(unfinished / shard.name, params.policy.model_dump(), pointer.name, labels) as writer:
                 for table, unchanged, level in islice(done, len(shard.groups)):
                     writer.write(table)
                     count, passed, aligned = count + len(table), passed + unchanged, aligned + level

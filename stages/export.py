@@ -126,7 +126,9 @@ def _scores(arrays: Arrays, validation: FaceDataset, metadata: ModelMetadata) ->
     """Accuracy, and the CCC of valence and arousal over the annotated faces, as far as the model has them."""
     scores = {}
     if metadata.labels:
-        scores["accuracy"] = float((metadata.codes[arrays["probabilities"].argmax(1)] == validation.expression.numpy()).mean())
+        scores["accuracy"] = float(
+            (metadata.codes(validation.labels)[arrays["probabilities"].argmax(1)] == validation.expression.numpy()).mean()
+        )
     for column, (name, true) in enumerate(
         zip(DIMENSIONS, (validation.valence, validation.arousal), strict=True) if metadata.affect else ()
     ):

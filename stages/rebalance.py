@@ -10,11 +10,11 @@ from numpy.typing import NDArray
 from pydantic import Field
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 from affectnet.params import Section
 from affectnet.running.run_stage import launch
 from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.labels import read_labels
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 
 Counts = NDArray[np.int64]
@@ -34,7 +34,7 @@ class RebalanceParams(Section):
 
 
 def planned_counts(counts: Counts, params: RebalanceParams) -> Counts:
-    """Faces that an epoch shows per expression, (8,) from (8,) counts; an expression without faces stays at 0.
+    """Faces that an epoch shows per expression, (k,) from (k,) counts; an expression without faces stays at 0.
 
     downsample: at most `limit` (15,000 in Mollahosseini et al. 2017, section 5.2); upsample: at least `target`, where 0
     is the largest expression's count; both: first the limit, then the target.
@@ -59,7 +59,7 @@ def repeats_of(expression: NDArray[np.int8], planned: Counts, generator: np.rand
 
 
 def expression_weights(counts: Counts, method: str, beta: float, exponent: float = 0.5) -> Weights:
-    """The weight per expression in the loss, (8,) from the (8,) counts of an epoch; 0 without faces.
+    """The weight per expression in the loss, (k,) from the (k,) counts of an epoch; 0 without faces.
 
     inverse: n_max / n_c (1 for the largest; HSEmotion, Savchenko 2021); inverse_mean_1: 1 / n_c scaled to mean 1;
     sqrt_inverse: 1 / √n_c scaled to mean 1; effective_number: (1 − β) / (1 − β^n_c) scaled to mean 1 (Cui et al. 2019,
@@ -88,13 +88,13 @@ def run(params: RebalanceParams, annotations: Path, *, plan: Path, class_weights
     expression = rows.filter(pc.equal(rows["split"], "train"))["expression"].to_numpy()
     if not len(expression):
         raise UserError("data/annotations.parquet: the training split holds no face; see metrics/clean.json for why rows were rejected")
-    counts = np.bincount(expression, minlength=len(EXPRESSIONS))
+    names = read_labels(annotations)
+    counts = np.bincount(expression, minlength=len(names))
     repeats = repeats_of(expression, planned_counts(counts, params), np.random.default_rng(params.seed))
-    planned = np.bincount(expression, weights=repeats, minlength=len(EXPRESSIONS)).astype(np.int64)
+    planned = np.bincount(expression, weights=repeats, minlength=len(names)).astype(np.int64)
     weights = expression_weights(planned, params.weights, params.beta, params.exponent)
     shown = np.flatnonzero(repeats)
     PLAN.write(plan, pa.table({"row": shown, "repeats": repeats[shown]}))
-    names = list(EXPRESSIONS)
     codes = np.arange(len(names))
     CLASS_WEIGHTS.write(
         class_weights, pa.table({"expression": codes, "name": names, "count": counts, "planned": planned, "weight": weights})

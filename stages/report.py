@@ -4,7 +4,7 @@ The network runs on the CPU, whatever `runtime.device` says: the pages' bytes ar
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from pydantic import Field
 from sklearn.metrics import classification_report as sklearn_report
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS, SPLITS
+from affectnet.expressions import SPLITS
 from affectnet.files.atomic import write_text
 from affectnet.files.sha256 import file_sha256
 from affectnet.metrics.registry import registered
@@ -35,6 +35,7 @@ from affectnet.reporting.svg import circumplex_svg
 from affectnet.reporting.templates import fill, numbers
 from affectnet.reporting.values import leaves, setting
 from affectnet.running.run_stage import launch
+from affectnet.tables.labels import read_labels
 
 SWITCHES = ("dataset", "model", "optimizer", "loss", "task")
 SECTIONS = ("acquire", "verify", "clean", "crop", "detect", "rebalance", "train", "evaluate")
@@ -71,22 +72,22 @@ def run(
 ) -> str:
     """Writes the pages and the table; returns the summary line."""
     configure_torch(torch.device("cpu"))
-    table = PREDICTIONS.read(test_predictions)
+    table, labels = PREDICTIONS.read(test_predictions), read_labels(test_predictions)
     network, metadata = load_model(model)
     values = {
-        **score_values({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}),
+        **score_values({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}, labels),
         **params_values(read_document()),
         **model_values(model, network, metadata),
-        **charts.expression_charts(confusion, calibration, precision_recall),
+        **charts.expression_charts(labels, confusion, calibration, precision_recall),
         **charts.training_charts(learning, loss_weights),
         "circumplex": Markup(circumplex_svg(*affect_columns(table))) if metadata.affect else None,
     }
     page, card = templates / "page.html", templates / "card.md"
     write_text(metrics, fill(page, {**values, "sheets": None}))
-    sheets = contact_sheets(params, faces, table, network, metadata)
+    sheets = contact_sheets(params, faces, table, labels, network, metadata)
     write_text(report, fill(page, {**values, "sheets": sheets}))
     write_text(model_card, fill(card, values))
-    write_text(classification_report, text_report(table))
+    write_text(classification_report, text_report(table, labels))
     return f"report: {len(table):,} test faces, {sheets['shown']:,} of them shown in {report}; {metrics}; {model_card}"
 
 
@@ -103,14 +104,14 @@ def read_json(path: Path) -> dict[str, Any]:
     return document
 
 
-def score_values(documents: Mapping[str, Any]) -> dict[str, Any]:
+def score_values(documents: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:
     """The metrics of the stages by the stage's name, and the keys and labels of the scores in the order of the tables."""
     return {
         **numbers(documents),
         "headlines": list(headlines(documents["evaluate"])),
         "scores": {one.key: one.label for one in registered("confusion", "ranking", "affect")},
         "per_class": {one.key: one.label for one in registered("per_class")},
-        "expressions": EXPRESSIONS,
+        "expressions": labels,
         "splits": SPLITS,
     }
 
@@ -144,11 +145,13 @@ def affect_columns(table: Any) -> tuple[NDArray[np.float64], NDArray[np.float64]
     return true, predicted
 
 
-def contact_sheets(params: ReportParams, faces: Path, table: Any, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:
+def contact_sheets(
+    params: ReportParams, faces: Path, table: Any, labels: tuple[str, ...], network: torch.nn.Module, metadata: ModelMetadata
+) -> dict[str, Any]:
     """The faces to show: examples per expression with Grad-CAM, the most confident errors per confusion; empty without expressions."""
     if not metadata.labels or not len(table):
         return {"shown": 0, "examples": [], "confusions": [], "layer": None}
-    predictions, layer = FacePredictions.of(table), gradcam.find_layer(network, metadata.image_px)
+    predictions, layer = FacePredictions.of(table, labels), gradcam.find_layer(network, metadata.image_px)
     examples, confusions = predictions.examples(params.examples), predictions.confusions(params.errors)
     example_rows = [row for right, wrong in examples.values() for row in right + wrong]
     with_maps = sheet_faces(faces, predictions, example_rows, metadata, network, layer)
@@ -161,13 +164,13 @@ def contact_sheets(params: ReportParams, faces: Path, table: Any, network: torch
     }
 
 
-def text_report(table: Any) -> str:
+def text_report(table: Any, labels: Sequence[str]) -> str:
     """scikit-learn's classification report of the test faces."""
     actual, predicted = table["expression"].drop_null().to_numpy(), table["predicted"].drop_null().to_numpy()
     if not len(actual):
         return "no expressions: the model predicts only valence and arousal\n"
     codes = np.union1d(actual, predicted)
-    names = [EXPRESSIONS[code] for code in codes]
+    names = [labels[code] for code in codes]
     return str(sklearn_report(actual, predicted, labels=codes, target_names=names, digits=3, zero_division=0.0))
 
 

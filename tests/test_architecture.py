@@ -137,7 +137,7 @@ def test_each_stage_tracks_just_the_params_it_reads(stage: str) -> None:
     expected |= set(getattr(shown, "SECTIONS", ()))  # what the report shows without a use for it
     catalogues = switches(document)
     for name in [*params_class(stage).model_fields, *getattr(shown, "SWITCHES", ())]:
-        expected |= {name} if isinstance(document.get(name), str) else set()
+        expected |= {name} if isinstance(document.get(name), str | list) else set()
         expected |= {f"{catalogues[switch]}.${{{switch}}}" for switch in (name, f"{stage}.{name}") if switch in catalogues}
     for section in getattr(shown, "SECTIONS", ()):
         expected |= {f"{entries}.${{{switch}}}" for switch, entries in catalogues.items() if switch.startswith(f"{section}.")}

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_recall_curve
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import reliability
 from affectnet.reporting.plot_tables import (
     RECALLS,
@@ -41,11 +40,13 @@ def test_interpolated_precision_is_the_best_of_scikit_learns_curve_from_that_rec
     assert interpolated_precision(positive, score) == pytest.approx(expected)
 
 
-def test_precision_of_a_class_without_faces_is_left_empty(tmp_path: Path) -> None:
+def test_precision_has_a_row_per_class_with_faces_and_recall(tmp_path: Path) -> None:
     write_precision_recall(tmp_path / "p.csv", np.array([0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4]]), ["Happy", "Sad"])
     rows = table(tmp_path / "p.csv")
-    assert len(rows) == len(RECALLS) and set(rows[0]) == {"recall", *EXPRESSIONS}
-    assert float(rows[0]["Happy"]) == 1 and rows[0]["Neutral"] == "" and float(rows[-1]["Sad"]) == 1
+    assert list(rows[0]) == ["label", "recall", "precision"] and len(rows) == 2 * len(RECALLS)
+    assert [(rows[at]["label"], float(rows[at]["precision"])) for at in (0, -1)] == [("Happy", 1), ("Sad", 1)]
+    write_precision_recall(tmp_path / "p.csv", np.array([], np.int64), np.empty((0, 0)), [])
+    assert {(row["label"], row["precision"]) for row in table(tmp_path / "p.csv")} == {("", "")}
 
 
 def test_reliability_leaves_out_empty_bins(tmp_path: Path) -> None:
@@ -61,13 +62,13 @@ def logged(folder: Path, **curves: list[float]) -> Path:
     return folder
 
 
-def test_learning_curves_and_weights_are_two_tables_with_a_column_for_each_plot(tmp_path: Path) -> None:
+def test_learning_curves_are_a_column_each_and_weights_a_row_per_label_and_epoch(tmp_path: Path) -> None:
     train = logged(tmp_path, train__loss=[2.0, 1.5], validation__macro_f1=[0.1, 0.2], loss_weight__Happy=[1.0, 0.5])
     write_learning(tmp_path / "l.csv", tmp_path / "w.csv", read_learning(train))
     learning, weights = table(tmp_path / "l.csv"), table(tmp_path / "w.csv")
     assert [(row["epoch"], row["train_loss"], row["validation_macro_f1"]) for row in learning] == [("1", "2.0", "0.1"), ("2", "1.5", "0.2")]
     assert learning[0]["validation_valence_ccc"] == "" and "loss_weight_Happy" not in learning[0]
-    assert [(row["Happy"], row["Contempt"], row["affect"]) for row in weights] == [("1.0", "0", "0"), ("0.5", "0", "0")]
+    assert [tuple(row.values()) for row in weights] == [("Happy", "1", "1.0"), ("Happy", "2", "0.5")]
 
 
 def test_curves_that_are_not_there_are_one_line(tmp_path: Path) -> None:

@@ -67,7 +67,7 @@ def put(document: dict[str, Any], name: str, value: object) -> None:
 def problems(document: dict[str, Any]) -> list[str]:
     """The problems that acquire, verify and clean report with these params; empty without any."""
     selected = document["dataset"]
-    read = {name: document[name] for name in ("dataset", "acquire", "verify", "clean", "runtime")}
+    read = {name: document[name] for name in ("dataset", "labels", "acquire", "verify", "clean", "runtime")}
     with Path("params.yaml").open("w", encoding="utf-8") as file:
         YAML(typ="safe").dump({**read, "datasets": {selected: document["datasets"][selected]}}, file)
     try:

@@ -45,7 +45,8 @@ def page(path: Path, *films: Sequence[Answer], affect: bool = True, smooth: floa
 
 
 def paths(text: str, name: str) -> list[list[tuple[float, float]]]:
-    """The points of each curve of this class."""
+    """The points of each curve of this label, or of valence or arousal."""
+    name = charts.css_class(EXPRESSIONS, name) if name in EXPRESSIONS else name
     drawn = re.findall(rf'<path class="{name}" d="([^"]*)">', text)
     return [[(float(x), float(y)) for x, y in re.findall(r"(-?[\d.]+) (-?[\d.]+)", path)] for path in drawn]
 

@@ -1,5 +1,7 @@
 """Detects a permuted label order by the valence and arousal of the classes: a common silent mistake with AffectNet."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
@@ -13,8 +15,18 @@ FAR = 0.15
 """Distance by which another order must fit better, on average over the classes, to be reported."""
 
 
-def permuted(expression: NDArray[np.integer], valence: NDArray[np.floating], arousal: NDArray[np.floating]) -> str | None:
-    """A line with the order that fits better; None when the present order fits, or too few classes have values."""
+def permuted(
+    expression: NDArray[np.integer],
+    valence: NDArray[np.floating],
+    arousal: NDArray[np.floating],
+    labels: Sequence[str] = EXPRESSIONS,
+) -> str | None:
+    """A line with the order that fits better; None when the present order fits, or there is nothing to compare.
+
+    That is with too few classes that have values, and with other labels than AffectNet's.
+    """
+    if tuple(labels) != EXPRESSIONS:
+        return None
     known = np.isfinite(valence) & np.isfinite(arousal)
     counts = np.bincount(expression[known], minlength=len(EXPRESSIONS))
     classes = np.flatnonzero(counts >= FEWEST)

@@ -21,6 +21,7 @@ import torch
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, reraise_machine_fault
+from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing, write_json
 from affectnet.files.cache_dir import cache_folder
 from affectnet.files.sha256 import file_sha256
@@ -28,7 +29,7 @@ from affectnet.images.resize import decode_face
 from affectnet.running.parallel import in_order
 from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
-from affectnet.tables.face_shards import CROP_AGAIN, FACES, ROWS_PER_GROUP, open_shard, shard_paths
+from affectnet.tables.face_shards import CROP_AGAIN, FACES, ROWS_PER_GROUP, open_shard, read_face_labels, shard_paths
 
 LABELS = ("expression", "valence", "arousal")
 
@@ -44,12 +45,16 @@ RowGroup = tuple[Path, int, int]
 
 @dataclass(frozen=True)
 class FaceDataset:
-    """n faces: images (n, px, px, 3) uint8 RGB; expression (n,) int64 codes 0–7; valence, arousal (n,) float32, NaN where missing."""
+    """n faces: images (n, px, px, 3) uint8 RGB; expression (n,) int64 codes; valence, arousal (n,) float32, NaN where missing.
+
+    labels: the names of the codes.
+    """
 
     images: torch.Tensor
     expression: torch.Tensor
     valence: torch.Tensor
     arousal: torch.Tensor
+    labels: tuple[str, ...] = EXPRESSIONS
 
     def __len__(self) -> int:
         return len(self.images)
@@ -76,6 +81,7 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
         expression=torch.from_numpy(columns["expression"].astype(np.int64)),
         valence=torch.from_numpy(columns["valence"].astype(np.float32)),
         arousal=torch.from_numpy(columns["arousal"].astype(np.float32)),
+        labels=read_face_labels(folder, split),
     )
 
 

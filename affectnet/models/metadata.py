@@ -2,6 +2,7 @@
 
 import json
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
 from affectnet.errors import UserError, first_line, one_line
-from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.expressions import invalid_labels
 from affectnet.images.box_map import BoxMap
 from affectnet.images.crop_policy import CropPolicy
 from affectnet.models.migrations import FORMAT, migrated
@@ -72,10 +73,10 @@ class ModelMetadata:
     about: dict[str, str] = field(default_factory=dict)
     box_maps: dict[str, BoxMap] = field(default_factory=dict)
 
-    @property
-    def codes(self) -> NDArray[np.int64]:
-        """(k,) codes of the labels."""
-        return np.array([CODES[label] for label in self.labels], np.int64)
+    def codes(self, labels: Sequence[str]) -> NDArray[np.int64]:
+        """(k,) positions of the model's labels among these, −1 for one that is not there."""
+        known = {label: code for code, label in enumerate(labels)}
+        return np.array([known.get(label, -1) for label in self.labels], np.int64)
 
     @property
     def outputs(self) -> int:
@@ -98,9 +99,10 @@ def read_metadata(path: Path, text: str | None) -> ModelMetadata:
         raise UserError(f"{path}: invalid model metadata: {first_problem(error, section)}") from None
     except (ValueError, RecursionError) as error:
         raise UserError(f"{path}: invalid model metadata: {first_line(error)}") from None
-    foreign = [label for label in metadata.labels if label not in EXPRESSIONS]
-    if foreign or len(set(metadata.labels)) != len(metadata.labels) or not metadata.outputs:
-        raise UserError(f"{path}: labels {metadata.labels} are not distinct names of {', '.join(EXPRESSIONS)}")
+    if problem := invalid_labels(metadata.labels) if metadata.labels else None:
+        raise UserError(f"{path}: invalid model metadata: labels: {problem}")
+    if not metadata.outputs:
+        raise UserError(f"{path}: invalid model metadata: neither labels nor valence and arousal")
     return replace(metadata, crop=crop.model_dump())
 
 

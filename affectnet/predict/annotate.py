@@ -50,11 +50,11 @@ def annotated(pixels: Pixels, faces: Sequence[Face], texts: Sequence[Sequence[st
     brush = ImageDraw.Draw(image)
     frames = [_inside(face.box, image.size) for face in faces]
     for face, frame in reversed([*zip(faces, frames, strict=True)]):  # the largest is on top
-        _frame(brush, frame, image.size, colour(face.expression))
+        _frame(brush, frame, image.size, colour(face.expression, face.probabilities))
     taken = list[Rectangle]()
     for number, (face, frame) in enumerate(zip(faces, frames, strict=True)):
         others = [other for at, other in enumerate(frames) if at != number]
-        taken.append(_write(brush, image.size, texts[number], frame, [*others, *taken], colour(face.expression)))
+        taken.append(_write(brush, image.size, texts[number], frame, [*others, *taken], colour(face.expression, face.probabilities)))
     return np.asarray(image)
 
 

@@ -1,5 +1,8 @@
 """A fixed colour per expression, for annotated copies and timelines."""
 
+import itertools
+from collections.abc import Iterable
+
 from affectnet.expressions import EXPRESSIONS
 
 COLOURS = dict(zip(EXPRESSIONS, ("#CCCCCC", "#F0E442", "#0072B2", "#56B4E9", "#CC79A7", "#009E73", "#D55E00", "#E69F00"), strict=True))
@@ -12,9 +15,15 @@ LINEAR_BELOW = 0.04045
 WEIGHTS = (0.2126, 0.7152, 0.0722)
 
 
-def colour(expression: str | None) -> str:
-    """`#rrggbb` of an expression, and of a face without one."""
-    return UNNAMED if expression is None else COLOURS[expression]
+def colours_of(labels: Iterable[str]) -> dict[str, str]:
+    """`#rrggbb` per label: its fixed colour, and for labels that are not AffectNet's the palette in their order, again after the eighth."""
+    others = itertools.cycle(COLOURS.values())
+    return {label: COLOURS[label] if label in COLOURS else next(others) for label in labels}
+
+
+def colour(expression: str | None, labels: Iterable[str] = ()) -> str:
+    """`#rrggbb` of an expression among the model's labels, and of a face without one."""
+    return UNNAMED if expression is None else colours_of([*labels, expression])[expression]
 
 
 def ink(background: str) -> str:

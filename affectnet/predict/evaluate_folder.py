@@ -88,7 +88,7 @@ def predict_folder(predictor: Predictor, inputs: Iterable[Labelled], cropped: bo
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
     outputs = Outputs(np.concatenate(logits), np.concatenate(affect))
     true_affect = np.full((len(codes), 2), np.nan)
-    return Predictions.from_outputs(predictor.engine.name, predictor.metadata, outputs, np.array(codes, np.int64), true_affect)
+    return Predictions.from_outputs(predictor.engine.name, predictor.metadata, outputs, EXPRESSIONS, np.array(codes, np.int64), true_affect)
 
 
 def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:

@@ -1,12 +1,12 @@
 """The report's charts as SVG, drawn from the tables that evaluate writes."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 from markupsafe import Markup
 
-from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.plot_tables import read_confusion, read_numbers
@@ -17,14 +17,16 @@ SMALL = (150, 110)
 """Width and height of a small chart's frame, px."""
 
 
-def expression_charts(confusion: Path, calibration: Path, precision_recall: Path) -> dict[str, Any]:
+def expression_charts(labels: Sequence[str], confusion: Path, calibration: Path, precision_recall: Path) -> dict[str, Any]:
     """Confusion matrix, reliability diagram, and a precision-recall curve per expression; None where there is nothing to draw."""
     bins, curves = read_numbers(calibration), read_numbers(precision_recall)
-    drawn = [name for name in EXPRESSIONS if _points(curves, "recall", name)]
+    by_label = {name: _points(curves[curves["label"] == name], "recall", "precision") for name in labels}
     return {
-        "confusion": None if bins.empty else Markup(confusion_svg(*read_confusion(confusion))),
+        "confusion": None if bins.empty else Markup(confusion_svg(*read_confusion(confusion, labels))),
         "reliability": None if bins.empty else _reliability(bins),
-        "precision_recall": [_small(_line(curves, "recall", name, name), UNIT, UNIT, f"{name}: precision", "recall") for name in drawn],
+        "precision_recall": [
+            _small(Line(name, points), UNIT, UNIT, f"{name}: precision", "recall") for name, points in by_label.items() if points
+        ],
     }
 
 
@@ -59,16 +61,13 @@ def _learning(curves: pd.DataFrame) -> list[Markup]:
 def _weights(weights: pd.DataFrame) -> dict[str, Any]:
     moved: list[Markup] = []
     constant: dict[str, float] = {}
-    for name in map(str, weights.columns.drop("epoch")):
-        values = weights[name]
-        if not values.any():  # not learned
-            continue
-        title = name if name in EXPRESSIONS else f"task {name}"
+    for name, rows in weights[weights["label"] != ""].groupby("label", sort=False):
+        values, title = rows["weight"], str(name)
         if values.max() - values.min() < 1e-9:
             constant[title] = float(values.iloc[-1])
             continue
         up, across = (min(0.0, values.min()), values.max()), (1.0, weights["epoch"].max())
-        moved.append(_small(_line(weights, "epoch", name, title), across, up, title, "epoch"))
+        moved.append(_small(_line(rows, "epoch", "weight", title), across, up, title, "epoch"))
     return {"weights_moved": moved, "weights_constant": constant}
 
 

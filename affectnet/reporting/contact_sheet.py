@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError
-from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.images.data_uri import data_uri
 from affectnet.images.resize import decode_face
 from affectnet.models.metadata import ModelMetadata
@@ -41,19 +40,21 @@ class SheetFace:
 
 @dataclass(frozen=True)
 class FacePredictions:
-    """Labels and predictions of n test faces: codes and confidence (n,), probabilities (n, 8)."""
+    """Labels and predictions of n test faces: codes and confidence (n,), probabilities (n, k) by code, the labels of the k codes."""
 
+    labels: tuple[str, ...]
     actual: NDArray[np.int64]
     predicted: NDArray[np.int64]
     confidence: NDArray[np.float64]
     probabilities: NDArray[np.float64]
 
     @classmethod
-    def of(cls, table: pa.Table) -> "FacePredictions":
+    def of(cls, table: pa.Table, labels: tuple[str, ...]) -> "FacePredictions":
         """From a table of predictions that has expressions."""
         flat = table["probabilities"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
         actual, predicted = (table[name].to_numpy().astype(np.int64) for name in ("expression", "predicted"))
-        return cls(actual, predicted, table["confidence"].to_numpy().astype(np.float64), flat.reshape(-1, 8).astype(np.float64))
+        confidence = table["confidence"].to_numpy().astype(np.float64)
+        return cls(labels, actual, predicted, confidence, flat.reshape(len(table), -1).astype(np.float64))
 
     def most_confident(self, mask: NDArray[np.bool_], most: int) -> list[int]:
         """The rows of the `most` faces of the mask with the highest confidence, highest first; all where there are fewer."""
@@ -64,7 +65,7 @@ class FacePredictions:
         """Per expression that the faces have: rows predicted right, and rows predicted wrong, the most confident first."""
         right = self.actual == self.predicted
         return {
-            EXPRESSIONS[code]: (
+            self.labels[code]: (
                 self.most_confident((self.actual == code) & right, each),
                 self.most_confident((self.actual == code) & ~right, each),
             )
@@ -76,7 +77,7 @@ class FacePredictions:
         wrong = np.flatnonzero(self.actual != self.predicted)
         pairs, counts = np.unique(np.stack([self.actual[wrong], self.predicted[wrong]], 1), axis=0, return_counts=True)
         confusions = [
-            (EXPRESSIONS[a], EXPRESSIONS[p], int(n), self.most_confident((self.actual == a) & (self.predicted == p), each))
+            (self.labels[a], self.labels[p], int(n), self.most_confident((self.actual == a) & (self.predicted == p), each))
             for (a, p), n in zip(pairs.tolist(), counts, strict=True)
         ]
         return sorted(confusions, key=lambda confusion: -confusion[2])
@@ -98,7 +99,7 @@ def sheet_faces(
     for row, content, image, listed, number, expression in _read(faces, len(predictions.actual), sorted(set(rows))):
         if expression != predictions.actual[row]:
             raise UserError(f"{faces}: test face {row + 1:,} is not the one that was predicted; run `dvc repro evaluate`")
-        predicted = EXPRESSIONS[predictions.predicted[row]]
+        predicted = predictions.labels[predictions.predicted[row]]
         face = decode_face(content, THUMBNAIL_PX)
         overlay = None
         if network is not None and layer is not None and predicted in metadata.labels:
@@ -110,10 +111,10 @@ def sheet_faces(
             image=image,
             list=listed,
             row=number,
-            actual=EXPRESSIONS[expression],
+            actual=predictions.labels[expression],
             predicted=predicted,
             confidence=float(predictions.confidence[row]),
-            probabilities=tuple((name, float(predictions.probabilities[row, CODES[name]])) for name in EXPRESSIONS),
+            probabilities=tuple(zip(predictions.labels, predictions.probabilities[row].tolist(), strict=True)),
             picture=data_uri(face, "JPEG", quality=THUMBNAIL_QUALITY),
             overlay=overlay,
         )

@@ -36,7 +36,7 @@ def full_report(params: Scoring, predictions: Predictions) -> Tree:
     if predictions.metadata.labels:
         report = merged(report, expression_report("expression", predictions.true, predictions.logits, predictions.names, draws, generator))
         report |= calibration_report(predictions.true, predictions.logits, predictions.metadata.temperature, params.bins)
-        if len(predictions.metadata.labels) == len(EXPRESSIONS) and "Contempt" in predictions.names:
+        if set(predictions.metadata.labels) == set(EXPRESSIONS) and "Contempt" in predictions.names:
             seven = predictions.without("Contempt")
             if len(seven):
                 report = merged(report, expression_report("expression_7", seven.true, seven.logits, seven.names, draws, generator))

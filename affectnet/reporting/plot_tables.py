@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError
-from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing
 from affectnet.metrics.calibration import Reliability
 from affectnet.metrics.classification import Counts, confusion_matrix
@@ -16,7 +16,6 @@ from affectnet.metrics.ranking import by_falling_score
 
 RECALLS = np.linspace(0, 1, 41)
 SCORES_OF_VALIDATION = ("validation_macro_f1", "validation_accuracy", "validation_valence_ccc", "validation_arousal_ccc")
-TASKS = ("expression", "affect")
 
 
 def write_confusion(path: Path, counts: Counts, names: Sequence[str]) -> None:
@@ -26,23 +25,24 @@ def write_confusion(path: Path, counts: Counts, names: Sequence[str]) -> None:
     _write(path, pd.DataFrame({"actual": labels[actual], "predicted": labels[predicted]}))
 
 
-def read_confusion(path: Path) -> tuple[Counts, list[str]]:
-    """(k, k) counts, actual by predicted, and the k names, from the table `actual,predicted` that evaluate writes.
+def read_confusion(path: Path, labels: Sequence[str] = EXPRESSIONS) -> tuple[Counts, list[str]]:
+    """(k, k) counts, actual by predicted, and the k names in the order of the labels, from the table that evaluate writes.
 
-    Errors: UserError when the file is missing or holds anything else.
+    Errors: UserError when the file is missing or holds anything but a row `actual,predicted` per face.
     """
+    codes = {label: code for code, label in enumerate(labels)}
     try:
-        table = pd.read_csv(path, dtype=str)
-        actual, predicted = ([CODES[name] for name in table[column]] for column in ("actual", "predicted"))
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        actual, predicted = ([codes[name] for name in table[column]] for column in ("actual", "predicted"))
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run `dvc repro`") from None
     except (KeyError, ValueError) as error:
         raise UserError(f"{path}: not a table of actual and predicted expressions ({error!r})") from None
     if not actual:
         raise UserError(f"{path}: has no rows")
-    counts = confusion_matrix(np.array(actual), np.array(predicted), len(EXPRESSIONS))
+    counts = confusion_matrix(np.array(actual), np.array(predicted), len(labels))
     present = np.union1d(actual, predicted)
-    return counts[np.ix_(present, present)], [EXPRESSIONS[code] for code in present]
+    return counts[np.ix_(present, present)], [labels[code] for code in present]
 
 
 def read_learning(train: Path) -> pd.DataFrame:
@@ -60,17 +60,25 @@ def read_learning(train: Path) -> pd.DataFrame:
 
 
 def write_learning(curves: Path, weights: Path, logged: pd.DataFrame) -> None:
-    """Two tables with a row per epoch, republished where Git keeps them: the learning curves, and the weights in the loss.
+    """Two tables, republished where Git keeps them: the learning curves, a row per epoch, and the weights in the loss.
 
-    What is not learned has the weight 0, and no score.
+    The weights have a row `label,epoch,weight` per label, and per task as `task affect`, and epoch; one without a label where no loss
+    is weighted. What is not learned has no score.
     """
     epoch = pd.DataFrame({"epoch": range(1, len(logged) + 1)})
     learning = logged[[name for name in logged.columns if "_weight/" not in str(name)]].rename(columns=lambda name: name.replace("/", "_"))
     missing = pd.DataFrame({name: [""] * len(logged) for name in SCORES_OF_VALIDATION if name not in learning})
     _write(curves, pd.concat([epoch, learning, missing], axis=1))
-    sources = {**{name: f"loss_weight/{name}" for name in EXPRESSIONS}, **{task: f"task_weight/{task}" for task in TASKS}}
-    weight = {name: logged.get(source, ["0"] * len(logged)) for name, source in sources.items()}
-    _write(weights, pd.concat([epoch, pd.DataFrame(weight)], axis=1))
+    by_label = {_weight_label(str(name)): logged[name] for name in logged.columns if "_weight/" in str(name)}
+    curves_of_weights = [epoch.assign(label=label, weight=values) for label, values in by_label.items()]
+    long = pd.concat(curves_of_weights or [epoch.assign(label="", weight="")])
+    _write(weights, long[["label", "epoch", "weight"]])
+
+
+def _weight_label(metric: str) -> str:
+    """`loss_weight/Happy` → `Happy`, `task_weight/affect` → `task affect`."""
+    kind, _, name = metric.partition("/")
+    return name if kind == "loss_weight" else f"task {name}"
 
 
 def write_reliability(path: Path, bins: Reliability) -> None:
@@ -80,11 +88,18 @@ def write_reliability(path: Path, bins: Reliability) -> None:
 
 
 def write_precision_recall(path: Path, true: NDArray[np.integer], probabilities: NDArray[np.float64], names: Sequence[str]) -> None:
-    """A row per recall, 0 to 1: each expression's highest precision at this recall or a higher one; empty for one without faces."""
-    columns = {name: interpolated_precision(true == column, probabilities[:, column]) for column, name in enumerate(names)}
-    table = pd.DataFrame(columns, columns=[*EXPRESSIONS], index=range(len(RECALLS)))
-    table.insert(0, "recall", [f"{recall:.3f}" for recall in RECALLS])
-    _write(path, table)
+    """A row `label,recall,precision` per expression that has faces and recall, 0 to 1: the highest precision at this recall or above.
+
+    Without any expression, rows without label and precision, since DVC refuses to plot an empty table.
+    """
+    recall = pd.DataFrame({"recall": [f"{recall:.3f}" for recall in RECALLS]})
+    curves = [
+        recall.assign(label=name, precision=interpolated_precision(true == column, probabilities[:, column]))
+        for column, name in enumerate(names)
+        if (true == column).any()
+    ]
+    long = pd.concat(curves or [recall.assign(label="", precision="")])
+    _write(path, long[["label", "recall", "precision"]])
 
 
 def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -97,9 +112,14 @@ def interpolated_precision(positive: NDArray[np.bool_], score: NDArray[np.float6
 
 
 def read_numbers(path: Path) -> pd.DataFrame:
-    """A table that evaluate wrote, NaN where a cell is empty. Errors: UserError when it is missing or holds anything but numbers."""
+    """A table that evaluate wrote, NaN where a number is empty; a column `label` is text.
+
+    Errors: UserError when it is missing or holds anything but numbers.
+    """
     try:
-        return pd.read_csv(path, dtype=float)
+        table = pd.read_csv(path, dtype=str, keep_default_na=False)
+        numbers = table[[name for name in table.columns if name != "label"]].replace("", "nan").astype(float)
+        return numbers if "label" not in table else numbers.assign(label=table["label"])
     except FileNotFoundError:
         raise UserError(f"{path}: missing; run `dvc repro`") from None
     except ValueError as error:

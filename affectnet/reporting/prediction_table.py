@@ -7,21 +7,22 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import MOST_LABELS
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.predictions import Predictions
 from affectnet.tables.contract import Column, Contract
+from affectnet.tables.labels import labels_metadata
 
 PREDICTIONS = Contract(
     "predictions",
     "one test face, in the order of the shards data/faces/test-*.parquet; the first four columns are null for a model without expressions",
     (
-        Column("expression", pa.int8(), "annotated expression, its code", low=0, high=7, nullable=True),
-        Column("predicted", pa.int8(), "the model's prediction, its code", low=0, high=7, nullable=True),
+        Column("expression", pa.int8(), "annotated expression, its code", low=0, high=MOST_LABELS - 1, nullable=True),
+        Column("predicted", pa.int8(), "the model's prediction, its code", low=0, high=MOST_LABELS - 1, nullable=True),
         Column("confidence", pa.float32(), "calibrated probability of the prediction", low=0, high=1, nullable=True),
         Column(
             "probabilities",
-            pa.list_(pa.float32(), len(EXPRESSIONS)),
+            pa.list_(pa.float32()),
             "calibrated, by code; 0 for an expression that the model does not know",
             nullable=True,
         ),
@@ -37,18 +38,18 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     """Writes the table whole or not at all."""
     columns: dict[str, Any] = {name: pa.nulls(len(predictions), PREDICTIONS.schema.field(name).type) for name in PREDICTIONS.schema.names}
     if len(predictions.codes):
-        probabilities = np.zeros((len(predictions), len(EXPRESSIONS)), np.float32)
+        probabilities = np.zeros((len(predictions), len(predictions.labels)), np.float32)
         probabilities[:, predictions.codes] = predictions.probabilities
         columns |= {
             "expression": pa.array(predictions.codes[predictions.true].astype(np.int8)),
             "predicted": pa.array(predictions.codes[predictions.predicted].astype(np.int8)),
             "confidence": pa.array(probabilities.max(1)),
-            "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(EXPRESSIONS)),
+            "probabilities": pa.FixedSizeListArray.from_arrays(pa.array(probabilities.ravel()), len(predictions.labels)),
         }
     columns |= {name: _float32(predictions.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
     if predictions.metadata.affect:
         columns |= {f"predicted_{name}": _float32(predictions.affect[:, column]) for column, name in enumerate(DIMENSIONS)}
-    PREDICTIONS.write(path, pa.table(columns))
+    PREDICTIONS.write(path, pa.table(columns), labels_metadata(predictions.labels))
 
 
 def _float32(values: NDArray[np.float64]) -> pa.Array:

@@ -1,12 +1,12 @@
 """Predictions and labels of the test split."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics import calibration
 from affectnet.models.metadata import ModelMetadata
 from affectnet.models.outputs import Outputs
@@ -14,13 +14,15 @@ from affectnet.models.outputs import Outputs
 
 @dataclass(frozen=True)
 class Predictions:
-    """n test faces: codes (k,) of the expressions that the model or the faces have; true (n,) positions among them;
+    """n test faces: names (k,) of the expressions that the model or the faces have; true (n,) positions among them;
 
+    labels: of the codes that tables hold, those of the data set, then those that only the model knows; codes (k,) of the names;
     logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
     affect (n, 2), or (n, 0) for a model without. A model of only valence and arousal has no codes, true (0,) and logits (0, 0).
     """
 
     metadata: ModelMetadata
+    labels: tuple[str, ...]
     codes: NDArray[np.int64]
     true: NDArray[np.int64]
     logits: NDArray[np.float64]
@@ -29,26 +31,36 @@ class Predictions:
 
     @classmethod
     def from_outputs(
-        cls, model: Path | str, metadata: ModelMetadata, outputs: Outputs, expression: NDArray[np.int64], true_affect: NDArray[np.float64]
+        cls,
+        model: Path | str,
+        metadata: ModelMetadata,
+        outputs: Outputs,
+        labels: Sequence[str],
+        expression: NDArray[np.int64],
+        true_affect: NDArray[np.float64],
     ) -> "Predictions":
-        """Joins the model's outputs for n faces and their labels: expression (n,) codes, true_affect (n, 2), NaN where not annotated.
+        """Joins the model's outputs for n faces and what is annotated: expression (n,) codes of the labels, true_affect (n, 2), NaN where
+
+        not annotated.
 
         Errors: UserError when an output is NaN or infinite.
         """
         outputs.require_finite(model)
-        logits = np.full((len(expression), len(EXPRESSIONS)), -np.inf)
-        logits[:, metadata.codes] = outputs.logits
+        labels = (*labels, *(label for label in metadata.labels if label not in labels))
+        known = metadata.codes(labels)
+        logits = np.full((len(expression), len(labels)), -np.inf)
+        logits[:, known] = outputs.logits
         faces = slice(None) if metadata.labels else slice(0)
-        codes = np.union1d(metadata.codes, expression[faces])
+        codes = np.union1d(known, expression[faces])
         true = np.searchsorted(codes, expression[faces])
-        return cls(metadata, codes, true, logits[faces, codes], true_affect, outputs.affect.astype(np.float64))
+        return cls(metadata, labels, codes, true, logits[faces, codes], true_affect, outputs.affect.astype(np.float64))
 
     def __len__(self) -> int:
         return len(self.affect)
 
     @property
     def names(self) -> list[str]:
-        return [EXPRESSIONS[code] for code in self.codes]
+        return [self.labels[code] for code in self.codes]
 
     @property
     def probabilities(self) -> NDArray[np.float64]:
@@ -67,4 +79,4 @@ class Predictions:
         columns = np.arange(len(self.codes)) != dropped
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
-        return Predictions(self.metadata, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+        return Predictions(self.metadata, self.labels, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)

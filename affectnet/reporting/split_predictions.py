@@ -38,16 +38,17 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
         validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
         metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation), validation))
     affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
-    return Predictions.from_outputs(model, metadata, outputs, test.expression.numpy(), affect)
+    return Predictions.from_outputs(model, metadata, outputs, test.labels, test.expression.numpy(), affect)
 
 
 def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceDataset) -> float:
     """Fitted on the faces whose expression the model knows; the model file's own if there are none."""
     expression = validation.expression.numpy()
-    known = np.isin(expression, metadata.codes)
+    codes = metadata.codes(validation.labels)
+    known = np.isin(expression, codes)
     if not known.any():
         return metadata.temperature
-    columns = (expression[known, None] == metadata.codes).argmax(1)
+    columns = (expression[known, None] == codes).argmax(1)
     return calibration.fit_temperature(outputs.logits[known], columns)
 
 

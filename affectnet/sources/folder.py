@@ -8,10 +8,10 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import CODES, SPLITS
+from affectnet.expressions import SPLITS
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
-from affectnet.sources.maps import MapParams, class_codes, splits_of
+from affectnet.sources.maps import MapParams, class_codes, class_map, splits_of
 from affectnet.sources.source import FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
@@ -51,9 +51,9 @@ class Folder(Source):
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
         self.params = pointer.params
-        self.classes = {name.lower(): expression for name, expression in pointer.classes.items()}
+        self.classes = class_map(pointer)
         self.splits = {name.lower(): split for name, split in pointer.splits.items()}
-        self._check_maps()
+        self._check_splits()
         self._contents = _contents(self.root)
         self._top = self._unpacked("", {**self.splits, **self.classes})
         self._skipped: list[str] = []
@@ -83,20 +83,11 @@ class Folder(Source):
             numbered = list(range(1, len(folder.images) + 1))
             yield batch(len(numbered), image=folder.images, list=folder.path, row=numbered, split=folder.split, expression=folder.code)
 
-    def _check_maps(self) -> None:
-        if not self.classes:
-            raise UserError(f"params.yaml: {self.params}.classes: empty; map each class folder to an expression")
-        maps: tuple[tuple[str, Mapping[str, str | None], tuple[str, ...]], ...]
-        maps = (("classes", self.classes, tuple(CODES)), ("splits", self.splits, SPLITS))
-        problems = []
-        for part, mapped, allowed in maps:
-            unknown = [f"{name}: {value}" for name, value in mapped.items() if value is not None and value not in allowed]
-            if unknown:
-                problems.append(
-                    f"params.yaml: {self.params}.{part}: maps to unknown names, {first_few(unknown)}; choose from {', '.join(allowed)}"
-                )
-        if problems:
-            raise UserError(*problems)
+    def _check_splits(self) -> None:
+        if unknown := [f"{name}: {value}" for name, value in self.splits.items() if value is not None and value not in SPLITS]:
+            raise UserError(
+                f"params.yaml: {self.params}.splits: maps to unknown names, {first_few(unknown)}; choose from {', '.join(SPLITS)}"
+            )
 
     def _unpacked(self, folder: str, mapped: Mapping[str, str | None]) -> str:
         """The folder itself, or the one that holds the mapped folders below single folders, as archives unpack: `archive/AffectNet`."""

@@ -6,35 +6,58 @@ from typing import Literal
 from pydantic import Field
 
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import CODES
+from affectnet.expressions import EXPRESSIONS
 from affectnet.params import FolderName
 from affectnet.sources.source import LayoutParams
 from affectnet.tables.source_pointer import Pointer
-
-Expression = Literal["Neutral", "Happy", "Sad", "Surprise", "Fear", "Disgust", "Anger", "Contempt"]
 
 
 class MapParams(LayoutParams):
     """As LayoutParams, for a download whose names of classes and splits the user maps, and which may be without a test split."""
 
-    classes: dict[FolderName, Expression | None] = Field(min_length=1)
+    classes: dict[FolderName, str | None] = Field(min_length=1)
     splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
     test_share: float | None = Field(gt=0, lt=1)
 
 
 LabelMap = Mapping[str, int | None]
-"""A name in lower case → the code of its expression; None for a name that is skipped."""
+"""A name in lower case → the code of its label; None for a name that is skipped."""
+
+
+def class_map(pointer: Pointer) -> dict[str, str | None]:
+    """The label per name in the download, in lower case: the user's map, and each label by its name.
+
+    Errors: UserError when the map names anything but labels. Names of AffectNet's expressions are kept where these are not the
+    labels, since the map in params.yaml has them; `class_codes` refuses those that occur.
+    """
+    known = {label.lower(): label for label in (*EXPRESSIONS, *pointer.labels)}
+    unknown = [f"{name}: {label}" for name, label in pointer.classes.items() if label is not None and label not in known.values()]
+    if unknown:
+        raise UserError(
+            f"params.yaml: {pointer.params}.classes: maps to unknown names, {first_few(unknown)}; choose from {', '.join(pointer.labels)}"
+        )
+    by_name: dict[str, str | None] = {label.lower(): label for label in pointer.labels}
+    return {**by_name, **{name.lower(): label for name, label in pointer.classes.items()}}
 
 
 def class_codes(pointer: Pointer, names: Iterable[str]) -> LabelMap:
-    """The code per name, in any case. Errors: UserError with all names that the user's map lacks."""
-    classes = {name.lower(): expression for name, expression in pointer.classes.items()}
-    if missing := sorted({name for name in names if name.lower() not in classes}):
+    """The code per name, in any case. Errors: UserError with all names that the user's map lacks, or does not map to a label."""
+    classes = class_map(pointer)
+    occurring = sorted(set(names))
+    remedy = "to an expression" if pointer.labels == EXPRESSIONS else f"to one of {', '.join(pointer.labels)}"
+    if missing := [name for name in occurring if name.lower() not in classes]:
         raise UserError(
             f"{pointer.root}: labels that params.yaml: {pointer.params}.classes does not map, {first_few(missing, 8)}; "
-            "add them there, to an expression, or to null to leave them out"
+            f"add them there, {remedy}, or to null to leave them out"
         )
-    return {name: None if expression is None else CODES[expression] for name, expression in classes.items()}
+    others = [name for name in occurring if classes[name.lower()] not in {None, *pointer.labels}]
+    if others:
+        raise UserError(
+            f"{pointer.root}: names that params.yaml: {pointer.params}.classes maps to something else than labels, "
+            f"{first_few([f'{name}: {classes[name.lower()]}' for name in others], 8)}; map them {remedy}, or to null to leave them out"
+        )
+    codes = {label: code for code, label in enumerate(pointer.labels)}
+    return {name: None if label is None else codes[label] for name, label in classes.items() if label is None or label in codes}
 
 
 def splits_of(pointer: Pointer, names: Iterable[str]) -> dict[str, str | None]:

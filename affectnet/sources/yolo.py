@@ -23,9 +23,6 @@ IMAGES_PER_BATCH = 4096
 LARGEST_LABEL_FILE = 1 << 20
 """Bytes of a label file at most."""
 
-NO_FACE = 10
-"""Code of an image without a line, which in YOLO holds no object."""
-
 
 @dataclass(frozen=True)
 class ImageSet:
@@ -95,7 +92,7 @@ class Yolo(Source):
             return [{"image": image, "list": listed, "row": 1, "fault": "malformed", "detail": type(error).__name__}]
         faces = [(row, line) for row, line in enumerate(text.splitlines(), 1) if line.strip()]
         if not faces:
-            return [{"image": image, "list": listed, "row": 1, "expression": NO_FACE, "detail": "no line"}]
+            return [{"image": image, "list": listed, "row": 1, "fault": "expression_no_face", "detail": "no line"}]
         return [{"image": image, "list": listed, "row": row, **self._face(line)} for row, line in faces]
 
     def _face(self, line: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import pyarrow as pa
 
-from affectnet.expressions import EXPRESSIONS, SPLITS
+from affectnet.expressions import EXPRESSIONS, MOST_LABELS, SPLITS
 from affectnet.tables.contract import Column, Contract
 
 LANDMARKS = pa.list_(pa.float32(), 136)
@@ -29,6 +29,14 @@ FURTHER = (
 )
 """What AffectNet+ says about a face in addition to the labels of AffectNet; null where the data do not have it."""
 
+LABEL_CODE = Column(
+    "expression",
+    pa.int8(),
+    "position of the label in `labels`: 0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt",
+    low=0,
+    high=MOST_LABELS - 1,
+)
+
 _WHERE = (
     Column("image", pa.string(), "path of the photograph below the root, with `/`"),
     Column("list", pa.string(), "the annotation list (or folder) that holds the row, below the root"),
@@ -52,7 +60,7 @@ ANNOTATIONS = Contract(
         Column("right", pa.float32(), "right edge, exclusive", "px", nullable=True),
         Column("bottom", pa.float32(), "lower edge, exclusive", "px", nullable=True),
         Column("landmarks", LANDMARKS, "68 points, x and y in turn, same frame as the box; null when absent", "px", nullable=True),
-        Column("expression", pa.int8(), "0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt", low=0, high=7),
+        LABEL_CODE,
         Column("valence", pa.float32(), "unpleasant to pleasant; null when not annotated", low=-1, high=1, nullable=True),
         Column("arousal", pa.float32(), "calm to excited; null when not annotated", low=-1, high=1, nullable=True),
         *FURTHER,

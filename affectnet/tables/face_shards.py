@@ -1,8 +1,9 @@
 """The shards of cropped faces: Parquet that Hugging Face's `datasets` opens with its images, one series per split."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pyarrow.parquet as pq
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.tables.annotations import LANDMARKS, SOFT_LABEL
+from affectnet.tables.annotations import LABEL_CODE, LANDMARKS, SOFT_LABEL
 from affectnet.tables.contract import PARQUET_OPTIONS, CheckedWriter, Column, Contract, readable_parquet
+from affectnet.tables.labels import valid_labels
 
 ROWS_PER_GROUP = 256
 """Faces per row group, which a reader decodes at a time."""
@@ -25,7 +27,7 @@ FACES = Contract(
     "one cropped face; the rows of a split in the order of annotations.parquet, over its shards `<split>-00000-of-00003.parquet`",
     (
         Column("image", pa.struct([("bytes", pa.binary()), ("path", pa.string())]), "the crop as JPEG or PNG, and the photograph's path"),
-        Column("expression", pa.int64(), "0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt", low=0, high=7),
+        replace(LABEL_CODE, type=pa.int64()),
         Column("valence", pa.float32(), "unpleasant to pleasant; null when not annotated", low=-1, high=1, nullable=True),
         Column("arousal", pa.float32(), "calm to excited; null when not annotated", low=-1, high=1, nullable=True),
         Column("landmarks", LANDMARKS, "68 points, x and y in turn; null when absent", "px of the crop", nullable=True),
@@ -42,7 +44,6 @@ CROP_AGAIN = "run `dvc repro -f crop`"
 
 _FEATURES: dict[str, Any] = {
     "image": {"_type": "Image"},
-    "expression": {"_type": "ClassLabel", "names": list(EXPRESSIONS)},
     **{name: {"dtype": "float32", "_type": "Value"} for name in ("valence", "arousal")},
     "landmarks": {"feature": {"dtype": "float32", "_type": "Value"}, "length": 136, "_type": "Sequence"},
     "soft_label": {"feature": {"dtype": "float32", "_type": "Value"}, "length": len(EXPRESSIONS), "_type": "Sequence"},
@@ -69,13 +70,15 @@ def shard_paths(folder: Path, split: str) -> list[Path]:
 
 
 @contextmanager
-def shard_writer(path: Path, policy: dict[str, Any], dataset: str) -> Iterator[CheckedWriter]:
+def shard_writer(path: Path, policy: dict[str, Any], dataset: str, labels: Sequence[str]) -> Iterator[CheckedWriter]:
     """Writes one shard, one row group at a time; images are stored as they are, since they are compressed already.
 
-    dataset: the entry of `datasets` in params.yaml.
+    dataset: the entry of `datasets` in params.yaml; labels: the names of the codes.
     """
+    image, *others = _FEATURES
+    features = {image: _FEATURES[image], "expression": {"_type": "ClassLabel", "names": list(labels)}}
     metadata = {
-        b"huggingface": json.dumps({"info": {"features": _FEATURES}}).encode(),
+        b"huggingface": json.dumps({"info": {"features": {**features, **{name: _FEATURES[name] for name in others}}}}).encode(),
         POLICY_KEY: json.dumps(policy, sort_keys=True).encode(),
         DATASET_KEY: dataset.encode(),
     }
@@ -102,6 +105,19 @@ def read_dataset(folder: Path, split: str) -> str:
     first = shard_paths(folder, split)[0]
     with readable_parquet(first, CROP_AGAIN):
         return bytes((pq.read_schema(first).metadata or {}).get(DATASET_KEY, b"")).decode()
+
+
+def read_face_labels(folder: Path, split: str) -> tuple[str, ...]:
+    """The names of the split's codes. Errors: UserError when the first shard does not hold them."""
+    first = shard_paths(folder, split)[0]
+    with readable_parquet(first, CROP_AGAIN):
+        metadata = pq.read_schema(first).metadata or {}
+        document = json.loads(metadata.get(b"huggingface", b"null"))
+    try:
+        names = document["info"]["features"]["expression"]["names"]
+    except (KeyError, TypeError):
+        raise UserError(f"{first}: no shard written by crop; {CROP_AGAIN}") from None
+    return valid_labels(first, names)
 
 
 def open_shard(path: Path) -> pq.ParquetFile:

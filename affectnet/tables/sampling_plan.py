@@ -6,6 +6,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from affectnet.expressions import MOST_LABELS
 from affectnet.tables.contract import Column, Contract
 
 PLAN = Contract(
@@ -21,7 +22,7 @@ CLASS_WEIGHTS = Contract(
     "class_weights",
     "one expression, by code",
     (
-        Column("expression", pa.int8(), "code, 0–7", low=0, high=7),
+        Column("expression", pa.int8(), "code", low=0, high=MOST_LABELS - 1),
         Column("name", pa.string(), "its name"),
         Column("count", pa.int64(), "faces in the training split", "faces", low=0),
         Column("planned", pa.int64(), "faces an epoch shows, repeats counted", "faces", low=0),

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Literal
 from pydantic import ConfigDict, TypeAdapter, ValidationError
 
 from affectnet.errors import UserError, one_line
+from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import write_json
 
 POINTER = "source.json"
@@ -24,7 +25,7 @@ class Pointer:
     where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
     state: SHA-256 of the names, lengths and times of its files as `fingerprint` saw them, or None: a change re-runs `verify`;
     options: the other params of the layout, by name; unpacked_from: the folder of the download whose images
-    `acquire` unpacked to root, or None.
+    `acquire` unpacked to root, or None; labels: the names of the codes, in their order.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -41,6 +42,7 @@ class Pointer:
     state: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     unpacked_from: str | None = None
+    labels: tuple[str, ...] = EXPRESSIONS
 
     @property
     def params(self) -> str:

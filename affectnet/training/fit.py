@@ -14,7 +14,6 @@ import torchvision
 from pydantic import ConfigDict, TypeAdapter
 
 from affectnet.errors import UserError, reraise_machine_fault
-from affectnet.expressions import EXPRESSIONS
 from affectnet.images.box_map import BoxMap
 from affectnet.models.dataset import shards_sha256
 from affectnet.models.metadata import ModelMetadata
@@ -85,7 +84,7 @@ def model_metadata(
     """
     return ModelMetadata(
         model=params.model.network,
-        labels=tuple(EXPRESSIONS[code] for code in trainer.classes.codes.tolist()),
+        labels=trainer.names,
         affect=params.task.affect,
         temperature=trainer.temperature(),
         image_px=params.model.image_px,

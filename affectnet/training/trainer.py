@@ -10,11 +10,9 @@ import pyarrow as pa
 import torch
 from numpy.typing import NDArray
 from torch import nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import fit_temperature
 from affectnet.metrics.classification import scores_of_codes
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
@@ -60,7 +58,7 @@ def learned_classes(class_weights: pa.Table, task: TaskParams) -> Classes:
 
 def targets_of(faces: FaceDataset, classes: Classes) -> Targets:
     """The targets of each face; a face whose expression is not learned does not count for the expressions."""
-    one_hot = functional.one_hot(faces.expression, len(EXPRESSIONS)).float()[:, classes.codes]
+    one_hot = (faces.expression[:, None] == classes.codes).float()
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
 
 
@@ -75,6 +73,7 @@ class Trainer:
         self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: FaceDataset, validation: FaceDataset
     ) -> None:
         self.params, self.classes, self.rows = params, classes, rows
+        self.names = tuple(faces.labels[code] for code in classes.codes.tolist())
         self.group, self.device = group, group.device
         self.labels = faces.expression.numpy()[rows]
         self.validation = validation
@@ -193,8 +192,7 @@ class Trainer:
 
     def loss_weights(self) -> Metrics:
         """The weights of the expressions and of the tasks in force, by name."""
-        names = [EXPRESSIONS[code] for code in self.classes.codes.tolist()]
-        by_class = {f"loss_weight/{name}": value for name, value in zip(names, self.loss.weight.tolist(), strict=True)}
+        by_class = {f"loss_weight/{name}": value for name, value in zip(self.names, self.loss.weight.tolist(), strict=True)}
         return {**by_class, **{f"task_weight/{name}": value for name, value in self.objective.task_weights().items()}}
 
     def state(self) -> dict[str, Any]:

@@ -54,7 +54,7 @@ def test_a_test_split_of_its_own_is_kept_apart_from_validation(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"classes": {}}, "classes: empty"),
+        ({"classes": {}}, "datasets.folder.classes does not map, 1: angry"),
         ({"classes": {"happy": "Joy"}}, "datasets.folder.classes: maps to unknown names, 1: happy: Joy"),
         ({"splits": {"train": "training"}}, "datasets.folder.splits: maps to unknown names, 1: train: training"),
         ({"splits": {"train": "train"}}, "datasets.folder.splits does not map, 1: validation"),

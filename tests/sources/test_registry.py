@@ -57,7 +57,7 @@ def test_a_fault_within_the_selected_layouts_tree_is_reported_without_a_guess(tm
     (tmp_path / "2017" / "copy").mkdir()
     (tmp_path / "2017" / "copy" / "training.csv").write_text("")
     (tmp_path / "2017" / "other.parquet").write_text("")
-    unmapped = replace(download_huggingface(tmp_path / "hub", 1, 1), classes={"happy": "Happy"})
+    unmapped = replace(download_huggingface(tmp_path / "hub", 1, 1), classes={}, labels=("Happy", "Other"))
     for faulty, message in ((pointer, "leave one of each"), (unmapped, "to null to leave them out")):
         with pytest.raises(UserError, match=rf"{message}$"):
             open_layout(faulty)

@@ -56,7 +56,7 @@ def test_several_lines_are_several_faces_and_none_is_no_face(tmp_path: Path) -> 
     assert [row["expression"] for row in faces] == [CODES[ALPHABETICAL[4]], CODES[ALPHABETICAL[6]]]
     assert [faces[1][edge] for edge in EDGES] == [0.5, 0.5, 1, 1]
     (nothing,) = labelled(tmp_path / "none", "\n")
-    assert (nothing["expression"], nothing["fault"], nothing["left"]) == (10, None, None)
+    assert (nothing["expression"], nothing["fault"], nothing["left"]) == (None, "expression_no_face", None)
 
 
 def test_an_image_without_a_file_and_a_file_without_an_image_are_rows(tmp_path: Path) -> None:
@@ -65,7 +65,7 @@ def test_an_image_without_a_file_and_a_file_without_an_image_are_rows(tmp_path: 
     (tmp_path / "train" / "images" / "0001.jpg").unlink()
     noise(tmp_path / "train" / "images" / "0002.png", 99)
     read = {row["image"]: row for row in rows(pointer)}
-    assert len(read) == 65 and read["train/images/0000.jpg"]["expression"] == 10
+    assert len(read) == 65 and read["train/images/0000.jpg"]["fault"] == "expression_no_face"
     assert read["train/images/0001.jpg"]["expression"] == CODES[ALPHABETICAL[1]]
     assert read["train/images/0002.png"]["expression"] == read["train/images/0002.jpg"]["expression"]
     listed = [path for _, part in open_source(pointer).images() for path in part.to_pylist()]

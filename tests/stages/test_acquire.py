@@ -28,7 +28,7 @@ def params(faults: dict[str, int] | None = None, seed: int = 3) -> AcquireParams
         "largest_px": 128,
         "faults": faults or FAULTS,
     }
-    return AcquireParams.model_validate({"seed": seed, "dataset_name": "demo", "dataset": demo})
+    return AcquireParams.model_validate({"seed": seed, "labels": list(EXPRESSIONS), "dataset_name": "demo", "dataset": demo})
 
 
 def draw(folder: Path, workers: int = 1, **changes: Any) -> dict[str, bytes]:
@@ -136,8 +136,8 @@ def test_a_copy_that_is_not_there_is_one_line_and_no_pointer(tmp_path: Path, lay
 
 @pytest.mark.parametrize(
     "changes",
-    [{"classes": {}}, {"classes": {"joy": "Joy"}}, {"splits": {"train": "training"}}, {"root": 3}, {"expected": {"train": 1}}],
+    [{"splits": {"train": "training"}}, {"root": 3}, {"expected": {"train": 1}}],
 )
 def test_a_map_that_maps_to_nothing_known_is_refused(changes: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"params.yaml: datasets.folder.(classes|splits|root|expected)"):
+    with pytest.raises(UserError, match=r"params.yaml: datasets.folder.(splits|root|expected)"):
         own("folder", **changes)

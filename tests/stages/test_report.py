@@ -129,10 +129,10 @@ def test_a_hostile_file_name_stays_text(workspace: Path) -> None:
 def test_sheets_hold_the_faces_that_they_name_the_surest_first(prepared: Path) -> None:
     network, metadata = load_model(Path("models/model.safetensors"))
     table = PREDICTIONS.read(Path("data/test_predictions.parquet"))
-    sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, network, metadata)
+    sheets = contact_sheets(ReportParams(examples=2, errors=3), Path("data/faces"), table, EXPRESSIONS, network, metadata)
     faces = pq.read_table("data/faces/test-00000-of-00001.parquet").to_pylist()
     known = {(face["list"], face["row"]): (number, face) for number, face in enumerate(faces)}
-    answered = FacePredictions.of(table)
+    answered = FacePredictions.of(table, EXPRESSIONS)
     wrong = int((answered.actual != answered.predicted).sum())
     assert sum(count for _, _, count, _ in sheets["confusions"]) == wrong > 0
     for actual, predicted, count, errors in sheets["confusions"]:
@@ -171,7 +171,7 @@ def test_valence_and_arousal_with_and_without_the_expressions(prepared: Path) ->
 
 
 def test_the_answers_are_those_that_were_scored(prepared: Path) -> None:
-    faces = FacePredictions.of(PREDICTIONS.read(Path("data/test_predictions.parquet")))
+    faces = FacePredictions.of(PREDICTIONS.read(Path("data/test_predictions.parquet")), EXPRESSIONS)
     assert np.mean(faces.actual == faces.predicted) == metric("evaluate.expression.accuracy")
     assert np.allclose(faces.probabilities.sum(1), 1, atol=1e-5) and (faces.probabilities.argmax(1) == faces.predicted).all()
 

@@ -1,10 +1,11 @@
 """The charts of a timeline as SVG without text, stretched to any width, and their axes as HTML."""
 
 from collections.abc import Sequence
+from html import escape
 
 import numpy as np
 
-from affectnet.predict.colours import COLOURS, UNNAMED
+from affectnet.predict.colours import UNNAMED, colours_of
 from affectnet.predict.films.curves import Values
 
 Pieces = Sequence[tuple[Values, Values]]
@@ -27,9 +28,15 @@ def stacked(labels: Sequence[str]) -> list[str]:
     return sorted(labels, key=lambda name: name == LAST)
 
 
-def colour_rules() -> str:
-    """The fill of each expression's class, as CSS."""
-    return "".join(f".{name}{{fill:{colour};background:{colour}}}" for name, colour in {**COLOURS, "unnamed": UNNAMED}.items())
+def css_class(labels: Sequence[str], label: str) -> str:
+    """The class of what has a label's colour: a label need not be a name in CSS."""
+    return f"label{labels.index(label)}"
+
+
+def colour_rules(labels: Sequence[str]) -> str:
+    """The fill of each label's class, as CSS."""
+    colours = {css_class(labels, label): colour for label, colour in colours_of(labels).items()}
+    return "".join(f".{name}{{fill:{colour};background:{colour}}}" for name, colour in {**colours, "unnamed": UNNAMED}.items())
 
 
 def areas(pieces: Pieces, across: tuple[float, float], labels: Sequence[str]) -> str:
@@ -42,7 +49,7 @@ def areas(pieces: Pieces, across: tuple[float, float], labels: Sequence[str]) ->
         for x, tops in shapes:
             bottom = tops[:, at - 1] if at else np.zeros(len(x))
             path += f"M{_points(x, 1 - tops[:, at])}L{_points(x[::-1], 1 - bottom[::-1])}Z"
-        parts.append(f'<path class="{name}" d="{path}"><title>{name}</title></path>')
+        parts.append(f'<path class="{css_class(labels, name)}" d="{path}"><title>{escape(name)}</title></path>')
     return _plot("areas", parts, across, ("1", "0.5", "0"), "Probability of each expression over time")
 
 
@@ -64,7 +71,7 @@ def bar(pieces: Pieces, across: tuple[float, float], labels: Sequence[str]) -> s
         edges = np.concatenate([x[:1], (x[2:-1] + x[1:-2]) / 2, x[-1:]])  # each point between the ends stands for half the way to the next
         starts = np.flatnonzero(np.diff(best[1:-1], prepend=-1))
         for start, end in zip(starts, [*starts[1:], len(edges) - 1], strict=True):
-            name = labels[best[start + 1]] if labels else "unnamed"
+            name = css_class(labels, labels[best[start + 1]]) if labels else "unnamed"
             runs[name] = runs.get(name, "") + f"M{edges[start]:.1f} 0H{edges[end]:.1f}V{HEIGHT}H{edges[start]:.1f}Z"
     paths = "".join(f'<path class="{name}" d="{path}"/>' for name, path in runs.items())
     return f'<svg class="bar" viewBox="0 0 {COLUMNS} {HEIGHT}" preserveAspectRatio="none" aria-hidden="true">{paths}</svg>'

@@ -58,7 +58,9 @@ class Timeline:
             raise UserError(f"{self.path}: no page, for no video was read; --timeline shows videos")
         heading = self.films[0][0] if len(self.films) == 1 else "Faces over time"
         films = "".join((f"<h2>{escape(name)}</h2>" if len(self.films) > 1 else "") + content for name, content in self.films)
-        names = "".join(f'<span><i class="{name}"></i>{name}</span>' for name in charts.stacked(self.labels))
+        names = "".join(
+            f'<span><i class="{charts.css_class(self.labels, name)}"></i>{escape(name)}</span>' for name in charts.stacked(self.labels)
+        )
         if self.affect:
             names += "".join(f'<span><svg viewBox="0 0 24 10"><path class="{name}" d="M0 5h24"/></svg>{name}</span>' for name in AFFECT)
         write_text(
@@ -66,7 +68,7 @@ class Timeline:
             f'{BEGINNING}\n<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">'
             '<meta name="color-scheme" content="light dark"><meta http-equiv="Content-Security-Policy" '
             "content=\"default-src 'none'; style-src 'unsafe-inline'; img-src data:\">"
-            f"<title>{escape(heading)}</title><style>{CSS}{charts.colour_rules()}</style></head>\n"
+            f"<title>{escape(heading)}</title><style>{CSS}{charts.colour_rules(self.labels)}</style></head>\n"
             f'<body><main><h1>{escape(heading)}</h1><div class="legend">{names}</div>\n{films}'
             f'<p class="note">{NOTE}</p></main></body></html>\n',
         )

@@ -1,0 +1,101 @@
+"""Other labels than AffectNet's, from folders of photographs to predictions."""
+
+import json
+import shutil
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+from chain import ROOT, entry, metrics, refused, run_data_stages, run_stage, tiny
+from trees import noise
+
+from affectnet import Predictor
+from affectnet.expressions import EXPRESSIONS
+from affectnet.predict.colours import COLOURS, colours_of
+from affectnet.sources.registry import open_source
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.labels import labels_metadata, read_labels
+from affectnet.tables.source_pointer import Pointer
+from stages.acquire import check_labels
+
+LABELS = ("engaged", "bored", "AU12+25")
+SPLITS = {"train": "train", "test": "test"}
+
+
+def tree(root: Path, *folders: str, each: int = 8) -> Pointer:
+    """A download in folders of these labels."""
+    for code, folder in enumerate(folders):
+        for split in SPLITS:
+            for number in range(each):
+                noise(root / split / folder / f"{number}.jpg", 1000 * code + number + 500 * (split == "test"), 48)
+    return Pointer("folder", str(root), splits=SPLITS, labels=LABELS)
+
+
+def test_labels_of_any_name_pass_through_all_stages(workspace: Path) -> None:
+    shutil.copytree(ROOT / "stages" / "templates", "stages/templates")
+    run_data_stages(tree(workspace / "root", "Engaged", "bored", "au12+25"), clean={"validation_share": 0.25})
+    run_stage("train", model=tiny(), epochs=1, loss=entry("loss", "weighted"))
+    run_stage("evaluate", bootstrap=100)
+    run_stage("report")
+    run_stage("export", tolerance=1.0)
+    assert read_labels(Path("data/annotations.parquet")) == read_labels(Path("data/test_predictions.parquet")) == LABELS
+    features = json.loads(pq.read_schema(next(Path("data/faces").glob("train-*"))).metadata[b"huggingface"])["info"]["features"]
+    assert features["expression"]["names"] == list(LABELS)
+    assert metrics("clean")["by_split"]["test"] == dict.fromkeys(LABELS, 8)
+    assert list(metrics("evaluate")["expression"]["recall"]) == list(LABELS) and "expression_7" not in metrics("evaluate")
+    page = Path("metrics/report.html").read_text()
+    assert all(f'<th scope="row">{label}</th>' in page for label in LABELS) and "Contempt" not in page
+    for model in ("models/model.safetensors", "models/model.onnx"):
+        (face,) = Predictor.load(model).predict(workspace / "root" / "test" / "bored" / "0.jpg", faces="whole")
+        assert tuple(face.probabilities) == LABELS and face.expression in LABELS
+
+
+def test_a_folder_that_is_no_label_is_refused_until_it_is_mapped(tmp_path: Path) -> None:
+    pointer = tree(tmp_path, "engaged", "bored", "neutral", each=1)
+    with refused("classes does not map, 1: neutral; add them there, to one of engaged, bored, AU12.25, or to null"):
+        open_source(pointer)
+    shipped = Pointer("folder", str(tmp_path), splits=SPLITS, labels=LABELS, classes={"neutral": "Neutral"})
+    with refused("maps to something else than labels, 1: neutral: Neutral; map them to one of engaged"):
+        open_source(shipped)
+    mapped = Pointer("folder", str(tmp_path), splits=SPLITS, labels=LABELS, classes={"Neutral": "bored", "engaged": None})
+    codes = [code for rows in open_source(mapped).rows() for code in rows["expression"].to_pylist()]
+    assert codes == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "layout", "message"),
+    [
+        (["one"], "folder", "labels: 1 labels, 2 to 100"),
+        (["a", "A"], "folder", "labels: repeated labels, a, A"),
+        (["a", "../b"], "folder", r"labels: '../b' is not a label"),
+        (["a", "b "], "folder", "labels: 'b ' is not a label"),
+        (["a", "x" * 41], "folder", "is not a label"),
+        (["a", ""], "folder", "labels: '' is not a label"),
+        (["bored", "engaged"], "affectnet2017", "labels: those of the layout affectnet2017 are Neutral, .*folder, huggingface, yolo"),
+        (list(reversed(EXPRESSIONS)), "raf_db", "labels: those of the layout raf_db are Neutral"),
+    ],
+)
+def test_invalid_labels_are_one_line(labels: list[str], layout: str, message: str) -> None:
+    with refused(message):
+        check_labels(labels, layout)
+
+
+def test_an_expression_to_keep_must_be_a_label(workspace: Path) -> None:
+    pointer = tree(workspace / "root", "engaged", "bored", each=2)
+    with refused("clean.expressions: Happy: not among the labels; choose from engaged, bored, AU12.25, or null"):
+        run_data_stages(pointer, clean={"expressions": ["bored", "Happy"]})
+
+
+def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refused(tmp_path: Path) -> None:
+    ANNOTATIONS.write(tmp_path / "before.parquet", ANNOTATIONS.schema.empty_table())
+    assert read_labels(tmp_path / "before.parquet") == EXPRESSIONS
+    for number, labels in enumerate((["a"], ["a", "a"])):
+        path = tmp_path / f"{number}.parquet"
+        ANNOTATIONS.write(path, ANNOTATIONS.schema.empty_table(), labels_metadata(labels))
+        with refused("label"):
+            read_labels(path)
+
+
+def test_other_labels_have_colours_of_their_own() -> None:
+    colours = colours_of(["Happy", *LABELS])
+    assert colours["Happy"] == COLOURS["Happy"] and len({colours[label] for label in LABELS}) == 3
