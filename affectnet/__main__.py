@@ -1,4 +1,4 @@
-"""The command line: `affectnet predict`, `evaluate` and `demo` for your own photographs, `info` for a model file."""
+"""The command line: `affectnet predict`, `evaluate`, `compare` and `demo` for photographs and answers, `info` for a model file."""
 
 import argparse
 import io
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from affectnet.errors import USER_MISTAKE, UserError, exit_code, one_line
 from affectnet.predict.defaults import model_file
 from affectnet.predict.options import (
+    COMPARE,
     EVALUATE,
     EVERY_S,
     INFO,
@@ -18,6 +19,7 @@ from affectnet.predict.options import (
     PREDICT,
     TRACKED_EVERY_S,
     Parser,
+    add_compare,
     add_evaluate,
     add_info,
     add_predict,
@@ -26,6 +28,7 @@ from affectnet.predict.options import (
 
 if TYPE_CHECKING:
     from affectnet.predict.predictor import Predictor
+    from affectnet.reporting.predictions import Predictions
 
 CLOSED_PIPE = 141
 """The shell's exit code of a command whose reader has gone."""
@@ -95,14 +98,14 @@ def predict(options: argparse.Namespace) -> int:
 def evaluate(options: argparse.Namespace) -> int:
     """The scores on stdout, all else on stderr."""
     _silence()
-    import json  # noqa: PLC0415
-
     from affectnet.predict import evaluate_folder, image_folder  # noqa: PLC0415
     from affectnet.predict.batch import silent  # noqa: PLC0415
-    from affectnet.reporting import metric_report  # noqa: PLC0415
     from affectnet.running.progress import progress  # noqa: PLC0415
 
-    params = metric_report.Scoring(**SCORING, averaging=options.averaging)
+    if options.truth is not None:
+        return _evaluate_answers(options)
+    if options.folder is None:
+        raise UserError("nothing to score: give FOLDER with photographs, or for a file of answers --truth")
     classes = image_folder.with_labels(options.labels)
     folders = image_folder.class_folders(options.folder, options.split, classes)
     predictor = _predictor(options)
@@ -112,12 +115,45 @@ def evaluate(options: argparse.Namespace) -> int:
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _log), "evaluate", total)
     predictions = evaluate_folder.predict_folder(predictor, inputs, options.cropped, options.batch, count, _log)
-    report = metric_report.full_report(params, predictions)
-    print(json.dumps(report, indent=2) if options.json else metric_report.tables(report, predictions))
-    for line in evaluate_folder.caveats(predictions, params.averaging):
-        _log(f"evaluate: {line}", "")
+    _print_scores(options, predictions, evaluate_folder.caveats(predictions, options.averaging))
     _log(f"evaluate: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
+
+
+def _evaluate_answers(options: argparse.Namespace) -> int:
+    from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
+    from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
+    from affectnet.predict.image_folder import with_labels  # noqa: PLC0415
+
+    asking = {"FOLDER": options.folder, "--cropped": options.cropped, "--detector": options.detector, "--as": options.description}
+    if useless := [name for name, value in asking.items() if value]:
+        raise UserError(f"{', '.join(useless)}: with --truth no model is asked, its answers are read; leave out one of the two")
+    truth = read_truth(options.truth, options.split, with_labels(options.truth_labels, option="--truth-labels"))
+    scored = score_answers(options.model, with_labels(options.labels), truth)
+    _print_scores(options, scored.predictions, scored.caveats())
+    return 0
+
+
+def _print_scores(options: argparse.Namespace, predictions: "Predictions", caveats: Sequence[str]) -> None:
+    """The scores to stdout; what limits them to stderr."""
+    import json  # noqa: PLC0415
+
+    from affectnet.predict.answers.permutation import permuted  # noqa: PLC0415
+    from affectnet.reporting import metric_report  # noqa: PLC0415
+
+    report = metric_report.full_report(metric_report.Scoring(**SCORING, averaging=options.averaging), predictions)
+    print(json.dumps(report, indent=2) if options.json else metric_report.tables(report, predictions))
+    order = permuted(predictions)
+    for line in [*caveats, *([order] if order else [])]:
+        _log(f"evaluate: {line}", "")
+
+
+def compare(options: argparse.Namespace) -> int:
+    """The comparison on stdout, all else on stderr."""
+    from affectnet.search.compare import run  # noqa: PLC0415
+
+    run(options, lambda line: _log(line, ""))
+    return 0
 
 
 def info(options: argparse.Namespace) -> int:
@@ -154,7 +190,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     detector = load_detector(options.detector, smallest)
-    predictor = Predictor.load(model, detector=detector, averaging=options.averaging)
+    predictor = Predictor.load(model, detector=detector, averaging=options.averaging, description=options.description)
     if options.model is None:
         _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
     return predictor
@@ -180,9 +216,10 @@ class Version(argparse.Action):
 def _parser() -> Parser:
     parser = Parser(prog="affectnet", description="Facial expressions in your own photographs, by a model file of this pipeline.")
     parser.add_argument("--version", action=Version, nargs=0, help="show the version and exit")
-    commands = parser.add_subparsers(metavar="predict|evaluate|demo|info")
+    commands = parser.add_subparsers(metavar="predict|evaluate|compare|demo|info")
     add_predict(_command(commands, predict, "the faces of photographs, folders and videos", PREDICT))
-    add_evaluate(_command(commands, evaluate, "the scores of a model file on a folder of labelled photographs", EVALUATE))
+    add_evaluate(_command(commands, evaluate, "the scores of a model file on labelled photographs, or of anybody's answers", EVALUATE))
+    add_compare(_command(commands, compare, "whether models differ by more than chance", COMPARE))
     _add_demo(_command(commands, demo, "a page for photographs, only on this machine", DEMO))
     add_info(_command(commands, info, "describe a model file", INFO))
     return parser

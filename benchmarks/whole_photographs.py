@@ -24,8 +24,8 @@ from affectnet.images.crop_policy import Box
 from affectnet.images.decode import open_photograph
 from affectnet.images.detection import DEFAULT, detect, load_detector
 from affectnet.images.resize import decode_face
+from affectnet.metrics.paired import mcnemar
 from affectnet.predict.predictor import Predictor
-from affectnet.search.compare import mcnemar
 from affectnet.sources.registry import open_layout
 from affectnet.sources.source import Source
 from affectnet.tables.source_pointer import Pointer

@@ -7,8 +7,9 @@ from chain import TINY, entry, local, run_stage
 
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
+from affectnet.metrics.paired import holm, mcnemar, paired_bootstrap
 from affectnet.reporting.split_predictions import predict_split
-from affectnet.search.compare import differences, main, mcnemar, paired_bootstrap
+from affectnet.search.compare import differences, main
 
 MODEL = Path("models/model.safetensors")
 
@@ -19,6 +20,11 @@ def test_mcnemar_by_hand() -> None:
     second = np.array([False] * 1 + [True] * 9 + [True] * 5)
     assert mcnemar(first, second)[:2] == (1, 9) and mcnemar(first, second)[2] == pytest.approx(22 / 1024)
     assert mcnemar(second, second) == (0, 0, 1)
+
+
+def test_holm_by_hand() -> None:
+    assert holm([0.01, 0.04, 0.03, 0.005]) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert holm([0.9, 0.8]) == [1, 1] and holm([]) == []
 
 
 def bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 400) -> float:
@@ -71,10 +77,10 @@ def test_models_of_one_test_split_are_compared_in_what_both_answer(
 ) -> None:
     compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
     shown = capsys.readouterr().out
-    assert "32 test faces" in shown and "expression.macro_f1" in shown and "McNemar" in shown and "valence.ccc" not in shown
+    assert "32 test faces" in shown and "| macro-F1" in shown and "McNemar" in shown and "| valence CCC |" not in shown
     compared(monkeypatch, "models/affect.safetensors", "models/both.safetensors")
     shown = capsys.readouterr().out
-    assert "valence.ccc" in shown and "arousal.rmse" in shown and "expression" not in shown.split("\n", 1)[1]
+    assert "valence CCC" in shown and "arousal RMSE" in shown and "McNemar" not in shown
 
 
 @pytest.mark.parametrize(
@@ -91,7 +97,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
     pair = [predict_split(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
-    by_name = {d.name: d for d in differences(pair[0], pair[1], 100, np.random.default_rng(0))}
+    by_name = {d.name: d for d in differences(pair[0], pair[1], 100, 0)}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)
         np.add.at(counts, (model.true, model.predicted), 1)

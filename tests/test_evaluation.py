@@ -172,13 +172,13 @@ def test_a_predictor_averages_too(run: Command) -> None:
         (["params.yaml"], "params.yaml: Not a directory; give a folder"),
         (["."], "folders that name no expression, 2: faces, models; expected are neutral, happy, happiness, "),
         ([".", "--split", "Val"], ".: 0 folders named 'Val' in it, expected 1; its folders: 2: faces, models"),
-        (["faces", "--labels", "happy=joyful"], "--labels: 'happy=joyful' is not folder=Expression"),
-        (["faces", "--labels", "happy"], "--labels: 'happy' is not folder=Expression"),
+        (["faces", "--labels", "happy=joyful"], "--labels: 'happy=joyful' is not name=Expression"),
+        (["faces", "--labels", "happy"], "--labels: 'happy' is not name=Expression"),
         (["faces", "--labels", "happy=null", "--labels", "sad=null"], "no folder of an expression in it"),
         (["faces", "--batch", "0"], "'0' is not a number of faces from 1 to 65,536"),
         (["faces", "--averaging", "five"], "invalid choice: 'five'"),
         (["faces", "--detector", "absent.onnx"], "'absent.onnx' is neither a file nor one of"),
-        ([], "required: FOLDER"),
+        ([], "give FOLDER with photographs"),
     ],
 )
 def test_what_is_asked_wrongly_is_one_line(arguments: list[str], said: str, run: Command, faces: Path) -> None:

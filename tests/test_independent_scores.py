@@ -15,8 +15,8 @@ from tally import Tally
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import fit_temperature, negative_log_likelihood, reliability
 from affectnet.metrics.intervals import affect_report, calibration_report, expression_report
+from affectnet.metrics.paired import mcnemar
 from affectnet.reporting.plot_tables import RECALLS, interpolated_precision
-from affectnet.search.compare import mcnemar
 
 WHAT, EQUAL = "metrics against independent code", "equal"
 KINDS = (

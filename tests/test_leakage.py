@@ -243,7 +243,7 @@ def test_each_program_opens_the_splits_that_the_document_names(prepared: Path, m
     for name in readers_of_faces:
         assert [splits_opened(partial(run_stage, name, **small.get(name, {})))] == readers(name)[:1], name
     monkeypatch.setattr("sys.argv", ["compare", *["models/model.safetensors"] * 2, "--draws", "10"])
-    assert [splits_opened(compare.main)] == readers("affectnet.search.compare")
+    assert [splits_opened(compare.main)] == readers("affectnet compare")
     chosen: dict[str, dict[str, Any]] = {
         "evaluate": {"bootstrap": 100, "averaging": "flip"},
         "export": {"precision": "int8", "most_lost": 1.0},

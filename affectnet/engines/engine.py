@@ -38,12 +38,17 @@ class Engine(Protocol):
         ...
 
 
-def open_engine(model: Path, device: str = "auto") -> Engine:
-    """device: `auto` is a GPU where the engine sees one, else `cpu`, `cuda` or `cuda:1`.
+def open_engine(model: Path, device: str = "auto", description: str | None = None) -> Engine:
+    """device: `auto` is a GPU where the engine sees one, else `cpu`, `cuda` or `cuda:1`; description: of an ONNX file of other authors.
 
     Errors: UserError when the file is missing or not a model of this pipeline, the device is missing, or torch is not installed and
     the file needs it.
     """
+    if description is not None:
+        from affectnet.engines.description import read_description  # noqa: PLC0415
+        from affectnet.engines.foreign_onnx import ForeignOnnxEngine  # noqa: PLC0415
+
+        return ForeignOnnxEngine(model, read_description(description), device)
     if file_kind(model) == "onnx":
         from affectnet.engines.onnx_engine import OnnxEngine  # noqa: PLC0415 (one of the two)
 

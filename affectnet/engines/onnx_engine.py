@@ -114,7 +114,10 @@ def _content(model: Path) -> bytes:
 
 def _metadata(model: Path, session: Any) -> ModelMetadata:
     """The file's metadata. Errors: UserError when its inputs and outputs are not those that the metadata says."""
-    metadata = read_metadata(model, session.get_modelmeta().custom_metadata_map.get(METADATA_KEY))
+    text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
+    if text is None:
+        raise UserError(f"{model}: not a model of this pipeline; for a file of other authors say what it expects, with --as NAME|FILE")
+    metadata = read_metadata(model, text)
     inputs = [(each.name, each.type, len(each.shape)) for each in session.get_inputs()]
     outputs = {each.name: each.shape[1:] for each in session.get_outputs()}
     expected = {PROBABILITIES: [len(metadata.labels)]} if metadata.labels else {}

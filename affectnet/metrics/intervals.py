@@ -21,21 +21,28 @@ Tree = dict[str, Any]
 
 
 def expression_report(
-    name: str, true: NDArray[np.integer], logits: Values, names: list[str], draws: int, generator: np.random.Generator
+    name: str,
+    true: NDArray[np.integer],
+    logits: Values,
+    names: list[str],
+    draws: int,
+    generator: np.random.Generator,
+    ranked: bool = True,
 ) -> Tree:
     """Under `name`, and with the same paths under `interval` and `floor`, the scores of an expression classifier.
 
     true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. Rankings are means over the
-    classes. `skew_normalised` is as if each class had as many test faces.
+    classes, and left out where the logits are one name per face (`ranked` is false). `skew_normalised` is as if each class had as
+    many test faces.
     """
     chances = probabilities(logits, 1.0)
     counts = confusion_matrix(true, chances.argmax(1), len(names))
-    scores = merged(confusion_scores(counts, names), mean_rankings(true, chances, np.ones((1, len(true)))))
-    resamples = merged(
-        confusion_scores(resampled(counts, draws, generator), names),
-        _joined([mean_rankings(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]),
-    )
-    return _report(name, scores, resamples, _expression_floors(counts, names))
+    scores, resamples = confusion_scores(counts, names), confusion_scores(resampled(counts, draws, generator), names)
+    if ranked:
+        scores = merged(scores, mean_rankings(true, chances, np.ones((1, len(true)))))
+        rankings = [mean_rankings(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]
+        resamples = merged(resamples, _joined(rankings))
+    return _report(name, scores, resamples, _expression_floors(counts, names, ranked))
 
 
 def confusion_scores(counts: Counts, names: list[str]) -> Tree:
@@ -56,7 +63,7 @@ def mean_rankings(true: NDArray[np.integer], probabilities: Values, mass: NDArra
     return {**map_leaves(per_class, _mean), "skew_normalised": map_leaves(equal, _mean)}
 
 
-def _expression_floors(counts: Counts, names: list[str]) -> Tree:
+def _expression_floors(counts: Counts, names: list[str], ranked: bool) -> Tree:
     """Each score's floor: the best constant answer, unless the metric states another."""
     floors = map_leaves(confusion_scores(constant_answers(counts), names), lambda values: values.max(0))
     support = counts.sum(1)
@@ -65,7 +72,7 @@ def _expression_floors(counts: Counts, names: list[str]) -> Tree:
             stated = one.floor(support)
             floors[one.key] = stated if one.kind == "confusion" else _by_name(stated, names)
     shares = support[support > 0] / support.sum()
-    for one in registered("ranking"):
+    for one in registered("ranking") if ranked else ():
         assert one.floor is not None  # `metric` asks for it
         floors[one.key] = one.floor(shares).mean()
         floors["skew_normalised"][one.key] = one.floor(np.float64(1 / len(shares)))

@@ -94,7 +94,7 @@ def predict_folder(predictor: Predictor, inputs: Iterable[Labelled], cropped: bo
 def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:
     """Lines about what limits the scores."""
     lines = []
-    if averaging != "none":
+    if averaging != "none" and predictions.metadata.training:
         lines.append(
             f"the temperature of {predictions.metadata.temperature:.3g} was fitted without averaging, which the calibration error shows"
         )

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from affectnet.errors import UserError, brief, first_few
-from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION
 from affectnet.files.file_walk import HIDDEN
 from affectnet.predict.paths import Log, files
 
@@ -36,6 +36,13 @@ NAMES: Final[Classes] = {
 }
 """Names of class folders, as data sets write them. Numbers mean different expressions in different copies, so none is here."""
 
+NUMBERS: Final[Mapping[str, Classes]] = {
+    "affectnet": {**{str(code): name for name, code in CODES.items()}, **dict.fromkeys(map(str, NOT_AN_EXPRESSION))},
+    "fer2013": dict(zip("0123456", ("Anger", "Disgust", "Fear", "Happy", "Sad", "Surprise", "Neutral"), strict=True)),
+    "raf_db": dict(zip("1234567", ("Surprise", "Fear", "Disgust", "Happy", "Sad", "Anger", "Neutral"), strict=True)),
+}
+"""What the numbers of these data sets mean, by the name that --labels takes for all of them."""
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -45,14 +52,23 @@ class Labelled:
     code: int
 
 
-def with_labels(labels: Sequence[str], classes: Classes = NAMES) -> dict[str, str | None]:
-    """The classes, extended and overridden by `name=Expression` and `name=null`. Errors: UserError for anything else."""
+def with_labels(labels: Sequence[str], classes: Classes = NAMES, option: str = "--labels") -> dict[str, str | None]:
+    """The classes, extended and overridden by `name=Expression`, `name=null`, and a key of NUMBERS. option: in messages.
+
+    Errors: UserError for anything else.
+    """
     expressions = {name.lower(): name for name in EXPRESSIONS}
     extended = {name.lower(): expression for name, expression in classes.items()}
-    for option in labels:
-        name, equals, expression = option.rpartition("=")
+    for text in labels:
+        if text.lower() in NUMBERS:
+            extended |= NUMBERS[text.lower()]
+            continue
+        name, equals, expression = text.rpartition("=")
         if not equals or not name or expression.lower() not in {*expressions, IGNORED}:
-            raise UserError(f"--labels: {brief(option)} is not folder=Expression; give one of {', '.join(EXPRESSIONS)}, or {IGNORED}")
+            raise UserError(
+                f"{option}: {brief(text)} is not name=Expression; give one of {', '.join(EXPRESSIONS)}, or {IGNORED}; or, for all numbers "
+                f"of a data set, {', '.join(NUMBERS)}"
+            )
         extended[name.lower()] = expressions.get(expression.lower())
     return extended
 

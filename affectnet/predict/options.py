@@ -17,12 +17,21 @@ AVERAGING = ("none", "flip", "ten_crop")
 MOST_FACES = 65_536
 """Per batch."""
 
+MOST_DRAWS = 1_000_000
+
 PREDICT = "The faces of photographs, folders and videos: one line per face on stdout. Exit code 2 when a file could not be read."
 EVALUATE = (
     "The scores of a model file on photographs in one folder per expression, such as FOLDER/happy/1.jpg: those of metrics/evaluate.json. "
     "The largest face of each photograph is scored, and a photograph without a detected face as a whole. Exit code 2 when a file could not "
-    "be read; it is left out, and counted."
+    "be read; it is left out, and counted. With --truth MODEL is a file of answers that any program gave."
 )
+COMPARE = (
+    "Whether models differ by more than chance on the same test faces: each other model compared with the first. A model is a model file, "
+    "or a Git revision or DVC experiment whose model is in the cache, asked about our test split; with --truth a file of answers."
+)
+TRUTH = "labels for a file of answers: a table (CSV, JSON lines, Parquet), or a folder with one folder per expression"
+LABELS = "what another name or number means; null: left out; affectnet, fer2013 or raf_db: all numbers of the data set; may be repeated"
+DESCRIPTION = "what an ONNX file of other authors expects and returns: the name of a shipped description, or a YAML file (docs/answers.md)"
 INFO = "Describes a model file: its labels, input, training and scores on validation."
 MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
 ANNOTATE = "write copies there with the faces framed and labelled; of a video an mp4 file with all its frames, without sound"
@@ -64,15 +73,29 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
 
 def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", type=Path, metavar="MODEL", help=MODEL)
-    parser.add_argument("folder", type=Path, metavar="FOLDER", help="holds a folder per expression, such as happy/ and sad/")
+    parser.add_argument("folder", nargs="?", type=Path, metavar="FOLDER", help="holds a folder per expression, such as happy/ and sad/")
     parser.add_argument("--json", action="store_true", help="all scores, with the keys of metrics/evaluate.json")
     parser.add_argument("--cropped", action="store_true", help="each photograph is one face, already cropped")
-    parser.add_argument("--split", metavar="NAME", help="score the folders of FOLDER/NAME")
-    parser.add_argument(
-        "--labels", action="append", default=[], metavar="NAME=EXPRESSION", help="map another folder; null: ignore it; may be repeated"
-    )
+    add_truth(parser)
     add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
+
+
+def add_compare(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("models", nargs="+", metavar="MODEL", help="model file, Git revision or DVC experiment; with --truth answers")
+    add_truth(parser)
+    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted; default data/faces")
+    parser.add_argument("--draws", type=_draws, default=10_000, help="resamples of the faces; default 10000")
+    parser.add_argument("--seed", type=int, default=23, help="of the resamples; default 23")
+    parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face of the test split; default none")
+    parser.add_argument("--json", action="store_true", help="the same as JSON; default Markdown")
+
+
+def add_truth(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--truth", type=Path, metavar="TABLE|FOLDER", help=TRUTH)
+    parser.add_argument("--split", metavar="NAME", help="the folders of FOLDER/NAME, or the rows of a table with this split")
+    parser.add_argument("--labels", action="append", default=[], metavar="NAME=EXPRESSION", help=f"of a folder or an answer: {LABELS}")
+    parser.add_argument("--truth-labels", action="append", default=[], metavar="NAME=EXPRESSION", help=f"of --truth: {LABELS}")
 
 
 def add_info(parser: argparse.ArgumentParser) -> None:
@@ -83,12 +106,19 @@ def add_info(parser: argparse.ArgumentParser) -> None:
 def add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> None:
     parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
     parser.add_argument("--averaging", choices=AVERAGING, default=averaging, help=f"views per face that are averaged; default {averaging}")
+    parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces from 1 to {MOST_FACES:,}")
+    return int(text)
+
+
+def _draws(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and 10 <= int(text) <= MOST_DRAWS):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples from 10 to {MOST_DRAWS:,}")
     return int(text)
 
 

@@ -73,18 +73,20 @@ class Predictor:
         device: object = "auto",
         detector: Detector | str | Path | None = None,
         averaging: Averaging = "flip",
+        description: str | None = None,
     ) -> "Predictor":
         """model: an ONNX or safetensors file of this pipeline; None or `default` is the shipped model; device: `auto` is a GPU where there
 
         is one, else `cpu`, `cuda` or `cuda:1`; detector: a name or model file, or one of your own, libfacedetection by default;
-        averaging: the views of each face over which the outputs are averaged. Errors: UserError when the file is not a model of this
-        pipeline, or the device or the detector is missing.
+        averaging: the views of each face over which the outputs are averaged; description: for an ONNX file of other authors, a name or
+        file, see docs/answers.md. Errors: UserError when the file is not a model of this pipeline or as described, or the device or
+        the detector is missing.
         """
         if averaging not in get_args(Averaging):
             raise UserError(f"averaging: {brief(averaging)} is unknown; choose one of {', '.join(get_args(Averaging))}")
         if detector is None or isinstance(detector, str | Path):
             detector = load_detector(detector)
-        return cls(open_engine(model_file(model), str(device)), detector, averaging)
+        return cls(open_engine(model_file(model), str(device), description), detector, averaging)
 
     def predict(self, picture: Picture, faces: Where = "detect") -> list[Face]:
         """The faces of one photograph, the largest first, or in the order of the boxes. Errors: UserError when it is unreadable."""

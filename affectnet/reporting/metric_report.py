@@ -8,7 +8,7 @@ from pydantic import Field
 
 from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.intervals import Tree, affect_report, calibration_report, expression_report, merged
-from affectnet.metrics.registry import label, registered
+from affectnet.metrics.registry import Kind, label, registered
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.outputs import Averaging
 from affectnet.params import Section
@@ -31,15 +31,18 @@ def full_report(params: Scoring, predictions: Predictions) -> Tree:
     """The content of metrics/evaluate.json."""
     training, draws = predictions.metadata.training, params.bootstrap
     validation = {name.replace("/", "_"): value for name, value in training.items() if name.startswith("validation/")}
-    report: Tree = {"faces": len(predictions), "selection": {"epoch": training["epoch"], "score": training["score"], **validation}}
+    report: Tree = {"faces": len(predictions)}
+    if training:
+        report["selection"] = {"epoch": training["epoch"], "score": training["score"], **validation}
     generator = np.random.default_rng(params.seed)
     if predictions.metadata.labels:
-        report = merged(report, expression_report("expression", predictions.true, predictions.logits, predictions.names, draws, generator))
-        report |= calibration_report(predictions.true, predictions.logits, predictions.metadata.temperature, params.bins)
+        report = merged(report, _expression_scores("expression", predictions, draws, generator))
+        if predictions.ranked:
+            report |= calibration_report(predictions.true, predictions.logits, predictions.metadata.temperature, params.bins)
         if set(predictions.metadata.labels) == set(EXPRESSIONS) and "Contempt" in predictions.names:
             seven = predictions.without("Contempt")
             if len(seven):
-                report = merged(report, expression_report("expression_7", seven.true, seven.logits, seven.names, draws, generator))
+                report = merged(report, _expression_scores("expression_7", seven, draws, generator))
     if predictions.metadata.affect:
         annotated = int(np.isfinite(predictions.true_affect).all(1).sum())
         report["annotated"] = annotated
@@ -47,6 +50,10 @@ def full_report(params: Scoring, predictions: Predictions) -> Tree:
             true, predicted = predictions.true_affect[:, column], predictions.affect[:, column]
             report = merged(report, affect_report(name, true, predicted, draws, generator))
     return report
+
+
+def _expression_scores(name: str, predictions: Predictions, draws: int, generator: np.random.Generator) -> Tree:
+    return expression_report(name, predictions.true, predictions.logits, predictions.names, draws, generator, predictions.ranked)
 
 
 def headlines(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -68,7 +75,14 @@ def summary(report: Mapping[str, Any]) -> str:
 
 
 def tables(report: Mapping[str, Any], predictions: Predictions) -> str:
-    """The scores of the expressions, and the recall per expression, as aligned text."""
+    """The scores that the report has, and the recall per expression, as aligned text."""
+    parts = [_expression_tables(report, predictions)] if "expression" in report else []
+    affect = [name for name in DIMENSIONS if name in report]
+    parts += ["\n".join(_scores(report, name, f"{name}, {report['annotated']:,} faces", "affect")) for name in affect]
+    return "\n\n".join(parts)
+
+
+def _expression_tables(report: Mapping[str, Any], predictions: Predictions) -> str:
     counts = dict(zip(predictions.names, np.bincount(predictions.true, minlength=len(predictions.names)).tolist(), strict=True))
     faces = len(predictions)
     lines = [*_scores(report, "expression", f"{len(predictions.names)} expressions, {faces:,} faces")]
@@ -78,15 +92,22 @@ def tables(report: Mapping[str, Any], predictions: Predictions) -> str:
     for name, count in counts.items():
         value = _cells(report, "expression", "recall", name) if count else ""
         unknown = "" if name in predictions.metadata.labels else "  unknown to the model: each an error"
-        lines.append(f"{name:<28}{count:>9,}{value}{unknown}".rstrip())
-    calibration = report["calibration"]
-    errors = f"calibration error {calibration['ece']:.3f}, {calibration['ece_uncalibrated']:.3f} without the temperature"
-    return "\n".join([*lines, "", f"{errors} of {calibration['temperature']:.3g}"])
+        empty = "" if count else "  no face: macro-F1 counts 0 for it"
+        lines.append(f"{name:<28}{count:>9,}{value}{unknown}{empty}".rstrip())
+    if "calibration" in report:
+        lines += ["", _calibration(report["calibration"])]
+    return "\n".join(lines)
 
 
-def _scores(report: Mapping[str, Any], group: str, title: str) -> Iterator[str]:
+def _calibration(calibration: Mapping[str, Any]) -> str:
+    scaled = calibration["temperature"] != 1
+    raw = f", {calibration['ece_uncalibrated']:.3f} without the temperature of {calibration['temperature']:.3g}" if scaled else ""
+    return f"calibration error {calibration['ece']:.3f}{raw}"
+
+
+def _scores(report: Mapping[str, Any], group: str, title: str, *kinds: Kind) -> Iterator[str]:
     yield f"{title:<37}{'value':>8}   95 % interval    floor"
-    for metric in registered("confusion", "ranking"):
+    for metric in registered(*kinds or ("confusion", "ranking")):
         if metric.key in report[group]:
             yield f"{metric.label:<37}{_cells(report, group, metric.key)}{report['floor'][group][metric.key]:>9.3f}"
 

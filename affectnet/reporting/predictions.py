@@ -1,15 +1,33 @@
 """Predictions and labels of the test split."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from affectnet.metrics import calibration
-from affectnet.models.metadata import ModelMetadata
 from affectnet.models.outputs import Outputs
+
+
+class Predicting(Protocol):
+    """What scores need to know of a model: ModelMetadata says it of ours.
+
+    labels: names of the expressions; codes: their (k,) positions among other labels, −1 for one that is not there; affect: whether it predicts valence and arousal; temperature: what its logits
+    are divided by; training: scores on our validation split, empty for a model that was not trained here.
+    """
+
+    @property
+    def labels(self) -> tuple[str, ...]: ...
+    def codes(self, labels: Sequence[str]) -> NDArray[np.int64]: ...
+    @property
+    def affect(self) -> bool: ...
+    @property
+    def temperature(self) -> float: ...
+    @property
+    def training(self) -> Mapping[str, Any]: ...
 
 
 @dataclass(frozen=True)
@@ -19,25 +37,28 @@ class Predictions:
     labels: of the codes that tables hold, those of the data set, then those that only the model knows; codes (k,) of the names;
     logits (n, k) float64, −∞ for an expression that the model does not know; true_affect (n, 2), NaN where not annotated;
     affect (n, 2), or (n, 0) for a model without. A model of only valence and arousal has no codes, true (0,) and logits (0, 0).
+    ranked: whether the logits are more than one name per face: without, there is no confidence to score.
     """
 
-    metadata: ModelMetadata
+    metadata: Predicting
     labels: tuple[str, ...]
     codes: NDArray[np.int64]
     true: NDArray[np.int64]
     logits: NDArray[np.float64]
     true_affect: NDArray[np.float64]
     affect: NDArray[np.float64]
+    ranked: bool = True
 
     @classmethod
     def from_outputs(
         cls,
         model: Path | str,
-        metadata: ModelMetadata,
+        metadata: Predicting,
         outputs: Outputs,
         labels: Sequence[str],
         expression: NDArray[np.int64],
         true_affect: NDArray[np.float64],
+        ranked: bool = True,
     ) -> "Predictions":
         """Joins the model's outputs for n faces and what is annotated: expression (n,) codes of the labels, true_affect (n, 2), NaN where
 
@@ -53,7 +74,7 @@ class Predictions:
         faces = slice(None) if metadata.labels else slice(0)
         codes = np.union1d(known, expression[faces])
         true = np.searchsorted(codes, expression[faces])
-        return cls(metadata, labels, codes, true, logits[faces, codes], true_affect, outputs.affect.astype(np.float64))
+        return cls(metadata, labels, codes, true, logits[faces, codes], true_affect, outputs.affect.astype(np.float64), ranked)
 
     def __len__(self) -> int:
         return len(self.affect)
@@ -79,4 +100,5 @@ class Predictions:
         columns = np.arange(len(self.codes)) != dropped
         true = self.true[faces] - (self.true[faces] > dropped)
         affect, true_affect = self.affect[faces], self.true_affect[faces]
-        return Predictions(self.metadata, self.labels, self.codes[columns], true, self.logits[faces][:, columns], true_affect, affect)
+        logits = self.logits[faces][:, columns]
+        return replace(self, codes=self.codes[columns], true=true, logits=logits, true_affect=true_affect, affect=affect)

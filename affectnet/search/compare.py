@@ -1,106 +1,171 @@
-"""Whether two models differ by more than chance, on the same test faces: `python -m affectnet.search.compare main my-experiment`.
+"""Whether models differ by more than chance, on the same test faces: `affectnet compare main my-experiment`.
 
-Each argument is a model file, or a Git revision or DVC experiment whose model is in the cache.
+Each argument is a model file, or a Git revision or DVC experiment whose model is in the cache, and is asked about our test split; with
+--truth each is a file of answers that any program gave. The first is compared with each of the others.
 """
 
 import argparse
+import json
+import sys
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import get_args
+from typing import Any
 
-import dvc.api
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import binomtest
 
 from affectnet.errors import UserError, exit_code
-from affectnet.metrics.bootstrap import interval, resampled_faces
+from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
+from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
+from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging
-from affectnet.params import Runtime, parse, read_document
+from affectnet.predict.options import Parser, add_compare
 from affectnet.reporting.predictions import Predictions
-from affectnet.reporting.split_predictions import predict_split
 
-Values = NDArray[np.float64]
 MODEL = "models/model.safetensors"
 
+Models = Sequence[tuple[str, Predictions]]
+"""Names, and predictions for the same faces."""
 
-@dataclass(frozen=True)
-class Difference:
-    """Second minus first of one score, with its 95 % interval and the two-sided p-value of the paired bootstrap."""
-
-    name: str
-    first: float
-    second: float
-    low: float
-    high: float
-    p: float
+Tree = dict[str, Any]
 
 
-def mcnemar(first_right: NDArray[np.bool_], second_right: NDArray[np.bool_]) -> tuple[int, int, float]:
-    """Faces that only the first, and only the second predicts right, and the exact two-sided p-value (McNemar 1947).
+def compared(models: Models, draws: int, seed: int) -> Tree:
+    """Each model's scores with 95 % intervals, and those of each other model compared with the first, as a tree of plain values.
 
-    Under equal error rates the discordant faces fall to either side with probability 1/2: a binomial test. p is 1 without any.
+    All models see the same resamples. macro-F1 is the mean over the expressions that the faces have, so that it means the same for each
+    model. Errors: UserError when a model has no score in common with the first.
     """
-    only_first, only_second = int((first_right & ~second_right).sum()), int((~first_right & second_right).sum())
-    discordant = only_first + only_second
-    return only_first, only_second, float(binomtest(only_first, discordant).pvalue) if discordant else 1.0
+    named = [{"name": name, "scores": {}} for name, _ in models]
+    results: Tree = {"faces": len(models[0][1]), "draws": draws, "models": named, "differences": [], "mcnemar": _mcnemar(models)}
+    for name, having, score, faces in _scores([predictions for _, predictions in models]):
+        resamples = resampled_scores(score, len(having), faces, draws, np.random.default_rng(seed))
+        values = [whole_score(score, position, faces) for position in range(len(having))]
+        for position, at in enumerate(having):
+            low, high = interval(resamples[position])
+            named[at]["scores"][name] = {"value": values[position], "low": float(low), "high": float(high)}  # type: ignore[index]
+        if having[0] == 0:
+            pairs = [difference(name, values[0], values[position], resamples[[0, position]]) for position in range(1, len(having))]
+            corrected = holm([pair.p for pair in pairs])
+            others = [models[at][0] for at in having[1:]]
+            results["differences"] += [
+                {"second_name": other, **asdict(pair), "p_holm": p} for other, pair, p in zip(others, pairs, corrected, strict=True)
+            ]
+    _require_common(models, results)
+    return results
 
 
-def paired_bootstrap(
-    name: str, score: Callable[[NDArray[np.int64], int], Values], faces: int, draws: int, generator: np.random.Generator
-) -> Difference:
-    """The difference over resamples of the faces, the same for both models (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
-
-    score: (…, n) rows and which model (0 or 1) → (…) scores. The p-value is twice the smaller share of resamples on one side
-    of no difference, of draws + 1, at most 1.
-    """
-    differences = np.concatenate([score(rows, 1) - score(rows, 0) for rows in resampled_faces(faces, draws, generator)])
-    low, high = interval(differences)
-    tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    whole = np.arange(faces)[None]
-    first, second = (float(score(whole, model)[0]) for model in (0, 1))
-    return Difference(name, first, second, float(low), float(high), min(1.0, 2 * (tail + 1) / (draws + 1)))
-
-
-def differences(first: Predictions, second: Predictions, draws: int, generator: np.random.Generator) -> list[Difference]:
+def differences(first: Predictions, second: Predictions, draws: int, seed: int) -> list[Difference]:
     """The differences in the scores that both models have."""
-    compared: list[Difference] = []
-    pair = (first, second)
-    if first.metadata.labels and second.metadata.labels:
-        classes = np.union1d(first.codes, second.codes)
-        true = np.searchsorted(classes, first.codes[first.true])
-        cells = [true * len(classes) + np.searchsorted(classes, one.codes[one.predicted]) for one in pair]
+    rows = compared([("first", first), ("second", second)], draws, seed)["differences"]
+    return [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in rows]
+
+
+def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, int]]:
+    """For each score its name, the models that have it, its function of rows and a position among them, and the number of faces."""
+    first = models[0]
+    having = [at for at, one in enumerate(models) if one.metadata.labels]
+    if having:
+        classes = list(dict.fromkeys(name for at in having for name in models[at].names))
+        columns = [np.array([classes.index(name) for name in models[at].names]) for at in having]
+        true = columns[0][models[having[0]].true]
+        present = np.isin(np.arange(len(classes)), true)
+        cells = [true * len(classes) + of_model[models[at].predicted] for at, of_model in zip(having, columns, strict=True)]
         for name in ("accuracy", "macro_f1"):
-            score = partial(_expression_score, name, cells, len(classes))
-            compared.append(paired_bootstrap(f"expression.{name}", score, len(first), draws, generator))
-    for column, dimension in enumerate(DIMENSIONS if first.metadata.affect and second.metadata.affect else ()):
+            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), len(true)
+    having = [at for at, one in enumerate(models) if one.metadata.affect]
+    for column, dimension in enumerate(DIMENSIONS if having else ()):
         annotated = np.isfinite(first.true_affect[:, column])
-        true = first.true_affect[annotated, column]
-        predicted = [one.affect[annotated, column] for one in pair]
-        for name in ("ccc", "rmse"):
-            compared.append(
-                paired_bootstrap(f"{dimension}.{name}", partial(_affect_score, name, true, predicted), len(true), draws, generator)
-            )
-    return compared
+        if annotated.sum() > 1:
+            true_affect = first.true_affect[annotated, column]
+            predicted = [models[at].affect[annotated, column] for at in having]
+            for name in ("ccc", "rmse"):
+                yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), int(annotated.sum())
 
 
-def _expression_score(name: str, cells: list[NDArray[np.int64]], k: int, rows: NDArray[np.int64], model: int) -> Values:
-    """cells: (n,) cell of each face in the model's k × k confusion matrix."""
+def _expression_score(
+    name: str, cells: list[NDArray[np.int64]], present: NDArray[np.bool_], rows: NDArray[np.int64], position: int
+) -> Values:
+    """cells: (n,) cell of each face in the model's k × k confusion matrix; present: (k,) classes that have faces."""
+    k = len(present)
     offset = np.arange(len(rows))[:, None] * k**2
-    counts = np.bincount((cells[model][rows] + offset).ravel(), minlength=len(rows) * k**2)
-    values: Values = getattr(scores(counts.reshape(len(rows), k, k)), name)
+    counts = np.bincount((cells[position][rows] + offset).ravel(), minlength=len(rows) * k**2).reshape(len(rows), k, k)
+    each = scores(counts)
+    return each.accuracy if name == "accuracy" else np.asarray(each.f1[:, present].mean(1))
+
+
+def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArray[np.int64], position: int) -> Values:
+    values: Values = getattr(affect_scores(true[rows], predicted[position][rows]), name)
     return values
 
 
-def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArray[np.int64], model: int) -> Values:
-    values: Values = getattr(affect_scores(true[rows], predicted[model][rows]), name)
-    return values
+def _mcnemar(models: Models) -> list[Tree]:
+    """McNemar's test of the first model and each other, where both name expressions."""
+    right = [(name, one.predicted == one.true) for name, one in models if one.metadata.labels]
+    if not models[0][1].metadata.labels:
+        return []
+    tests = [(name, *mcnemar(right[0][1], other)) for name, other in right[1:]]
+    corrected = holm([p for *_, p in tests])
+    return [
+        {"second_name": name, "only_first": only_first, "only_second": only_second, "p": p, "p_holm": p_holm}
+        for (name, only_first, only_second, p), p_holm in zip(tests, corrected, strict=True)
+    ]
+
+
+def _require_common(models: Models, results: Tree) -> None:
+    having = {row["second_name"] for row in results["differences"]}
+    without = [name for name, _ in models[1:] if name not in having]
+    if without:
+        raise UserError(
+            f"{models[0][0]} and {without[0]}: one predicts only expressions, the other only valence and arousal; nothing to compare"
+        )
+
+
+def markdown(results: Tree) -> str:
+    """The comparison as two Markdown tables, the models with the highest first score first."""
+    models = results["models"]
+    names = list(dict.fromkeys(name for model in models for name in model["scores"]))
+    ranked = sorted(models, key=lambda model: -model["scores"].get(names[0], {"value": -np.inf})["value"])
+    rows = [["", *map(_label, names)]]
+    rows += [[model["name"], *(_with_interval(model["scores"].get(name)) for name in names)] for model in ranked]
+    lines = [f"{results['faces']:,} test faces", "", *_table(rows), "", f"Compared with {models[0]['name']}:", ""]
+    tests = [
+        [row["second_name"], _label(row["name"]), f"{row['second'] - row['first']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]", *_p(row)]
+        for row in results["differences"]
+    ]
+    tests += [
+        [row["second_name"], "McNemar", f"only it right: {row['only_second']:,}, only the first: {row['only_first']:,}", *_p(row)]
+        for row in results["mcnemar"]
+    ]
+    lines += _table([["", "score", "difference, 95 %", "p", "p, Holm"], *tests])
+    draws = f"{results['draws']:,} resamples of the faces, the same for all models"
+    return "\n".join([*lines, "", f"Intervals and p by bootstrap, {draws}; they do not cover the spread between training seeds."])
+
+
+def _p(row: Tree) -> list[str]:
+    return [f"{row['p']:.4f}", f"{row['p_holm']:.4f}"]
+
+
+def _label(name: str) -> str:
+    group, _, key = name.partition(".")
+    return label(key) if group == "expression" else f"{group} {label(key)}"
+
+
+def _with_interval(score: Tree | None) -> str:
+    return "–" if score is None else f"{score['value']:.3f} [{score['low']:.3f}, {score['high']:.3f}]"
+
+
+def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+    """Rows as Markdown, padded so that it is readable as text, too."""
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
+    return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
 
 
 @contextmanager
@@ -109,6 +174,10 @@ def model_file(argument: str) -> Iterator[Path]:
     if Path(argument).is_file():
         yield Path(argument)
         return
+    try:
+        import dvc.api  # noqa: PLC0415 (a second, and not in a small installation)
+    except ImportError:
+        raise UserError(f"{argument}: not a file, and revisions need DVC; pip install 'affectnet-pipeline[pipeline]'") from None
     try:
         content = dvc.api.read(MODEL, rev=argument, mode="rb")
     except Exception as error:  # DVC has no common class of errors, from an unknown revision to a lost cache
@@ -120,37 +189,51 @@ def model_file(argument: str) -> Iterator[Path]:
         yield path
 
 
-def report(first: Predictions, second: Predictions, names: tuple[str, str], draws: int, seed: int) -> str:
-    """The comparison as lines of text. Errors: UserError when the models have no task in common."""
-    scores_of_both = differences(first, second, draws, np.random.default_rng(seed))
-    if not scores_of_both:
-        raise UserError(f"{names[0]} and {names[1]}: one predicts only expressions, the other only valence and arousal; nothing to compare")
-    lines = [f"{len(first):,} test faces; first: {names[0]}; second: {names[1]}", ""]
-    lines.append(f"{'score':<22}{'first':>8}{'second':>8}{'second - first, 95 %':>28}{'p':>9}")
-    for d in scores_of_both:
-        difference = f"{d.second - d.first:+.3f} [{d.low:+.3f}, {d.high:+.3f}]"
-        lines.append(f"{d.name:<22}{d.first:>8.3f}{d.second:>8.3f}{difference:>28}{d.p:>9.4f}")
-    if first.metadata.labels and second.metadata.labels:
-        true = first.codes[first.true]
-        only_first, only_second, p = mcnemar(*(model.codes[model.predicted] == true for model in (first, second)))
-        lines += ["", f"McNemar: only the first is right on {only_first:,} faces, only the second on {only_second:,}; exact p = {p:.4f}"]
-    lines.append(f"p by paired bootstrap, {draws:,} resamples of the faces; it does not cover the spread between training seeds")
-    return "\n".join(lines)
+def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Models:
+    """Each model's predictions for our test split. Errors: UserError as `model_file` and `predict_split`."""
+    from affectnet.params import Runtime, parse, read_document  # noqa: PLC0415
+    from affectnet.reporting.split_predictions import predict_split  # noqa: PLC0415 (torch takes seconds)
+
+    runtime = parse(read_document(), "runtime", Runtime)
+    models = []
+    for argument in arguments:
+        with model_file(argument) as path:
+            models.append((argument, predict_split(path, faces, runtime, averaging)))
+    return models
+
+
+def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
+    """Each file's answers for the same photographs, and lines about what was counted how."""
+    from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
+    from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
+    from affectnet.predict.image_folder import with_labels  # noqa: PLC0415
+
+    truth = read_truth(options.truth, options.split, with_labels(options.truth_labels, option="--truth-labels"))
+    classes = with_labels(options.labels)
+    scored = [(name, score_answers(Path(name), classes, truth)) for name in options.models]
+    lines = [f"{name}: {line}" for name, one in scored for line in one.caveats()]
+    return [(name, one.predictions) for name, one in scored], lines
+
+
+def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
+    """Prints the comparison. log: gets the lines about what was counted how."""
+    if len(options.models) < 2:
+        raise UserError("one model only; name two or more to compare")
+    lines: list[str] = []
+    if options.truth is None:
+        models = of_models(options.models, options.faces, options.averaging)
+    else:
+        models, lines = of_answers(options)
+    results = compared(models, options.draws, options.seed)
+    print(json.dumps(results, indent=2) if options.json else markdown(results))
+    for line in lines:
+        log(f"compare: {line}")
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m affectnet.search.compare", description=__doc__)
-    parser.add_argument("first", help="model file, Git revision or DVC experiment")
-    parser.add_argument("second")
-    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted")
-    parser.add_argument("--draws", type=int, default=10_000, help="resamples of the faces")
-    parser.add_argument("--seed", type=int, default=23)
-    parser.add_argument("--averaging", choices=get_args(Averaging), default="none", help="views per face, as evaluate.averaging")
-    options = parser.parse_args()
-    runtime = parse(read_document(), "runtime", Runtime)
-    with model_file(options.first) as first, model_file(options.second) as second:
-        pair = [predict_split(path, options.faces, runtime, options.averaging) for path in (first, second)]
-    print(report(pair[0], pair[1], (options.first, options.second), options.draws, options.seed))
+    parser = Parser(prog="python -m affectnet.search.compare", description=__doc__)
+    add_compare(parser)
+    run(parser.parse_args(), partial(print, file=sys.stderr))
 
 
 if __name__ == "__main__":

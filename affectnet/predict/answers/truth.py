@@ -1,0 +1,128 @@
+"""The labels of photographs, from a table or from folders named by expression."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError, first_few
+from affectnet.expressions import CODES
+from affectnet.metrics.regression import DIMENSIONS
+from affectnet.predict.answers.tables import Table, read_table
+from affectnet.predict.image_folder import Classes, class_folders, photographs
+
+NOT_ANNOTATED = -2
+"""AffectNet's valence and arousal of a face without them."""
+
+ANNOTATIONS = {"list", "row", "split", "left", "group"}
+"""Columns by which data/annotations.parquet is recognised: its numbers are AffectNet's codes."""
+
+
+@dataclass(frozen=True)
+class Truth:
+    """n photographs with their labels.
+
+    codes: (n,) of the expressions, or None for a table without; affect: (n, 2) valence and arousal, NaN where not annotated;
+    without: rows that were left out for want of a label.
+    """
+
+    name: str
+    images: Sequence[str]
+    codes: NDArray[np.int64] | None
+    affect: NDArray[np.float64]
+    without: int = 0
+
+
+def read_truth(path: Path, split: str | None, classes: Classes) -> Truth:
+    """The labels of a table, or of a folder with one folder per expression. split: rows of the table, or a folder of the folder.
+
+    classes: the expression of each name or number, None to leave it out.
+    Errors: UserError when there is no such path, split or label, or a value is out of range.
+    """
+    if path.is_dir():
+        return _of_folder(path, split, classes)
+    table = _of_split(read_table(path), split)
+    codes, kept = None, np.ones(len(table), bool)
+    if "expression" in table.columns:
+        codes = codes_of(table.file, table.columns["expression"], _with_codes(table, classes), "--truth-labels")
+        kept = codes >= 0
+        codes = codes[kept]
+    affect = np.stack([_affect(table, name) for name in DIMENSIONS], 1)[kept]
+    if not kept.any() or (codes is None and np.isnan(affect).all()):
+        raise UserError(f"{path}: no labels: no row has an expression, valence or arousal; see its columns")
+    images = [image for image, keep in zip(table.images, kept, strict=True) if keep]
+    return Truth(str(path), images, codes, affect, int((~kept).sum()))
+
+
+def codes_of(file: Path, labels: Sequence[Any], classes: Classes, option: str) -> NDArray[np.int64]:
+    """(n,) codes of labels, −1 for an empty one and one that is left out. Errors: UserError for names and numbers without a meaning."""
+    texts = [None if label is None else _text(label) for label in labels]
+    unknown = sorted({text for text in texts if text is not None and text not in classes})
+    if unknown:
+        raise UserError(
+            f"{file}: labels without an expression, {first_few(unknown, 8)}; map each with {option} label=Expression or label=null, or all "
+            f"numbers with {option} affectnet, fer2013 or raf_db"
+        )
+    names = [None if text is None else classes[text] for text in texts]
+    return np.array([-1 if name is None else CODES[name] for name in names], np.int64)
+
+
+def _text(label: Any) -> str:
+    """In lower case; a whole number without a point, as pandas writes one into a column with gaps."""
+    text = str(label).lower()
+    return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
+
+
+def _with_codes(table: Table, classes: Classes) -> Classes:
+    """In our own table of annotations the numbers are AffectNet's codes."""
+    if not table.columns.keys() >= ANNOTATIONS:
+        return classes
+    return {**{str(code): name for name, code in CODES.items()}, **classes}
+
+
+def _of_folder(folder: Path, split: str | None, classes: Classes) -> Truth:
+    problems: list[str] = []
+    folders = class_folders(folder, split, classes)
+    labelled = list(photographs(folders, problems.append, lambda _: None))
+    if problems:
+        raise UserError(*problems)
+    images = [Path(one.path).relative_to(folder).as_posix() for one in labelled]
+    return Truth(str(folder), images, np.array([one.code for one in labelled], np.int64), np.full((len(images), 2), np.nan))
+
+
+def _of_split(table: Table, split: str | None) -> Table:
+    """The rows of the split. Errors: UserError when the table has several and none is named, or not this one."""
+    names = table.columns.get("split")
+    if names is None:
+        if split is not None:
+            raise UserError(f"{table.file}: no column split; leave out --split")
+        return table
+    present = sorted({str(name) for name in names})
+    if split is None and len(present) == 1:
+        return table
+    if split not in present:
+        raise UserError(f"{table.file}: choose one of its splits with --split: {first_few(present, 8)}")
+    rows = [row for row, name in enumerate(names) if str(name) == split]
+    columns = {name: [values[row] for row in rows] for name, values in table.columns.items()}
+    return Table(table.file, [table.images[row] for row in rows], columns)
+
+
+def _affect(table: Table, name: str) -> NDArray[np.float64]:
+    """(n,) NaN where there is none. Errors: UserError for a value beyond −1 … 1."""
+    if name not in table.columns:
+        return np.full(len(table), np.nan)
+    values = np.array(table.numbers(name))
+    values[values == NOT_ANNOTATED] = np.nan
+    return in_range(table, name, values)
+
+
+def in_range(table: Table, name: str, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The values. Errors: UserError when one is beyond −1 … 1."""
+    outside = np.flatnonzero(np.abs(values) > 1)
+    if len(outside):
+        shown = [f"{values[row]:g} for {table.images[row]}" for row in outside.tolist()]
+        raise UserError(f"{table.file}: {name} beyond -1 … 1, {first_few(shown)}; scale it")
+    return values

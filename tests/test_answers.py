@@ -1,0 +1,284 @@
+"""`affectnet evaluate ANSWERS --truth …` and `affectnet compare`: the scores of any program's answers, by hand and against our own."""
+
+import csv
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from chain import run_data_stages
+from portraits import MODEL, drawn, write_model
+from sklearn.metrics import f1_score, roc_auc_score
+from trees import tree_2017
+
+from affectnet.__main__ import main
+from affectnet.expressions import CODES, EXPRESSIONS
+from affectnet.predict.image_folder import NUMBERS
+from affectnet.sources import fer2013_csv, raf_db
+
+Rows = Sequence[Mapping[str, Any]]
+Command = Callable[..., tuple[int, str, str]]
+HEADER = "subDirectory_filePath,face_x,face_y,face_width,face_height,facial_landmarks,expression,valence,arousal"
+"""Of AffectNet's training list, which its validation list lacks in some releases."""
+
+EACH = 6
+TRUE = [code for code in range(8) for _ in range(EACH)]
+IMAGES = [f"{EXPRESSIONS[code].lower()}/{number}.jpg" for number, code in enumerate(TRUE)]
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Runs a command in an empty folder; returns exit code, stdout and stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        try:
+            code = main([str(argument) for argument in arguments])
+        except SystemExit as ended:
+            code = int(str(ended.code))
+        return code, *capsys.readouterr()
+
+    return run
+
+
+def write_csv(path: str, rows: Rows) -> str:
+    with Path(path).open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+    return path
+
+
+def write_truth() -> str:
+    return write_csv("truth.csv", [{"image": image, "expression": EXPRESSIONS[code]} for image, code in zip(IMAGES, TRUE, strict=True)])
+
+
+def probabilities(seed: int = 1) -> np.ndarray:
+    """(n, 8) of a program that is right more often than not."""
+    generator = np.random.default_rng(seed)
+    values = generator.random((len(TRUE), 8))
+    values[np.arange(len(TRUE)), TRUE] += generator.random(len(TRUE)) * 1.2
+    return np.asarray(values / values.sum(1, keepdims=True))
+
+
+def ranked(seed: int = 1) -> list[dict[str, Any]]:
+    names = [name.upper() for name in EXPRESSIONS]
+    return [{"image": image, **dict(zip(names, row.tolist(), strict=True))} for image, row in zip(IMAGES, probabilities(seed), strict=True)]
+
+
+def named(codes: Sequence[int], names: Sequence[Any] = EXPRESSIONS) -> list[dict[str, Any]]:
+    return [{"file": image, "Expression": names[code]} for image, code in zip(IMAGES, codes, strict=True)]
+
+
+def report(run: Command, *arguments: object) -> dict[str, Any]:
+    code, out, err = run("evaluate", *arguments, "--json")
+    assert code == 0, err
+    content: dict[str, Any] = json.loads(out)
+    return content
+
+
+def test_probabilities_have_the_scores_of_a_model_in_each_format(run: Command) -> None:
+    rows = ranked()
+    write_csv("a.csv", rows)
+    Path("a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    pq.write_table(pa.Table.from_pylist(rows), "a.parquet")
+    by_csv, by_json, by_parquet = (report(run, file, "--truth", write_truth()) for file in ("a.csv", "a.jsonl", "a.parquet"))
+    assert by_csv == by_json == by_parquet
+    chances = probabilities()
+    assert by_csv["faces"] == len(TRUE) and "selection" not in by_csv
+    assert by_csv["expression"]["accuracy"] == pytest.approx((chances.argmax(1) == TRUE).mean())
+    assert by_csv["expression"]["macro_f1"] == pytest.approx(f1_score(TRUE, chances.argmax(1), average="macro"))
+    assert by_csv["expression"]["auc"] == pytest.approx(roc_auc_score(TRUE, chances, multi_class="ovr", average="macro"))
+    assert set(by_csv["interval"]["expression"]) == set(by_csv["expression"])
+    shown = run("evaluate", "a.csv", "--truth", "truth.csv")[1]
+    assert "8 expressions, 48 faces" in shown and "AUC" in shown and "calibration error" in shown
+
+
+def test_names_and_mapped_numbers_are_scored_without_confidence(run: Command) -> None:
+    codes = probabilities().argmax(1).tolist()
+    write_csv("names.csv", named(codes))
+    write_csv("numbers.csv", named(codes, [f"{code}.0" for code in range(8)]))  # as pandas writes them
+    write_csv("odd.csv", named(codes, ["calm", *EXPRESSIONS[1:]]))
+    by_name = report(run, "names.csv", "--truth", write_truth())
+    assert by_name["expression"]["accuracy"] == pytest.approx((np.array(codes) == TRUE).mean())
+    assert not {"auc", "aucpr"} & set(by_name["expression"]) and "calibration" not in by_name
+    assert report(run, "numbers.csv", "--truth", "truth.csv", "--labels", "AffectNet") == by_name
+    assert report(run, "odd.csv", "--truth", "truth.csv", "--labels", "Calm=neutral") == by_name
+    assert "calibration" not in run("evaluate", "names.csv", "--truth", "truth.csv")[1]
+
+
+def test_the_numbers_of_data_sets_are_those_of_their_readers() -> None:
+    assert NUMBERS["fer2013"] == {str(number): name for number, name in enumerate(fer2013_csv.EMOTIONS)}
+    assert NUMBERS["raf_db"] == {str(number): name for number, name in raf_db.EXPRESSIONS.items()}
+    assert {NUMBERS["affectnet"][str(code)]: code for code in range(8)} == CODES
+
+
+def test_a_photograph_without_an_answer_is_an_error_and_counted(run: Command) -> None:
+    rows = ranked()
+    right = probabilities().argmax(1) == TRUE
+    kept = [row for number, row in enumerate(rows) if number % 4]
+    kept[0] = {name: value if name == "image" else "" for name, value in kept[0].items()}
+    write_csv("some.csv", [*kept, {**rows[0], "image": "elsewhere/9.jpg"}])
+    code, out, err = run("evaluate", "some.csv", "--truth", write_truth(), "--json")
+    answered = np.array([number % 4 > 0 and number != 1 for number in range(len(TRUE))])
+    assert code == 0 and f"{(~answered).sum()} photographs without an answer, counted as errors" in err
+    assert "1 answer for photographs that are not in the truth, left out" in err
+    scores = json.loads(out)["expression"]
+    assert scores["accuracy"] == pytest.approx((right & answered).mean())
+    for code, name in enumerate(EXPRESSIONS):
+        assert scores["recall"][name] == pytest.approx((right & answered)[np.array(TRUE) == code].mean())
+
+
+@pytest.mark.parametrize("form", ["{name}", "./{path}", "/data/test/{path}", "C:\\data\\{windows}"])
+def test_paths_match_by_whole_names_from_their_end(run: Command, form: str) -> None:
+    rows = named(TRUE)
+    for row in rows:
+        path = row["file"]
+        row["file"] = form.format(path=path, name=path.split("/")[1], windows=path.replace("/", "\\"))
+    assert report(run, write_csv("a.csv", rows), "--truth", write_truth())["expression"]["accuracy"] == 1
+
+
+def test_valence_and_arousal_of_affectnets_list_and_of_our_table(run: Command, workspace: Path) -> None:
+    run_data_stages(tree_2017(workspace / "root", each=2, tests=3))
+    table = [row for row in pq.read_table("data/annotations.parquet").to_pylist() if row["split"] == "test"]
+    rows = [
+        {"path": row["image"], "expression": EXPRESSIONS[row["expression"]], "valence": 0.1, "arousal": row["arousal"]} for row in table
+    ]
+    by_table = report(run, write_csv("a.csv", rows), "--truth", "data/annotations.parquet", "--split", "test")
+    assert by_table["expression"]["accuracy"] == 1 and by_table["arousal"]["ccc"] == pytest.approx(1)
+    annotated = [row["valence"] for row in table if row["valence"] is not None and row["arousal"] is not None]
+    assert by_table["annotated"] == len(annotated) and by_table["valence"]["ccc"] == pytest.approx(0)
+    assert "arousal, " in run("evaluate", "a.csv", "--truth", "data/annotations.parquet", "--split", "test")[1]
+    (listed,) = (workspace / "root").rglob("validation.csv")
+    Path("listed.csv").write_text(f"{HEADER}\n{listed.read_text()}")
+    by_list = report(run, "a.csv", "--truth", "listed.csv", "--truth-labels", "affectnet")
+    assert by_list["expression"]["accuracy"] == 1 and by_list["faces"] == by_table["faces"]
+    code, _, err = run("evaluate", "a.csv", "--truth", "data/annotations.parquet")
+    assert code == 2 and "choose one of its splits with --split" in err
+
+
+def test_our_own_table_of_predictions_has_the_scores_of_the_model(run: Command) -> None:
+    write_model(affect=False)
+    for number, name in enumerate(("happy", "sad", "fear")):
+        Path("faces", name).mkdir(parents=True)
+        for each in range(2):
+            drawn(64 + 4 * number + each).resize((64, 64)).save(f"faces/{name}/{each}.png")
+    out = run("predict", "faces", "--model", MODEL, "--averaging", "none", "--whole", "--csv")[1]
+    Path("ours.csv").write_text(out)
+    by_answers, by_model = report(run, "ours.csv", "--truth", "faces"), report(run, MODEL, "faces", "--cropped")
+    for name in ("accuracy", "macro_f1", "recall", "precision"):
+        assert by_answers["expression"][name] == pytest.approx(by_model["expression"][name])
+
+
+def test_a_permuted_order_is_noticed_and_a_weak_or_small_one_is_not(run: Command) -> None:
+    write_truth()
+    turned = [(code + 1) % 8 for code in TRUE]
+    err = run("evaluate", write_csv("turned.csv", named(turned)), "--truth", "truth.csv")[2]
+    assert "another order of the labels fits better, 1.000 right for 0.000" in err and "Happy means Neutral" in err
+    chance = np.random.default_rng(3).integers(8, size=len(TRUE)).tolist()
+    for codes in (TRUE, chance, [0] * len(TRUE)):
+        assert "another order" not in run("evaluate", write_csv("a.csv", named(codes)), "--truth", "truth.csv")[2]
+
+
+ONE = {"image": IMAGES[0], "expression": "Happy"}
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([{"name": "1.jpg", "expression": "Happy"}], "no column of photographs"),
+        ([{"image": "", "expression": "Happy"}], "1 of 1 rows name no photograph"),
+        ([{"image": IMAGES[0], "score": 1}], "no answers that truth.csv has labels for"),
+        ([{"image": IMAGES[0], "expression": "3"}], "labels without an expression, 1: 3; map each with --labels"),
+        ([ONE, ONE], "several answers for the same photograph, 1: neutral/0.jpg"),
+        ([{"image": "nowhere/x.jpg", "expression": "Happy"}], "are for no photograph of truth.csv"),
+        ([{"image": IMAGES[0], "Happy": -0.5, "Sad": 1}], "probabilities below 0, or all 0"),
+        ([{"image": IMAGES[0], "Happy": 0, "Sad": 0}], "probabilities below 0, or all 0"),
+        ([{"image": IMAGES[0], "Happy": "much", "Sad": 1}], "column happy: no finite numbers, 1: 'much' for neutral/0.jpg"),
+        ([{"image": IMAGES[0], "Happy": 1, "happiness": 0}], "several columns of the same expression"),
+    ],
+)
+def test_bad_answers_are_one_line(run: Command, rows: Rows, said: str) -> None:
+    code, out, err = run("evaluate", write_csv("a.csv", rows), "--truth", write_truth())
+    assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "said"),
+    [
+        (b"", "a.csv", "no rows"),
+        (b"image,expression\n1.jpg\n", "a.csv", "line 2 has another number of cells"),
+        (b"\xff\xfe\x00", "a.csv", "unreadable"),
+        (b"[1]\n", "a.jsonl", "line 1 is not an object"),
+        (b"{", "a.jsonl", "unreadable"),
+        (b"PAR1", "a.parquet", "unreadable"),
+        (b"x", "a.xlsx", "neither CSV"),
+    ],
+)
+def test_unreadable_answers_are_one_line(run: Command, content: bytes, name: str, said: str) -> None:
+    Path(name).write_bytes(content)
+    code, out, err = run("evaluate", name, "--truth", write_truth())
+    assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.csv"], "give FOLDER with photographs, or for a file of answers --truth"),
+        (["a.csv", "faces", "--truth", "truth.csv"], "FOLDER: with --truth no model is asked"),
+        (["a.csv", "--truth", "twice.csv"], "photographs with several rows, 1: neutral/0.jpg"),
+        (["a.csv", "--truth", "same.csv"], "each names several photographs"),
+        (["a.csv", "--truth", "far.csv"], "valence beyond -1 … 1, 1: 7 for neutral/0.jpg"),
+        (["a.csv", "--truth", "truth.csv", "--split", "test"], "no column split"),
+        (["a.csv", "--truth", "absent.csv"], "No such file"),
+        (["a.csv", "--truth", "truth.csv", "--labels", "x=y"], "--labels: 'x=y' is not name=Expression"),
+        (["a.csv", "--truth", "truth.csv", "--truth-labels", "x"], "--truth-labels: 'x' is not name=Expression"),
+    ],
+)
+def test_a_bad_truth_is_one_line(run: Command, arguments: list[str], said: str) -> None:
+    write_truth()
+    write_csv("a.csv", [{"image": "0.jpg", "expression": "Happy"}])
+    write_csv("twice.csv", [ONE, ONE])
+    write_csv("same.csv", [ONE, {**ONE, "image": "x/0.jpg"}])
+    write_csv("far.csv", [{**ONE, "valence": 7}])
+    code, out, err = run("evaluate", *arguments)
+    assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+
+
+def test_any_number_of_answers_is_compared_with_the_first(run: Command) -> None:
+    write_truth()
+    write_csv("a.csv", ranked())
+    write_csv("b.csv", ranked(2)[4:])
+    write_csv("constant.csv", named([0] * len(TRUE)))
+    code, out, err = run("compare", "a.csv", "b.csv", "constant.csv", "--truth", "truth.csv", "--draws", 400, "--json")
+    results = json.loads(out)
+    assert code == 0 and err == "compare: b.csv: 4 photographs without an answer, counted as errors\n"
+    right = probabilities().argmax(1) == TRUE
+    assert results["models"][0]["scores"]["expression.accuracy"]["value"] == pytest.approx(right.mean())
+    assert results["models"][2]["scores"]["expression.macro_f1"]["value"] == pytest.approx(f1_score(TRUE, [0] * 48, average="macro"))
+    (_, constant) = results["mcnemar"]
+    assert constant["only_second"] == sum(~right[:EACH]) and constant["only_first"] == sum(right[EACH:])
+    pairs = [row for row in results["differences"] if row["name"] == "expression.accuracy"]
+    first, second = sorted(pairs, key=lambda row: row["p"])
+    assert first["p_holm"] == pytest.approx(min(1, 2 * first["p"])) and second["p_holm"] == max(first["p_holm"], second["p"])
+    table = run("compare", "constant.csv", "a.csv", "--truth", "truth.csv", "--draws", 50)[1].splitlines()
+    assert table[0] == "48 test faces" and [line.split()[1] for line in table[4:6]] == ["a.csv", "constant.csv"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["a.csv", "--truth", "truth.csv"], "one model only"),
+        (["a.csv", "absent.csv", "--truth", "truth.csv"], "absent.csv: No such file"),
+        (["a.csv", "a.csv", "--truth", "truth.csv", "--draws", "0"], "not a number of resamples"),
+    ],
+)
+def test_what_cannot_be_compared_is_one_line(run: Command, arguments: list[str], said: str) -> None:
+    write_truth()
+    write_csv("a.csv", ranked())
+    code, out, err = run("compare", *arguments)
+    assert code == 2 and out == "" and err.count("\n") == 1 and said in err
