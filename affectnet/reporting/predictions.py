@@ -15,8 +15,9 @@ from affectnet.models.outputs import Outputs
 class Predicting(Protocol):
     """What scores need to know of a model: ModelMetadata says it of ours.
 
-    labels: names of the expressions; codes: their (k,) positions among other labels, −1 for one that is not there; affect: whether it predicts valence and arousal; temperature: what its logits
-    are divided by; training: scores on our validation split, empty for a model that was not trained here.
+    labels: names of the expressions; codes: their (k,) positions among other labels, −1 for one that is not there; affect: whether it
+    predicts valence and arousal; temperature: what its logits are divided by; training: scores on our validation split, empty for a
+    model that was not trained here.
     """
 
     @property
