@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search bench quick test stress check format lock readme clean
+.PHONY: help install repro table search audit bench quick test stress check format lock readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,11 @@ table: .git install ## all experiments, one line each, with what differs
 search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)
 
+# The folds need the faces and their plan, and no trained model.
+audit: .git install ## find doubtful labels with networks trained on folds; data/audit.html shows them, clean.label_issues uses them
+	dvc repro crop rebalance
+	python -m affectnet.search.audit
+
 bench: repro ## time everything and its peers, under five minutes; BENCH=--full for the sizes of the goals
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt
 	python -m benchmarks $(BENCH)
@@ -77,4 +82,4 @@ readme: repro ## take the demo's result over into README.md, once it changed for
 	python -m tools.demo_result
 
 clean: ## remove everything that can be made again, the cache included
-	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/report.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/*.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from affectnet.cleaning.label_issues import read_label_issues
 from affectnet.cleaning.label_order import permuted
 from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
 from affectnet.cleaning.splits import missing_expressions, stratified_cut
@@ -25,7 +26,7 @@ from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.sources.registry import open_source
 from affectnet.sources.source import ONLY_TRAIN, ROWS, Source
-from affectnet.tables.annotations import ANNOTATIONS, FURTHER, REJECTED, SUBSETS
+from affectnet.tables.annotations import ANNOTATIONS, EDGES, FURTHER, REJECTED, SUBSETS
 from affectnet.tables.contract import take_rows
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
 from affectnet.tables.labels import labels_metadata
@@ -55,6 +56,8 @@ class CleanParams(Section):
     copies_of_test: Literal["reject", "keep"]
     subsets: list[Literal["easy", "challenging", "difficult"]] = Field(min_length=1)
     least_agreement: float = Field(ge=0, le=1)
+    label_issues: Literal["keep", "reject", "relabel"]
+    label_confidence: float = Field(ge=0, le=1)
     near_duplicate_bits: int = Field(ge=0, le=15)
     validation_share: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
@@ -70,11 +73,12 @@ class Rows:
         self.table, self.labels = table, labels
         self.reason = np.full(len(table), "", dtype=object)
         self.dropped: dict[str, Mask] = {}
+        self.audited: dict[str, int] = {}
         self.expression = _filled(table["expression"], -1)
         self.split = _filled(pc.index_in(table["split"], pa.array([*SPLITS, ONLY_TRAIN])), -1)
         self.unlabelled = self.split == UNLABELLED
         self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
-        self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in ("left", "top", "right", "bottom")], axis=1)
+        self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in EDGES], axis=1)
         self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
         file_row = pc.index_in(table["image"], inventory["path"])
         self.in_inventory = pc.is_valid(file_row).to_numpy()
@@ -100,7 +104,9 @@ class Rows:
         return np.asarray(self.reason == "", np.bool_)
 
 
-def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, rejected: Path, metrics: Path) -> str:
+def run(
+    params: CleanParams, raw: Path, label_issues: Path, inventory: Path, audit: Path, *, annotations: Path, rejected: Path, metrics: Path
+) -> str:
     """Writes the annotations, the rejected rows and the counts; returns the summary line."""
     with suppress(NotImplementedError):  # jemalloc returns most memory to the system: a peak of 770 MB, not 910
         pa.set_memory_pool(pa.jemalloc_memory_pool())
@@ -116,6 +122,8 @@ def run(params: CleanParams, raw: Path, inventory: Path, *, annotations: Path, r
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
     _cut_splits(rows, groups, params, pointer.test_share)
+    if params.label_issues != "keep":
+        rows.audited = _use_audit(rows, params, label_issues, audit)
     warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept], rows.labels)
     _write(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
@@ -182,7 +190,7 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
     beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= width) | (top >= height))
     rows.judge(empty, "box_empty", params.box_outside)
     rows.judge(beyond, "box_beyond", params.box_outside)
-    rows.box[empty | beyond] = np.nan
+    rows.box[(empty | beyond) & rows.kept] = np.nan
 
 
 def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
@@ -275,6 +283,36 @@ def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test
     rows.split[rows.unlabelled] = TRAIN
 
 
+def _use_audit(rows: Rows, params: CleanParams, label_issues: Path, audit: Path) -> dict[str, int]:
+    """Rejects or relabels the training faces whose labels an audit doubts; returns the counts for metrics/clean.json.
+
+    After the cut, so that our validation split is the same as without it, and keeps its labels, as test does.
+    """
+    issues = read_label_issues(label_issues, audit, rows.table, rows.expression, rows.labels, params.label_confidence)
+    train = rows.kept & (rows.split == TRAIN)
+    used = issues.doubtful & train[issues.at]
+    at, suggested = issues.at[used], issues.suggested[used]
+    counts = {
+        "doubtful": int(issues.doubtful.sum()),
+        "not_in_train": int(issues.doubtful.sum() - used.sum()),
+        "not_audited": int(train.sum() - train[issues.at].sum()),
+    }
+    known = np.isin(suggested, kept_codes(params.expressions, rows.labels))
+    if params.label_issues == "reject":
+        rows.reject(_mask(at, len(train)), "label_issue")
+        return {**counts, "rejected": len(at)}
+    rows.expression[at[known]] = suggested[known]
+    rows.reject(_mask(at[~known], len(train)), "expression_left_out")
+    return {**counts, "relabelled": int(known.sum()), "rejected": int((~known).sum())}
+
+
+def _mask(at: NDArray[np.int64], count: int) -> Mask:
+    """(count,) true at these positions."""
+    mask = np.zeros(count, np.bool_)
+    mask[at] = True
+    return mask
+
+
 def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:
     """Both tables, in order of split, list and row, a piece at a time."""
     lists = _codes(rows.table["list"])
@@ -286,10 +324,7 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
         part = take_rows(rows.table.select(["image", "list", "row", "landmarks", *(column.name for column in FURTHER)]), at)
         columns: dict[str, Any] = {name: part[name] for name in part.column_names}
         columns["split"] = pa.array(SPLITS).take(pa.array(rows.split[at]))
-        columns |= {
-            name: pa.array(rows.box[at, edge], pa.float32(), from_pandas=True)
-            for edge, name in enumerate(("left", "top", "right", "bottom"))
-        }
+        columns |= {name: pa.array(rows.box[at, edge], pa.float32(), from_pandas=True) for edge, name in enumerate(EDGES)}
         columns |= {
             name: pa.array(values[at], pa.float32(), from_pandas=True)
             for name, values in (("valence", rows.valence), ("arousal", rows.arousal))
@@ -303,7 +338,14 @@ def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: P
     out = out[~rows.kept[out]]
     dropped = take_rows(rows.table.select(["image", "list", "row", "detail"]), out)
     dropped = dropped.set_column(0, "image", pc.fill_null(dropped["image"], ""))
-    REJECTED.write(rejected, dropped.append_column("reason", pa.array(rows.reason[out].tolist(), pa.string())))
+    columns = {
+        "reason": pa.array(rows.reason[out].tolist(), pa.string()),
+        "expression": take_rows(rows.table.select(["expression"]), out)["expression"],
+        **{name: pa.array(rows.box[out, edge], pa.float32(), from_pandas=True) for edge, name in enumerate(EDGES)},
+    }
+    for name, values in columns.items():
+        dropped = dropped.append_column(name, values)
+    REJECTED.write(rejected, dropped)
 
 
 def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
@@ -326,6 +368,7 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
         "without_soft_label": rows.table["soft_label"].filter(pa.array(rows.kept)).null_count,
         "without_human_label": int((rows.unlabelled & rows.kept).sum()),
         "label_order_warnings": int(warning is not None),
+        **({"label_issues": rows.audited} if rows.audited else {}),
     }
 
 

@@ -1,9 +1,10 @@
-"""Records the state of the user's copy and of the start weights, so that `dvc repro` notices when either changes.
+"""Records the state of the user's copy, of an audit's labels and of the start weights, so that `dvc repro` notices a change.
 
-Runs each time, since DVC does not track them: one stat per file of the copy, and the SHA-256 of a local weights file.
+Runs each time, since DVC does not track them: one stat per file of the copy, and the SHA-256 of the other files that are used.
 """
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,8 @@ from pydantic import ConfigDict
 
 from affectnet.files.file_walk import files_below
 from affectnet.files.sha256 import file_sha256
-from affectnet.params import Section
-from affectnet.running.provenance import UserCopy, Weights, named_weights, read_records, write_records
+from affectnet.params import Section, read_document
+from affectnet.running.provenance import AuditedLabels, UserCopy, Weights, named_weights, read_records, write_records
 from affectnet.running.run_stage import launch
 
 
@@ -43,8 +44,8 @@ class FingerprintParams(Section):
     model: WeightsParams
 
 
-def run(params: FingerprintParams, *, download: Path, weights: Path) -> str:
-    """Writes both records, each only when it differs; returns the summary line.
+def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit: Path, weights: Path) -> str:
+    """Writes the records, each only when it differs; returns the summary line.
 
     A copy or file that is not there keeps its record, so that crops and model stay valid where the copy is not mounted; a stage that
     needs the copy then says that it is missing.
@@ -53,8 +54,11 @@ def run(params: FingerprintParams, *, download: Path, weights: Path) -> str:
     copy, copy_summary = recorded_copy(params, copies.get("copy"))
     start, start_summary = recorded_weights(named_weights(params.model.architecture, params.model.weights), starts.get("start"))
     write_records(download, {"copy": copy}, copies)
+    audits = read_records(audit, AuditedLabels)
+    audited, audit_summary = recorded_audit(uses_audit(read_document()), label_issues, audits.get("audit"))
+    write_records(audit, {"audit": audited}, audits)
     write_records(weights, {"start": start}, starts)
-    return f"fingerprint: {copy_summary}; {start_summary}"
+    return f"fingerprint: {copy_summary}{audit_summary}; {start_summary}"
 
 
 def recorded_copy(params: FingerprintParams, before: UserCopy | None) -> tuple[UserCopy, str]:
@@ -82,6 +86,23 @@ def look_at_copy(root: Path, checksums: str | None) -> UserCopy:
         status = Path(checksums).stat()
         digest.update(f"\n\n{checksums}\0{status.st_size}\0{status.st_mtime_ns}".encode())
     return UserCopy(str(root), len(files), length, digest.hexdigest())
+
+
+def uses_audit(document: Mapping[str, Any]) -> bool:
+    """Whether `clean` reads the doubtful labels of an audit; an invalid section has its error there."""
+    section = document.get("clean")
+    return isinstance(section, dict) and section.get("label_issues") in {"reject", "relabel"}
+
+
+def recorded_audit(used: bool, label_issues: Path, before: AuditedLabels | None) -> tuple[AuditedLabels, str]:
+    """The record of the audited labels, and its part of the summary line, empty where they are not used."""
+    if not used:
+        return AuditedLabels(), ""
+    if not label_issues.is_file():
+        recorded = before if before is not None and before.used else AuditedLabels(used=True)
+        return recorded, f"; {label_issues} not there, {'its record kept' if recorded.sha256 else 'no record of it'}"
+    current = AuditedLabels(used=True, sha256=file_sha256(label_issues).hex())
+    return current, f"; {label_issues}, {_changed(before, current)}"
 
 
 def recorded_weights(named: Weights, before: Weights | None) -> tuple[Weights, str]:

@@ -17,7 +17,7 @@ from safetensors import safe_open
 
 from affectnet.training.resume import ENDED
 
-STAGES = ("fingerprint", "acquire", "verify", "clean", "crop", "detect", "rebalance", "train", "evaluate", "report", "export")
+STAGES = ("fingerprint", "acquire", "verify", "clean", "inspect", "crop", "detect", "rebalance", "train", "evaluate", "report", "export")
 LOOK_EVERY_S = 0.05
 ASK_EVERY_S = 10.0  # a `dvc queue status` costs two seconds of a core
 LONGEST_S = 180.0

@@ -14,6 +14,7 @@ from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.contract import Contract
 from affectnet.tables.face_shards import FACES
 from affectnet.tables.inventory import INVENTORY, STATUSES
+from affectnet.tables.label_issues import LABEL_ISSUES
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, PLAN
 from stages.clean import CleanParams
 
@@ -27,7 +28,9 @@ DOCUMENTS = [
 
 
 @pytest.mark.parametrize(
-    "contract", [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS, PREDICTIONS], ids=lambda contract: contract.title
+    "contract",
+    [INVENTORY, ANNOTATIONS, REJECTED, FACES, PLAN, CLASS_WEIGHTS, PREDICTIONS, LABEL_ISSUES],
+    ids=lambda contract: contract.title,
 )
 def test_each_contract_stands_in_the_data_document(contract: Contract) -> None:
     assert f"One row: {contract.row}.\n\n{contract.markdown()}\n" in (ROOT / "docs" / "data.md").read_text()
@@ -38,7 +41,7 @@ def test_every_reason_that_clean_gives_and_every_rule_is_described() -> None:
     reasons = set(re.findall(r'\.(?:reject|judge)\([^"\n]*"(\w+)"', code)) | set(STATUSES[1:])
     assert len(reasons) > 12
     assert {reason for reason in reasons if f"`{reason}`" not in text} <= {"null_box"}
-    for param in ("null_box", "box_outside", "landmarks", "valence_arousal", "emonet_rules", "exact_duplicates"):
+    for param in ("null_box", "box_outside", "landmarks", "valence_arousal", "emonet_rules", "exact_duplicates", "label_issues"):
         assert param in CleanParams.model_fields and f"`clean.{param}`" in text
 
 

@@ -1,4 +1,4 @@
-"""Contact sheets of test faces: which faces, and each as a small JPEG within a page. They show the data set, and so never enter Git."""
+"""Contact sheets of faces: which faces, and each as a small JPEG within a page. They show the data set, and so never enter Git."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -96,9 +96,10 @@ def sheet_faces(
     Errors: UserError when the shards do not hold the faces of the predictions.
     """
     sheet: dict[int, SheetFace] = {}
-    for row, content, image, listed, number, expression in _read(faces, len(predictions.actual), sorted(set(rows))):
+    remedy = "run `dvc repro evaluate`"
+    for row, content, image, listed, number, expression in stored_faces(faces, "test", len(predictions.actual), sorted(set(rows)), remedy):
         if expression != predictions.actual[row]:
-            raise UserError(f"{faces}: test face {row + 1:,} is not the one that was predicted; run `dvc repro evaluate`")
+            raise UserError(f"{faces}: test face {row + 1:,} is not the one that was predicted; {remedy}")
         predicted = predictions.labels[predictions.predicted[row]]
         face = decode_face(content, THUMBNAIL_PX)
         overlay = None
@@ -131,15 +132,18 @@ def with_map(face: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.u
     return mixed
 
 
-def _read(faces: Path, count: int, rows: Sequence[int]) -> Iterator[tuple[int, bytes, str, str, int, int]]:
-    """Row, JPEG or PNG, the photograph's path, list, number there and expression of these rows of the test split, in order."""
-    shards = shard_paths(faces, "test")
+def stored_faces(faces: Path, split: str, count: int, rows: Sequence[int], remedy: str) -> Iterator[tuple[int, bytes, str, str, int, int]]:
+    """Row, JPEG or PNG, the photograph's path, list, number there and expression of these rows of a split, in order.
+
+    Errors: UserError, with the remedy, when the split does not have `count` faces.
+    """
+    shards = shard_paths(faces, split)
     stored = 0
     for shard in shards:
         with open_shard(shard) as file:
             stored += file.metadata.num_rows
     if stored != count:
-        raise UserError(f"{faces}: {stored:,} test faces, but {count:,} predictions; run `dvc repro evaluate`")
+        raise UserError(f"{faces}: {stored:,} {split} faces, but {count:,} predictions; {remedy}")
     requested = np.asarray(rows, np.int64)
     first = 0
     for shard in shards:

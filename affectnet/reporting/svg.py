@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from html import escape
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,20 +24,23 @@ class Line:
     dots: Sequence[float] = ()
 
 
-def confusion_svg(counts: Counts, names: list[str]) -> str:
-    """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces."""
+def confusion_svg(counts: Counts, names: list[str], rows: str = "actual", columns: str = "predicted") -> str:
+    """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces.
+
+    rows, columns: titles of the two axes.
+    """
     side = CELL * len(names)
     extent = f"0 0 {LEFT + side + 40} {TOP + side + 12}"
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="{extent}" font-family="sans-serif" font-size="13">',
         '<rect width="100%" height="100%" fill="#fff"/>',
-        f'<text x="{LEFT + side / 2}" y="18" text-anchor="middle" fill="#555">predicted</text>',
-        f'<text x="18" y="{TOP + side / 2}" text-anchor="middle" fill="#555" transform="rotate(-90 18 {TOP + side / 2})">actual</text>',
+        f'<text x="{LEFT + side / 2}" y="18" text-anchor="middle" fill="#555">{columns}</text>',
+        f'<text x="18" y="{TOP + side / 2}" text-anchor="middle" fill="#555" transform="rotate(-90 18 {TOP + side / 2})">{rows}</text>',
     ]
     for row, name in enumerate(names):
         middle = CELL * row + CELL / 2
-        parts.append(f'<text x="{LEFT - 8}" y="{TOP + middle + 4}" text-anchor="end">{name}</text>')
-        parts.append(f'<text transform="translate({LEFT + middle + 4} {TOP - 8}) rotate(-45)">{name}</text>')
+        parts.append(f'<text x="{LEFT - 8}" y="{TOP + middle + 4}" text-anchor="end">{escape(name)}</text>')
+        parts.append(f'<text transform="translate({LEFT + middle + 4} {TOP - 8}) rotate(-45)">{escape(name)}</text>')
         for column, count in enumerate(counts[row].tolist()):
             share = count / max(counts[row].sum(), 1)
             x, y = LEFT + CELL * column, TOP + CELL * row
@@ -78,8 +82,13 @@ def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.fl
         x, y = left + column * side, top + PANEL - (row + 1) * side
         shade = _shade(np.sqrt(counts[column, row] / most))
         parts.append(f'<rect x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" fill="{shade}"/>')
+    return [*parts, *_circumplex_frame(left, top)]
+
+
+def _circumplex_frame(left: float, top: float) -> list[str]:
+    """The square, the circle and the axes of valence and arousal."""
+    middle = PANEL / 2
     return [
-        *parts,
         f'<rect x="{left}" y="{top}" width="{PANEL}" height="{PANEL}" fill="none" stroke="#999"/>',
         f'<circle cx="{left + middle}" cy="{top + middle}" r="{middle}" fill="none" stroke="#bbb"/>',
         f'<path d="M{left} {top + middle}h{PANEL}M{left + middle} {top}v{PANEL}" stroke="#bbb"/>',
@@ -88,6 +97,32 @@ def _circumplex_panel(left: float, top: float, title: str, points: NDArray[np.fl
         f'<text x="{left + middle}" y="{top + PANEL + 36}" text-anchor="middle" fill="#555">valence</text>',
         f'<text transform="translate({left - 26} {top + middle}) rotate(-90)" text-anchor="middle" fill="#555">arousal</text>',
     ]
+
+
+def means_svg(points: Sequence[tuple[str, tuple[float, ...], tuple[float, float] | None]]) -> str:
+    """Mean valence and arousal per expression as a dot, and the reference, if any, as a ring joined to it, as SVG.
+
+    points: (name, mean, reference), each valence across and arousal up in −1 … 1.
+    """
+    left, top, middle = 60, 20, PANEL / 2
+
+    def at(values: Sequence[float]) -> tuple[float, float]:
+        return left + middle * (1 + values[0]), top + middle * (1 - values[1])
+
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {PANEL + 150} {PANEL + 80}" font-family="sans-serif" font-size="13">',
+        '<rect width="100%" height="100%" fill="#fff"/>',
+        *_circumplex_frame(left, top),
+    ]
+    for name, mean, reference in points:
+        x, y = at(mean)
+        if reference is not None:
+            ring_x, ring_y = at(reference)
+            parts.append(f'<path d="M{x:.1f} {y:.1f}L{ring_x:.1f} {ring_y:.1f}" stroke="#999"/>')
+            parts.append(f'<circle cx="{ring_x:.1f}" cy="{ring_y:.1f}" r="6" fill="none" stroke="#999" stroke-width="2"/>')
+        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[0]}"/>')
+        parts.append(f'<text x="{x + 9:.1f}" y="{y - 6:.1f}">{escape(name)}</text>')
+    return "\n".join([*parts, "</svg>", ""])
 
 
 def lines_svg(

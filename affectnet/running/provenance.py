@@ -1,4 +1,4 @@
-"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy and the start weights."""
+"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy, an audit, start weights."""
 
 import re
 from collections.abc import Mapping
@@ -45,7 +45,20 @@ class Weights:
     sha256: str | None = None
 
 
-AnyRecord = TypeVar("AnyRecord", UserCopy, Weights)
+@dataclass(frozen=True)
+class AuditedLabels:
+    """The labels that an audit doubts, where `clean.label_issues` uses them.
+
+    sha256: of the file's bytes; None where they are not used, and for a file that was never read.
+    """
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    used: bool = False
+    sha256: str | None = None
+
+
+AnyRecord = TypeVar("AnyRecord", UserCopy, Weights, AuditedLabels)
 
 
 def read_records(path: Path, kind: type[AnyRecord]) -> dict[str, AnyRecord]:

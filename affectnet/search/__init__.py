@@ -1,1 +1,1 @@
-"""Searches over params.yaml, and comparisons of experiments. No stage stands on it."""
+"""What runs or compares several trainings: searches, comparisons of experiments, the audit of the labels. No stage stands on it."""

@@ -37,6 +37,9 @@ LABEL_CODE = Column(
     high=MOST_LABELS - 1,
 )
 
+EDGES = ("left", "top", "right", "bottom")
+"""Columns of a face box, px of the photograph as it is shown; right and bottom exclusive."""
+
 _WHERE = (
     Column("image", pa.string(), "path of the photograph below the root, with `/`"),
     Column("list", pa.string(), "the annotation list (or folder) that holds the row, below the root"),
@@ -75,5 +78,7 @@ REJECTED = Contract(
         *_WHERE,
         Column("reason", pa.string(), "the rule, as in metrics/clean.json under rejected_by"),
         Column("detail", pa.string(), "the offending values", nullable=True),
+        Column("expression", pa.int16(), "the code in the list, 8 None, 9 Uncertain, 10 No-Face; null when unreadable", nullable=True),
+        *(Column(edge, pa.float32(), f"{edge} edge of the face box, as in the list", "px", nullable=True) for edge in EDGES),
     ),
 )

@@ -71,13 +71,15 @@ class Column:
 class Contract:
     """One kind of table: its file, what one row is, and its columns.
 
-    lenient: the file's own schema lets every column be null, which other readers expect; the contract is checked nevertheless.
+    lenient: the file's own schema lets every column be null, which other readers expect; the contract is checked nevertheless;
+    remedy: what to do about a file that breaks the contract, for messages.
     """
 
     title: str
     row: str
     columns: tuple[Column, ...]
     lenient: bool = False
+    remedy: str = "run `dvc repro`"
 
     @property
     def schema(self) -> pa.Schema:
@@ -103,7 +105,7 @@ class Contract:
 
     def read(self, path: Path, columns: Sequence[str] | None = None) -> pa.Table:
         """The table, or only the named columns. Errors: UserError when the file is missing or not of this contract."""
-        with self._opened(path) as file, readable_parquet(path):
+        with self._opened(path) as file, readable_parquet(path, self.remedy):
             return self._check_values(path, file.read(list(columns or self.schema.names), use_threads=True))
 
     def pieces(self, path: Path, rows: int) -> Iterator[pa.RecordBatch]:
@@ -111,7 +113,7 @@ class Contract:
         with self._opened(path) as file:
             batches = file.iter_batches(rows, columns=self.schema.names)
             while True:
-                with readable_parquet(path):
+                with readable_parquet(path, self.remedy):
                     if (batch := next(batches, None)) is None:
                         return
                     self._check_values(path, pa.Table.from_batches([batch]))
@@ -120,25 +122,25 @@ class Contract:
     @contextmanager
     def _opened(self, path: Path) -> Iterator[pq.ParquetFile]:
         """Errors: UserError when the columns or their types are not those of the contract."""
-        with readable_parquet(path):
+        with readable_parquet(path, self.remedy):
             file = pq.ParquetFile(path, buffer_size=BUFFER, page_checksum_verification=True)
         with file:
-            with readable_parquet(path):
+            with readable_parquet(path, self.remedy):
                 schema = file.schema_arrow
                 types = {name: schema.field(name).type for name in schema.names}
             missing = [column.name for column in self.columns if column.name not in types]
             if missing:
-                raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(missing)} are missing; run `dvc repro`")
+                raise UserError(f"{path}: not the table '{self.title}', columns {', '.join(missing)} are missing; {self.remedy}")
             other = [f"{c.name} ({types[c.name]} for {c.type})" for c in self.columns if not types[c.name].equals(c.type)]
             if other:
-                raise UserError(f"{path}: not the table '{self.title}', columns of another type: {', '.join(other)}; run `dvc repro`")
+                raise UserError(f"{path}: not the table '{self.title}', columns of another type: {', '.join(other)}; {self.remedy}")
             yield file
 
     def _check_values(self, path: Path, table: pa.Table) -> pa.Table:
         """The table. Errors: UserError when its values break the contract."""
         columns = [column for column in self.columns if column.name in table.column_names]
         if violations := [line for column in columns for line in column.violations(table[column.name])]:
-            raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(violations)}; run `dvc repro`")
+            raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(violations)}; {self.remedy}")
         return table
 
     def markdown(self) -> str:

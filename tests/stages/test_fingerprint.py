@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,8 @@ from trees import tree_folder
 from affectnet.params import parse, read_document
 from stages.fingerprint import FingerprintParams, run
 
-DOWNLOAD, WEIGHTS = Path("download.json"), Path("weights.json")
+DOWNLOAD, AUDIT, WEIGHTS = Path("download.json"), Path("audit.json"), Path("weights.json")
+ISSUES = Path("label_issues.parquet")
 
 
 def fingerprint(root: Path | None = None, weights: str = "none", architecture: str = "resnet18", **changes: Any) -> str:
@@ -22,7 +24,8 @@ def fingerprint(root: Path | None = None, weights: str = "none", architecture: s
         document["dataset"] = "folder"
         document["datasets"]["folder"].update(root=str(root), checksums=changes.get("checksums"))
     document["models"][document["model"]].update(weights=weights, architecture=architecture)
-    return run(parse(document, "fingerprint", FingerprintParams), download=DOWNLOAD, weights=WEIGHTS)
+    params = parse(document, "fingerprint", FingerprintParams)
+    return run(params, ISSUES, download=DOWNLOAD, audit=AUDIT, weights=WEIGHTS)
 
 
 def copy() -> dict[str, Any]:
@@ -141,6 +144,30 @@ def test_a_local_file_is_known_by_its_bytes_and_kept_when_it_is_gone(workspace: 
     assert "start.pth not there, their record kept" in fingerprint(weights=str(path))
     assert start()["sha256"] == hashlib.sha256(b"two").hexdigest()
     assert "other.pth not there, no record of them" in fingerprint(weights="other.pth") and start()["sha256"] is None
+
+
+def use_audit(workspace: Path, choice: str) -> None:
+    """Sets `clean.label_issues` in params.yaml."""
+    text = (workspace / "params.yaml").read_text()
+    (workspace / "params.yaml").write_text(re.sub(r"(label_issues:) \w+", rf"\1 {choice}", text))
+
+
+def test_an_audit_is_recorded_only_while_it_is_used_and_kept_when_it_is_gone(workspace: Path) -> None:
+    ISSUES.write_bytes(b"one")
+    assert "label_issues" not in fingerprint()
+    unused = AUDIT.read_bytes()
+    assert json.loads(unused) == {"audit": {"used": False, "sha256": None}}
+    use_audit(workspace, "reject")
+    assert "label_issues.parquet, new;" in fingerprint()
+    recorded = json.loads(AUDIT.read_bytes())["audit"]
+    assert recorded == {"used": True, "sha256": hashlib.sha256(b"one").hexdigest()}
+    ISSUES.unlink()
+    assert "not there, its record kept" in fingerprint() and json.loads(AUDIT.read_bytes())["audit"] == recorded
+    ISSUES.write_bytes(b"two")
+    assert "label_issues.parquet, changed;" in fingerprint()
+    use_audit(workspace, "keep")
+    fingerprint()
+    assert AUDIT.read_bytes() == unused
 
 
 @pytest.mark.parametrize(

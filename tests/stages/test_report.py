@@ -3,7 +3,6 @@ import json
 import re
 import shutil
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT, metrics, run_data_stages, run_stage
+from pages import Page
 from sklearn.metrics import classification_report
 from test_evaluate import write_model
 from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
@@ -26,39 +26,8 @@ from affectnet.reporting.values import shown
 from affectnet.tables.source_pointer import Pointer
 from stages.report import ReportParams, contact_sheets
 
-VOID = {"meta", "img", "br"}
 PAGES = (Path("metrics/report.html"), Path("data/report.html"))
 HOSTILE = "1/'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}.jpg"
-
-
-class Page(HTMLParser):
-    """A parsed page, whose elements must close in order."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.numbers: list[tuple[str, str, str]] = []
-        self.texts: list[str] = []
-        self._open: list[str] = []
-        self.feed(path.read_text(encoding="utf-8"))
-        assert self._open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self._open.append(tag)
-
-    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self._open.pop() == tag, tag
-
-    def handle_data(self, data: str) -> None:
-        self.texts.append(data)
-        if self._open and self._open[-1] == "data":
-            attributes = self.tags[-1][1]
-            self.numbers.append((str(attributes["title"]), str(attributes["value"]), data))
 
 
 def prepare(pointer: Pointer, **metadata: Any) -> None:

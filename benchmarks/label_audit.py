@@ -1,0 +1,204 @@
+"""How many injected label errors an audit finds, and what training without them is worth.
+
+Run from the project's folder after `dvc repro crop rebalance`: `python -m benchmarks.label_audit --out audit.jsonl`. In the lists
+of training and validation a share of the labels is replaced, test keeps its own; then the audit of `make audit` ranks the training
+labels, and the recipe of params.yaml is trained on all training faces, without the doubtful ones, and with the suggested labels. Each
+finished training is a line of the file, and the same command continues an interrupted run. On one core of an AMD EPYC two minutes per
+training at the shipped size.
+"""
+
+import argparse
+import hashlib
+import json
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError, exit_code
+from affectnet.files.cache_dir import cache_folder
+from affectnet.metrics.classification import scores_of_codes
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import configure_torch
+from affectnet.models.forward import predict
+from affectnet.params import parse, read_document
+from affectnet.search.audit.audit import ANNOTATED, FACES, PLANNED, WEIGHED, AuditParams, training_rows
+from affectnet.search.audit.confident_learning import Judgement, judge
+from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
+from affectnet.training.distributed import Group
+from affectnet.training.fit import fit
+from affectnet.training.resume import TrainingState, training_state
+from affectnet.training.trainer import Trainer, learned_classes
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What all runs share: the faces with the labels of the lists, and the recipe. groups: (n,) near duplicates in training."""
+
+    training: FoldParams
+    audit: AuditParams
+    shared: TrainingFaces
+    test: FaceDataset
+    groups: Codes
+    group: Group
+
+
+class Lines:
+    """The finished parts of a benchmark, one JSON line each: an interrupted run continues after the last."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def once(self, key: Row, compute: Callable[[], Row]) -> Row:
+        """The row of this key, computed and appended unless the file has it."""
+        for row in self.rows:
+            if key.items() <= row.items():
+                return row
+        row = {**key, **compute()}
+        self.rows.append(row)
+        with self.path.open("a") as file:
+            file.write(f"{json.dumps(row)}\n")
+        print(json.dumps(row), flush=True)
+        return row
+
+
+def with_errors(labels: Codes, share: float, generator: np.random.Generator) -> Codes:
+    """The labels, a share of them replaced by another expression that the labels have, all others equally probable."""
+    present = np.unique(labels)
+    changed = labels.copy()
+    for row in generator.permutation(len(labels))[: round(share * len(labels))]:
+        changed[row] = generator.choice(present[present != labels[row]])
+    return changed
+
+
+def relabelled(faces: FaceDataset, labels: Codes) -> FaceDataset:
+    return replace(faces, expression=torch.from_numpy(labels))
+
+
+def audited(bench: Bench, faces: TrainingFaces, name: str) -> tuple[Judgement, NDArray[np.float32]]:
+    """The judgement of the audit and its probabilities; finished folds are kept in the cache folder under the name."""
+    labels = faces.faces.expression.numpy()
+    fold = cut_folds(labels, bench.groups, faces.faces.labels, bench.audit.folds, bench.audit.seed)
+    folder = cache_folder("benchmark", name)
+    predicted = out_of_fold(
+        bench.training, bench.group, faces, fold, lambda number: folder / f"fold-{number}.npy", lambda number: state(f"{name} {number}")
+    )
+    return judge(labels, predicted.astype(np.float64)), predicted
+
+
+def state(name: str) -> AbstractContextManager[TrainingState]:
+    return training_state(hashlib.sha256(f"benchmark {name}".encode()).hexdigest())
+
+
+def found_errors(judgement: Judgement, wrong: NDArray[np.bool_], true: Codes) -> Row:
+    """How many of the injected errors are among the first rows, and among the issues; and how many suggestions are the true label."""
+    first = judgement.rank <= 2 * wrong.sum()
+    issues = judgement.is_issue
+    return {
+        "errors": int(wrong.sum()),
+        "in_first_1x": float(wrong[judgement.rank <= wrong.sum()].sum() / wrong.sum()),
+        "in_first_2x": float(wrong[first].sum() / wrong.sum()),
+        "issues": int(issues.sum()),
+        "recall": float(wrong[issues].sum() / wrong.sum()),
+        "precision": float(wrong[issues].sum() / max(issues.sum(), 1)),
+        "suggested_true": float((judgement.suggested == true)[issues & wrong].mean()) if (issues & wrong).any() else 0.0,
+    }
+
+
+def score(bench: Bench, faces: TrainingFaces, seed: int) -> Row:
+    """Accuracy and macro-F1 on test of one training with this seed."""
+    params = bench.training.model_copy(update={"seed": seed})
+    trainer = Trainer(params, bench.group, faces.classes, faces.rows, faces.faces, faces.validation)
+    with state("score") as unfinished:
+        unfinished.path.unlink(missing_ok=True)  # of another training
+        reached = fit(trainer, params.patience, params.epochs, unfinished, lambda _: None)
+    outputs = predict(trainer.evaluated, bench.test.images, bench.group.device, len(faces.classes), trainer.mean, trainer.std)
+    codes = faces.classes.codes.numpy()
+    scored, _ = scores_of_codes(bench.test.expression.numpy(), codes[outputs.logits.argmax(1)], codes)
+    return {"accuracy": float(scored.accuracy), "macro_f1": float(scored.macro_f1), "epochs": reached.epoch, "faces": len(faces.rows)}
+
+
+def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
+    """Injects errors with this seed, audits, and trains the three ways."""
+    generator = np.random.default_rng(seed)
+    true = bench.shared.faces.expression.numpy()
+    labels = with_errors(true, share, generator)
+    validation = with_errors(bench.shared.validation.expression.numpy(), share, generator)
+    noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
+    name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}"
+    judgement, _ = audited(bench, noisy, name)
+    key = {"share": share, "seed": seed, "folds": bench.audit.folds, "epochs_at_most": bench.training.epochs}
+    lines.once({**key, "part": "audit"}, lambda: found_errors(judgement, labels != true, true))
+    without = replace(noisy, rows=noisy.rows[~judgement.is_issue[noisy.rows]])
+    suggested = relabelled(noisy.faces, np.where(judgement.is_issue, judgement.suggested, labels))
+    ways: Mapping[str, TrainingFaces] = {"keep": noisy, "reject": without, "relabel": replace(noisy, faces=suggested)}
+    for way, faces in ways.items():
+        lines.once({**key, "part": way}, partial(score, bench, faces, seed))
+
+
+def markdown(rows: Sequence[Row]) -> str:
+    """A table of the audits, and one of the scores: mean ± standard deviation over the seeds."""
+    table = ["| part | n | |", "|---|---|---|"]
+    for part in ("audit", "keep", "reject", "relabel"):
+        of_part = [row for row in rows if row["part"] == part]
+        names = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true") if part == "audit" else ("accuracy", "macro_f1")
+        shown = [f"{name} {spread([row[name] for row in of_part])}" for name in names if of_part]
+        table.append(f"| {part} | {len(of_part)} | {', '.join(shown)} |")
+    return "\n".join(table)
+
+
+def spread(values: Sequence[float]) -> str:
+    """`0.812 ± 0.010`, or the value without a deviation when there is one."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
+
+
+def opened(options: argparse.Namespace) -> Bench:
+    """The faces and the recipe of params.yaml, with the options' changes. Errors: UserError."""
+    document = read_document()
+    document["train"]["epochs"] = options.epochs or document["train"]["epochs"]
+    document["train"]["precision"] = options.precision or document["train"]["precision"]
+    if options.image_px:
+        document["models"][document["model"]]["image_px"] = options.image_px
+    training, audit = parse(document, "train", FoldParams), parse(document, "audit", AuditParams)
+    audit = audit.model_copy(update={"folds": options.folds or audit.folds})
+    device = torch.device("cpu")
+    configure_torch(device)
+    train, validation, test = (load_faces(FACES, split, training.model.image_px, 1) for split in ("train", "validation", "test"))
+    classes = learned_classes(CLASS_WEIGHTS.read(WEIGHED), training.task)
+    shared = TrainingFaces(classes, planned_rows(PLANNED), train, validation)
+    groups = training_rows(ANNOTATED)["group"].to_numpy().astype(np.int64)
+    if len(groups) != len(train):
+        raise UserError(f"{FACES}: not the faces of {ANNOTATED}; run `dvc repro crop rebalance`")
+    return Bench(training, audit, shared, test, groups, Group(device))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.label_audit", description=__doc__)
+    parser.add_argument("--share", type=float, default=0.1, help="of the labels of training and validation that are replaced")
+    parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the errors and of the trainings")
+    parser.add_argument("--folds", type=int, help="in place of audit.folds")
+    parser.add_argument("--epochs", type=int, help="in place of train.epochs")
+    parser.add_argument("--image-px", type=int, help="in place of the model's image_px")
+    parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="in place of train.precision")
+    parser.add_argument("--out", type=Path, required=True, help="file of finished parts, one JSON line each")
+    options = parser.parse_args()
+    bench, lines = opened(options), Lines(options.out)
+    for seed in options.seeds:
+        run_seed(bench, lines, options.share, seed)
+    print(f"{len(bench.shared.faces):,} training faces, {100 * options.share:g} % wrong labels")
+    print(markdown(lines.rows))
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))
