@@ -88,7 +88,7 @@ class Photographs:
 
     def distance(self, first: NDArray[np.int64], second: NDArray[np.int64]) -> NDArray[np.int64]:
         """Bits in which the difference hashes of two photographs differ, 0–128."""
-        return np.bitwise_count(self.words[first] ^ self.words[second]).astype(np.int64).sum(-1)
+        return np.asarray(np.bitwise_count(self.words[first] ^ self.words[second]).sum(-1), np.int64)
 
     def picture(self, image: str, caption: str, detail: str = "", box: Box | None = None) -> Picture:
         """The thumbnail with the box drawn. Errors: ChangedFileError when the file is not the one that verify read."""
@@ -143,15 +143,19 @@ def run(
     photographs = Photographs(Path(Pointer.read(raw).root), files, read_labels(annotations))
     kept = ANNOTATIONS.read(annotations, ["image", "list", "row", "split", *EDGES, "expression", "valence", "arousal", "group"])
     with checked_against_inventory():
-        values = {
-            "counts": read_counts(clean),
-            "reasons": list(progress(rejected_by_reason(params, photographs, kept, REJECTED.read(rejected)), "inspect", unit="reason")),
-            "pairs": near_duplicates(params, photographs, kept),
-            "beyond": boxes_beyond_edges(params, photographs, kept),
-        }
-    shown = sum(len(pair) for _, _, pairs in values["reasons"] for pair in pairs)
-    shown += sum(map(len, values["pairs"][1])) + len(values["beyond"][1])
-    write_text(cleaning, fill(templates / "cleaning.html", {**values, **label_values(kept, photographs.labels), "splits": SPLITS}))
+        by_reason = list(progress(rejected_by_reason(params, photographs, kept, REJECTED.read(rejected)), "inspect", unit="reason"))
+        groups, pairs = near_duplicates(params, photographs, kept)
+        boxes, beyond = boxes_beyond_edges(params, photographs, kept)
+    values = {
+        "counts": read_counts(clean),
+        "reasons": by_reason,
+        "pairs": (groups, pairs),
+        "beyond": (boxes, beyond),
+        **label_values(kept, photographs.labels),
+        "splits": SPLITS,
+    }
+    write_text(cleaning, fill(templates / "cleaning.html", values))
+    shown = sum(len(pictures) for _, _, examples in by_reason for pictures in examples) + sum(map(len, pairs)) + len(beyond)
     return f"inspect: {shown:,} photographs of {len(files):,} files shown in {cleaning}"
 
 
@@ -192,22 +196,22 @@ def label_of(code: int | None, labels: Sequence[str]) -> str:
 
 def box_of(row: Mapping[str, Any]) -> Box | None:
     edges = tuple(row[name] for name in EDGES)
-    return None if None in edges else edges  # type: ignore[return-value]
+    return None if None in edges else edges
 
 
 def partner(photographs: Photographs, kept: pa.Table, image: str, reason: str) -> list[Picture]:
     """The photograph that a rejected duplicate is most like, in the split that has it; none for other reasons."""
-    (own,) = photographs.at([image])
-    if reason not in PARTNERS or own < 0 or not photographs.hashed[own]:
+    (position,) = photographs.at([image])
+    if reason not in PARTNERS or position < 0 or not photographs.hashed[position]:
         return []
     split = PARTNERS[reason]
     if split is None:
-        candidates = np.flatnonzero(photographs.hashed & (np.arange(len(photographs.hashed)) != own))
+        candidates = np.flatnonzero(photographs.hashed & (np.arange(len(photographs.hashed)) != position))
     else:
         candidates = np.unique(photographs.at(kept["image"].filter(pc.equal(kept["split"], split))))
     if not len(candidates):
         return []
-    distances = photographs.distance(np.full(len(candidates), own), candidates)
+    distances = photographs.distance(np.full(len(candidates), position), candidates)
     nearest = candidates[distances.argmin()]
     name = photographs.inventory["path"][int(nearest)].as_py()
     return [photographs.picture(name, f"in {split}" if split else "the same again", f"{distances.min()} of 128 bits differ")]

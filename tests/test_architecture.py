@@ -60,7 +60,7 @@ def wrong_deps(root: Path) -> list[str]:
     """For each stage the modules it imports that no file or room of its deps covers, and the deps that cover none of them."""
     problems = []
     for stage, entry in read_document(root / "dvc.yaml")["stages"].items():
-        listed = {Path(dep) for dep in entry["deps"] if dep.startswith(("stages/", "affectnet/")) and "templates" not in dep}
+        listed = {Path(dep) for dep in entry["deps"] if dep.startswith(("stages/", "affectnet/")) and dep != "stages/templates"}
         needed = {path.relative_to(root) for path in code_of(root, root / "stages" / f"{stage}.py")}
         covered = {path for path in needed if listed & {path, *path.parents}}
         useless = {dep for dep in listed if not any(dep in {path, *path.parents} for path in needed)}

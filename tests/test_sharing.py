@@ -12,7 +12,7 @@ from tools.licensed import DATA, PICTURE, reason
 
 LICENSED = (
     *("data/raw", "data/inventory.parquet", "data/annotations.parquet", "data/rejected.parquet", "data/faces"),
-    *("data/test_predictions.parquet", "data/report.html"),
+    *("data/test_predictions.parquet", "data/cleaning.html", "data/report.html"),
 )
 """Outputs with photographs or with data per photograph; docs/data.md says how to keep them off every remote."""
 
