@@ -37,9 +37,8 @@ check: install ## format, lint and types
 	ruff check .
 	mypy
 
-# dvc exp show without the counts, intervals and class-wise columns, and with the params that differ.
 table: .git install ## all experiments, one line each, with what differs
-	dvc exp show --only-changed --drop '^(?!Experiment|Created|expression.(accuracy|macro_f1)$$|(valence|arousal).ccc$$|selection.score$$|(dataset|model|optimizer|loss|task)$$|(train|clean|crop|rebalance)\.\w+$$|(models|optimizers|losses|tasks)\.)'
+	python -m affectnet.search.table
 
 search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
 	python -m affectnet.search $(SEARCH)

@@ -92,6 +92,27 @@ def switches(document: Mapping[str, Any]) -> dict[str, str]:
     return {name: catalogue for name, catalogue in catalogues.items() if isinstance(document.get(catalogue), dict)}
 
 
+def refuse_unknown_entries(document: Mapping[str, Any], path: Path = PARAMS_FILE) -> None:
+    """Errors: UserError with a line for each switch that names no entry of its catalogue, whichever stage would read it."""
+    if problems := [
+        _no_entry(switch, _value(document, switch), document[catalogue])
+        for switch, catalogue in switches(document).items()
+        if _value(document, switch) not in document[catalogue]
+    ]:
+        raise UserError(*(f"{path}: {problem}" for problem in problems))
+
+
+def _value(document: Mapping[str, Any], name: str) -> Any:
+    """The value of a dotted name."""
+    section, _, inner = name.rpartition(".")
+    return document[section][inner] if section else document[inner]
+
+
+def _no_entry(switch: str, chosen: object, catalogue: Mapping[str, Any]) -> str:
+    entries = catalogue_name(switch.rpartition(".")[2])
+    return f"{switch}: no entry {brief(chosen)} under {entries}; choose one of {', '.join(map(str, catalogue))}"
+
+
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The values for `model`: its section, and for each field that is a switch, on top or in the section, the selected entry.
 
@@ -120,9 +141,7 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
             values[name] = chosen
         elif not isinstance(chosen, str) or chosen not in catalogue:
             values.pop(name, None)
-            problems.append(
-                f"{homes[name]}: no entry {brief(chosen)} under {catalogue_name(name)}; choose one of {', '.join(map(str, catalogue))}"
-            )
+            problems.append(_no_entry(homes[name], chosen, catalogue))
         else:
             values[name], homes[name] = catalogue[chosen], f"{catalogue_name(name)}.{chosen}"
     return values, homes, problems

@@ -24,6 +24,9 @@ def test_another_optimiser_runs_only_train_and_evaluate(sgd: tuple[Clone, str], 
     clone, output = sgd[0].copy(tmp_path / "clone"), sgd[1]
     assert executed(output) == ["train", "evaluate", "report", "export"]
     assert "optimizers.sgd.lr" in clone.dvc("exp", "show", "--csv")
+    table = clone.run("python", "-m", "affectnet.search.table").splitlines()
+    assert max(map(len, table)) <= 160 and table[0].split()[:4] == ["experiment", "created", "accuracy", "macro-F1"]
+    assert all("demo" in line for line in table[1:4]) and {"adam", "sgd"} <= {word for line in table for word in line.split()}
     assert executed(clone.dvc("exp", "run", "-S", "optimizers.sgd.lr=0.5")) == []
     clone.git("restore", "params.yaml")
     clone.git("switch", "--quiet", "sgd")
@@ -31,6 +34,18 @@ def test_another_optimiser_runs_only_train_and_evaluate(sgd: tuple[Clone, str], 
     back = clone.dvc("exp", "run", "-S", "optimizer=adam")
     assert re.findall(r"Stage '(\w+)' is cached", back) == ["train", "export"]  # restored from the run cache
     assert executed(back) == ["evaluate", "report"] and clone.metrics("evaluate") == reproduced.metrics("evaluate")
+
+
+@pytest.mark.parametrize(("switch", "entry", "choices"), [("optimizer", "sdg", "adam, adamw, sgd"), ("model", "vgg61", "vgg16_small")])
+def test_an_unknown_entry_is_refused_before_the_first_stage_with_the_choices(
+    sgd: tuple[Clone, str], tmp_path: Path, switch: str, entry: str, choices: str
+) -> None:
+    done = sgd[0].copy(tmp_path / "clone").attempt("dvc", "exp", "run", "-S", f"{switch}={entry}")
+    said = done.stdout + done.stderr
+    assert (
+        done.returncode and f"error: params.yaml: {switch}: no entry '{entry}' under {switch}s; choose one of" in said and choices in said
+    )
+    assert "Running stage 'acquire'" not in said
 
 
 def test_branches_differ_in_metrics_params_and_plots_in_a_bare_clone_without_a_cache(sgd: tuple[Clone, str], tmp_path: Path) -> None:

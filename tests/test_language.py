@@ -22,7 +22,7 @@ TEXTS = (".py", ".md", ".yaml", ".toml", ".html", ".txt", "Makefile", ".ci/run")
 def tracked() -> list[str]:
     """The files of the repository that people write."""
     files = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
-    generated = ("metrics/", "requirements.txt", "benchmarks/requirements.txt")
+    generated = ("metrics/", ".dvc/plots/page.html", "requirements.txt", "benchmarks/requirements.txt")
     return [file for file in files if file.endswith(TEXTS) and file not in HISTORY and not file.startswith(generated)]
 
 

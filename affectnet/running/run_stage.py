@@ -8,7 +8,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from affectnet.errors import UserError, exit_code, first_few
-from affectnet.params import Runtime, Section, parse, read_document, select
+from affectnet.params import Runtime, Section, parse, read_document, refuse_unknown_entries, select
 
 DVC_FILE = Path("dvc.yaml")
 
@@ -26,6 +26,7 @@ def _guarded(run: Callable[..., str]) -> str:
     DVC reads params, code and data after a stage has ended (treeverse/dvc#11058): it would record an edit made while the stage
     ran together with the results of the earlier inputs, and call them up to date.
     """
+    refuse_unknown_entries(read_document())  # the first stage refuses the switch of a later one
     before = _inputs(run)
     summary = run(**arguments(run))
     after = _inputs(run)

@@ -1,0 +1,159 @@
+"""All experiments as a table that fits a terminal, with what differs between them: `make table`.
+
+`dvc exp show` has every count, interval and class, and takes the metrics that Git holds for those of the params next to them.
+"""
+
+import argparse
+import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from affectnet.errors import UserError, exit_code
+from affectnet.metrics.registry import label
+from affectnet.params import PARAMS_FILE, read_document, switches
+from affectnet.reporting.values import leaves, setting
+
+WIDEST = 160
+"""Characters of a line at most."""
+
+LONGEST_NAME = 28
+
+SCORES = ("expression.accuracy", "expression.macro_f1", "valence.ccc", "arousal.ccc", "selection.score")
+METRICS = "metrics/evaluate.json"
+ALWAYS = "dataset"
+"""The switch that each row shows: scores on other data are not comparable."""
+
+Row = dict[str, Any]
+
+
+def rows(num: int) -> list[Row]:
+    """One row per workspace, commit and experiment: name, created, params (dotted name → value), scores, fresh.
+
+    fresh: whether the metrics were made by these params. In Git they may be those of an earlier run.
+    """
+    from dvc.repo import Repo  # noqa: PLC0415 (a second)
+
+    with Repo.open(None) as repo:
+        shown = repo.experiments.show(num=num)
+    table = []
+    for state in shown:
+        experiments = [run for group in state.experiments or [] for run in group.revs]
+        table += [_row(one) for one in [state, *experiments]]
+    return table
+
+
+def _row(state: Any) -> Row:
+    data = state.data
+    name = state.name or ("workspace" if state.rev == "workspace" else state.rev[:7])
+    if data is None:
+        return {"name": name, "created": None, "params": {}, "scores": {}, "fresh": True}
+    params = _leaves(data.params, str(PARAMS_FILE))
+    revision = None if state.rev == "workspace" else state.rev
+    created = data.timestamp and data.timestamp.strftime("%m-%d %H:%M")
+    scores = {key: value for key, value in _leaves(data.metrics, METRICS).items() if key in SCORES}
+    return {"name": name, "created": created, "params": params, "scores": scores, "fresh": fresh(_lock(revision), params)}
+
+
+def _leaves(files: Mapping[str, Any], file: str) -> dict[str, Any]:
+    """Dotted name → value of one file; empty where it is missing or unreadable at this state."""
+    content = (files.get(file) or {}).get("data")
+    return dict(leaves(content)) if isinstance(content, Mapping) else {}
+
+
+def _lock(revision: str | None) -> Mapping[str, Any]:
+    """dvc.lock of the revision, or of the workspace; empty where there is none."""
+    from ruamel.yaml import YAML  # noqa: PLC0415
+
+    if revision is None:
+        text = Path("dvc.lock").read_text(encoding="utf-8") if Path("dvc.lock").exists() else ""
+    else:
+        done = subprocess.run(["git", "show", f"{revision}:dvc.lock"], capture_output=True, text=True, check=False)
+        text = done.stdout if done.returncode == 0 else ""
+    return YAML(typ="safe").load(text) or {}
+
+
+def fresh(lock: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
+    """Whether each param that the lock recorded, when the stages ran, has the same value now."""
+    for stage in (lock.get("stages") or {}).values():
+        recorded = dict(leaves((stage.get("params") or {}).get(str(PARAMS_FILE), {})))
+        if any(name in params and params[name] != value for name, value in recorded.items()):
+            return False
+    return bool(lock)
+
+
+def lines(table: Sequence[Row], switch_names: Sequence[str], width: int) -> list[str]:
+    """The table as text: switches that differ, the scores that any row has, and each row's own params that differ."""
+    known = [name for name in switch_names if any(name in row["params"] for row in table)]
+    differing = [name for name in known if name == ALWAYS or len({str(row["params"].get(name)) for row in table}) > 1]
+    scores = [name for name in SCORES if any(row["fresh"] and name in row["scores"] for row in table)]
+    settings = _settings(table, known)
+    cells = [["experiment", "created", *map(_score_label, scores), *differing, "differs in"]]
+    for row, differs in zip(table, settings, strict=True):
+        values = [f"{row['scores'][name]:.3f}" if row["fresh"] and name in row["scores"] else "–" for name in scores]
+        chosen = [_cut(str(row["params"].get(name, "–")), 18) for name in differing]
+        cells.append([_cut(row["name"], LONGEST_NAME), row["created"] or "–", *values, *chosen, differs])
+    widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
+    text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip() for line in cells]
+    if stale := sum(not row["fresh"] and bool(row["scores"]) for row in table):
+        text.append(f"– in {stale} of {len(table)} rows: the scores in Git are of other params; `dvc repro` makes new ones")
+    return [_cut(line, width) for line in text]
+
+
+def _settings(table: Sequence[Row], switch_names: Sequence[str]) -> list[str]:
+    """Per row its params that are not the same in each row that has them, of the entries that its switches select."""
+    catalogues = switches(read_document())
+    selected = [{f"{catalogues[name]}.{row['params'].get(name)}." for name in catalogues} for row in table]
+    values: dict[str, set[str]] = {}
+    for row, entries in zip(table, selected, strict=True):
+        for name, value in _own(row, entries, catalogues.values()).items():
+            values.setdefault(name, set()).add(str(value))
+    moved = {name for name, different in values.items() if len(different) > 1}
+    return [
+        ", ".join(
+            f"{name} {setting(value)}"
+            for name, value in _own(row, entries, catalogues.values()).items()
+            if name in moved and name not in switch_names
+        )
+        for row, entries in zip(table, selected, strict=True)
+    ]
+
+
+def _own(row: Row, entries: set[str], catalogues: Any) -> dict[str, Any]:
+    """The row's params; of a catalogue only those of the selected entry, as `optimizers.lr`."""
+    kept: dict[str, Any] = {}
+    for name, value in row["params"].items():
+        section, _, rest = name.partition(".")
+        if section in {"runtime", "search", "datasets"}:
+            continue
+        if section not in set(catalogues):
+            kept[name] = value
+        elif any(name.startswith(entry) for entry in entries):
+            kept[f"{section}.{rest.partition('.')[2]}"] = value
+    return kept
+
+
+def _score_label(name: str) -> str:
+    group, _, key = name.partition(".")
+    if group == "selection":
+        return "selection"
+    return label(key) if group == "expression" else f"{group} {label(key)}"
+
+
+def _cut(text: str, longest: int) -> str:
+    return text if len(text) <= longest else f"{text[: longest - 1]}…"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m affectnet.search.table", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--num", type=int, default=1, help="commits whose experiments are shown; -1: all")
+    options = parser.parse_args()
+    if not Path("dvc.yaml").exists():
+        raise UserError("dvc.yaml: not there; run from the clone's folder")
+    names = [name for name, value in read_document().items() if isinstance(value, str)]
+    print("\n".join(lines(rows(options.num), names, min(WIDEST, max(80, shutil.get_terminal_size((WIDEST, 24)).columns)))))
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))
