@@ -17,9 +17,8 @@ def row(name: str, accuracy: float, changes: Mapping[str, Any], is_fresh: bool =
 
 
 def test_the_data_set_is_always_shown_and_scores_of_other_params_never() -> None:
-    table = lines(
-        [row("main", 0.8925, is_fresh=False, dataset="affectnet2017"), row("adam", 0.208, dataset="affectnet2017")], SWITCHES, WIDEST
-    )
+    switch = {"dataset": "affectnet2017"}
+    table = lines([row("main", 0.8925, switch, is_fresh=False), row("adam", 0.208, switch)], SWITCHES, WIDEST)
     assert table[0].split() == ["experiment", "created", "accuracy", "macro-F1", "dataset", "differs", "in"]
     assert table[1].split() == ["main", "11-30", "15:00", "–", "–", "affectnet2017"]
     assert table[2].split() == ["adam", "11-30", "15:00", "0.208", "0.208", "affectnet2017"]
