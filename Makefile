@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search audit bench quick test stress check format lock readme clean
+.PHONY: help install repro table search audit bench page try-page quick test stress check format lock readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -52,6 +52,16 @@ bench: repro ## time everything and its peers, under five minutes; BENCH=--full 
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt
 	python -m benchmarks $(BENCH)
 
+# npm checks each package against the hash in page/package-lock.json.
+page: install ## build the page on which the model runs in the browser, into site/, for any static host; needs Node 20 with npm
+	@command -v npm > /dev/null || { echo 'error: npm: missing; install Node 20 or later, which brings it' >&2; exit 2; }
+	npm ci --prefix page --ignore-scripts --no-audit --no-fund --silent
+	python -m tools.page
+
+# The page's tests are skipped where npm is missing or reaches no registry.
+try-page: install
+	@test -d page/node_modules || ! command -v npm > /dev/null || $(MAKE) --no-print-directory page || echo 'page: not built; its tests are skipped'
+
 # Twice as many processes as cores, since many of them wait for others that they start.
 SIDE_BY_SIDE := -n $(shell cores=$$(getconf _NPROCESSORS_ONLN); echo $$((cores < 4 ? 2 * cores : 8)))
 
@@ -60,7 +70,7 @@ quick: install ## under a minute: check, and the tests without torch, DVC, pages
 	pytest -n auto --quick
 
 test: .git install ## everything: check and repro, then pytest
-	$(MAKE) --no-print-directory -j 2 check repro
+	$(MAKE) --no-print-directory -j 2 check repro try-page
 	pytest $(SIDE_BY_SIDE) --dist loadfile --no-loadscope-reorder
 
 # One test at a time to each free worker, the longest files first: in larger portions the long ones would wait for one another.
@@ -81,4 +91,4 @@ readme: repro ## take the demo's result over into README.md, once it changed for
 	python -m tools.demo_result
 
 clean: ## remove everything that can be made again, the cache included
-	rm -rf $(VENV) .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/*.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) site page/node_modules affectnet/web/built .dvc/cache .dvc/tmp data/raw data/faces data/*.parquet data/*.html models metrics/train *.egg-info .pytest_cache .mypy_cache .ruff_cache

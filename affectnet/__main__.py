@@ -36,7 +36,8 @@ CLOSED_PIPE = 141
 SCORING = {"seed": 23, "bootstrap": 2000, "bins": 15}
 """As in params.yaml, section `evaluate`."""
 
-DEMO = "A page on 127.0.0.1 that shows the predictions for a photograph. Nothing is kept. Needs gradio."
+DEMO = "A page on 127.0.0.1 on which the model runs in the browser: photographs, films and the camera. Nothing is sent anywhere."
+SITE = "write the page with this model there, for any static host, instead of serving it"
 HOST = (
     "the browser's address of the page when its port is forwarded, such as localhost:8000; the page still listens on 127.0.0.1; may be "
     "repeated"
@@ -168,11 +169,17 @@ def info(options: argparse.Namespace) -> int:
 
 
 def demo(options: argparse.Namespace) -> int:
-    """A page on this machine, until Ctrl-C."""
-    _silence()
-    from affectnet.web import server  # noqa: PLC0415
+    """A page on this machine, until Ctrl-C, or its files in a folder."""
+    from affectnet.images.detection import SMALLEST_SHARE  # noqa: PLC0415
+    from affectnet.web import server, site  # noqa: PLC0415
 
-    server.serve(_predictor(options), options.port, options.open, options.host)
+    smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
+    files = site.site_files(model_file(options.model), site.Reading(options.detector, smallest, options.averaging))
+    if options.site is None:
+        server.serve(files, options.port, options.open, options.host)
+    else:
+        site.write_site(files, options.site)
+        _log(f"demo: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB in {options.site}", "")
     return 0
 
 
@@ -220,7 +227,7 @@ def _parser() -> Parser:
     add_predict(_command(commands, predict, "the faces of photographs, folders and videos", PREDICT))
     add_evaluate(_command(commands, evaluate, "the scores of a model file on labelled photographs, or of anybody's answers", EVALUATE))
     add_compare(_command(commands, compare, "whether models differ by more than chance", COMPARE))
-    _add_demo(_command(commands, demo, "a page for photographs, only on this machine", DEMO))
+    _add_demo(_command(commands, demo, "a page for photographs, films and the camera, only on this machine", DEMO))
     add_info(_command(commands, info, "describe a model file", INFO))
     return parser
 
@@ -240,6 +247,7 @@ def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; default 7860")
     parser.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=HOST)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
+    parser.add_argument("--site", type=Path, metavar="DIR", help=SITE)
 
 
 def _port(text: str) -> int:
@@ -249,7 +257,7 @@ def _port(text: str) -> int:
 
 
 def _host(text: str) -> str:
-    from affectnet.web.request_filter import HOST_PATTERN  # noqa: PLC0415
+    from affectnet.web.server import HOST_PATTERN  # noqa: PLC0415
 
     if not HOST_PATTERN.fullmatch(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a host such as localhost:8000 or box.example.org")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 
-SLOW = {"clones", "dvc", "dvclive", "distributed", "gradio", "optuna", "torch"}
+SLOW = {"clones", "dvc", "dvclive", "distributed", "optuna", "playwright", "torch"}
 """Modules of tests that take their time: DVC in clones, clusters, pages, searches and networks."""
 
 

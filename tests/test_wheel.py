@@ -170,7 +170,7 @@ def test_a_model_whose_crops_need_opencv_says_so_once(environment: Path, tmp_pat
         (["predict", "photo.png", "--parquet", "faces.parquet"], "pip install pyarrow"),
         (["predict", "film.mp4"], "pip install 'affectnet-pipeline[video]'"),
         (["predict", "photo.png", "--detector", "haar"], "pip install 'affectnet-pipeline[video]'"),
-        (["demo"], "pip install 'affectnet-pipeline[demo]'"),
+        (["demo"], "run `make page` in a clone of the project"),
     ],
     ids=["safetensors", "parquet", "film", "haar", "demo"],
 )

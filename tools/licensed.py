@@ -26,6 +26,7 @@ ALLOWED = (
     ("docs/*.png", PICTURE),  # faces that the demo drew
     ("docs/*.svg", DRAWING),
     ("metrics/evaluate/*.svg", DRAWING),
+    ("page/*.svg", DRAWING),
     ("affectnet/pretrained/*.onnx", WEIGHTS),  # models of this repository
     ("pretrained/*.safetensors", WEIGHTS),
     ("affectnet/images/libfacedetection.onnx", WEIGHTS),  # the face detector

@@ -14,19 +14,19 @@ CARDS = ("{stem}.md", "model_card.md")
 def content(path: Path) -> dict[str, Any]:
     """The metadata, the file's bytes and weights, and its card if one lies next to it. Errors: UserError as `open_engine`."""
     engine = open_engine(path, "cpu")
-    return {"file": str(path), "bytes": path.stat().st_size, "weights": engine.weights, "card": _card(path), **asdict(engine.metadata)}
+    return {"file": str(path), "bytes": path.stat().st_size, "weights": engine.weights, "card": card_path(path), **asdict(engine.metadata)}
 
 
 def text(path: Path) -> str:
     """The same as readable lines. Errors: UserError as `open_engine`."""
     engine = open_engine(path, "cpu")
     file = f"{path}, {path.stat().st_size / 1e6:.1f} MB, {engine.weights:,} weights, format {engine.metadata.format}"
-    card = _card(path)
+    card = card_path(path)
     facts = {"file": file, **({"card": card} if card else {}), **model_facts(engine.metadata)}
     return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts.items())
 
 
-def _card(path: Path) -> str | None:
+def card_path(path: Path) -> str | None:
     """The model card: what the model learned from, its test scores and limits."""
     candidates = (path.with_name(name.format(stem=path.stem)) for name in CARDS)
     return next((str(candidate) for candidate in candidates if candidate.is_file()), None)

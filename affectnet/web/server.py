@@ -1,157 +1,116 @@
-"""The server of `affectnet demo`: a page for one photograph at a time, only on this machine, that keeps nothing."""
+"""The server of `affectnet demo`: the page's files, only to this machine. It receives nothing: photographs stay in the browser."""
 
-import os
-import shutil
+import re
 import signal
-import socket
 import sys
-import tempfile
 import webbrowser
-from collections.abc import Callable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Any
+from collections.abc import Sequence
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import PurePosixPath
+from urllib.parse import urlsplit
 
-import numpy as np
-from PIL import Image
+from affectnet.errors import UserError
+from affectnet.web.site import Files
 
-from affectnet.errors import UserError, one_line
-from affectnet.images.decode import open_photograph
-from affectnet.predict.predictor import Predictor
-from affectnet.web import page
-from affectnet.web.request_filter import HOST, MAX_UPLOAD_BYTES, RequestFilter
+HOST = "127.0.0.1"
 
-KEPT_S = 30
-"""Seconds after which an upload without a request is removed."""
+HOST_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,253}(:[0-9]{1,5})?|\[[0-9A-Fa-f:.]{2,45}\](:[0-9]{1,5})?")
+"""A host as in the browser's address: a name or number, and a port unless it is the default."""
 
-Predict = Callable[[Any], tuple[Any, Any]]
+TYPES = {
+    ".html": "text/html; charset=utf-8",
+    ".css": "text/css; charset=utf-8",
+    ".mjs": "text/javascript; charset=utf-8",
+    ".json": "application/json",
+    ".svg": "image/svg+xml",
+    ".jpg": "image/jpeg",
+    ".txt": "text/plain; charset=utf-8",
+    ".md": "text/plain; charset=utf-8",
+}
+
+HEADERS = {
+    "Cache-Control": "no-cache",
+    "Content-Security-Policy": "frame-ancestors 'none'",
+    "Cross-Origin-Embedder-Policy": "require-corp",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+"""The second to fourth isolate the page from others, without which browsers give it no threads. The rest of the content security
+policy is in index.html, so that it holds on every host."""
 
 
-def serve(predictor: Predictor, port: int, browser: bool, hosts: Sequence[str] = ()) -> None:
+def serve(files: Files, port: int, browser: bool, hosts: Sequence[str] = ()) -> None:
     """Serves until it is interrupted. port: 0 for any that is free; hosts: further names of the page in the browser.
 
-    Errors: UserError without Gradio, and when the port is taken.
+    Errors: UserError when the port is taken.
     """
-    if find_spec("gradio") is None:
-        raise UserError("affectnet demo: needs gradio; pip install 'affectnet-pipeline[demo]'")
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    with _listen(port) as listener, tempfile.TemporaryDirectory(prefix="affectnet-demo-") as folder:
-        _set_gradio_environment(folder)
-        import uvicorn  # noqa: PLC0415 (comes with gradio)
-
-        address = f"http://{HOST}:{listener.getsockname()[1]}"
-        uploads = Path(folder).resolve()
-        application = RequestFilter(_application(predictor, uploads), listener.getsockname()[1], uploads, hosts)
-        server = uvicorn.Server(
-            uvicorn.Config(
-                application, log_level="warning", proxy_headers=False, server_header=False, timeout_graceful_shutdown=2, lifespan="on"
-            )
-        )
+    with page_server(files, port, hosts) as server:
+        address = f"http://{HOST}:{server.server_port}"
         print(f"demo: {address}, Ctrl-C ends it", file=sys.stderr, flush=True)
         if browser:
             webbrowser.open(address)
-        server.run([listener])
+        server.serve_forever()
 
 
-def predict_html(predictor: Predictor, content: bytes) -> str:
-    """HTML of the faces in a photograph, or of one line about why there are none."""
+def page_server(files: Files, port: int, hosts: Sequence[str] = ()) -> ThreadingHTTPServer:
+    """A server that listens already. Errors: UserError when the port is taken."""
     try:
-        pixels = open_photograph(content, "photograph").pixels()
-        crops = predictor.crops(content)
-        whole = not crops
-        crops = crops or predictor.crops(content, "whole")
-        faces = predictor.predict_crops([crops])[0]
-    except UserError as error:
-        return page.message(one_line(str(error)))
-    if predictor.metadata.grey:  # as the network saw them
-        crops = [crop._replace(pixels=np.asarray(Image.fromarray(crop.pixels).convert("L").convert("RGB"))) for crop in crops]
-    return (page.NO_FACE if whole else "") + page.result(pixels, crops, faces)
-
-
-def _application(predictor: Predictor, folder: Path) -> Any:
-    import gradio  # noqa: PLC0415 (optional, and takes seconds)
-    from fastapi import FastAPI  # noqa: PLC0415 (comes with gradio)
-
-    def predict(upload: Any) -> tuple[Any, Any]:
-        """Empties the input and returns the result; removes the upload."""
-        if upload is None:  # when the webcam starts
-            return gradio.skip(), gradio.skip()
-        path = Path(upload["path"])
-        if not path.is_file():
-            return None, page.message("photograph: no longer there; choose it again")
-        try:
-            return None, predict_html(predictor, path.read_bytes())
-        finally:
-            shutil.rmtree(path.parent if path.parent != folder else path, ignore_errors=True)
-
-    theme = gradio.themes.Base(
-        primary_hue="cyan", neutral_hue="slate", font=["system-ui", "sans-serif"], font_mono=["ui-monospace", "monospace"]
-    )
-    return gradio.mount_gradio_app(
-        FastAPI(openapi_url=None, docs_url=None, redoc_url=None),
-        _blocks(predict, page.about(predictor.metadata)),
-        path="/",
-        server_name=HOST,
-        footer_links=[],
-        run_history=False,
-        allowed_paths=[],
-        show_error=False,
-        max_file_size=MAX_UPLOAD_BYTES,
-        ssr_mode=False,
-        enable_monitoring=False,
-        pwa=False,
-        mcp_server=False,
-        theme=theme,
-        css=page.CSS,
-    )
-
-
-def _blocks(predict: Predict, about: str) -> Any:
-    import gradio as gr  # noqa: PLC0415
-
-    with gr.Blocks(title="Facial expressions", analytics_enabled=False, delete_cache=(KEPT_S, KEPT_S)) as blocks:
-        gr.HTML(page.HEAD)
-        with gr.Row(elem_id="layout"):
-            with gr.Column(elem_id="input"):
-                photograph = gr.Image(
-                    label="Photograph",
-                    sources=["upload", "webcam", "clipboard"],
-                    placeholder=page.INVITATION,
-                    height=300,
-                    buttons=[],
-                    elem_id="photograph",
-                )
-            result = gr.HTML(page.WAITING, elem_id="result")
-            with gr.Column(elem_id="about"):
-                gr.HTML(page.NOT_EMOTION)
-                gr.HTML(about)
-        # Without preprocessing: Gradio would decode any file.
-        photograph.upload(
-            predict,
-            photograph,
-            [photograph, result],
-            preprocess=False,
-            trigger_mode="multiple",
-            api_visibility="private",
-            show_progress="minimal",
-        )
-    return blocks
-
-
-def _listen(port: int) -> socket.socket:
-    listener = socket.socket()
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((HOST, port))
-        listener.listen()  # early requests wait
+        server = ThreadingHTTPServer((HOST, port), _handler(files, hosts))
     except OSError as error:
-        listener.close()
         raise UserError(f"--port: {port} cannot be used: {error.strerror}; give another, or 0 for any") from None
-    return listener
+    server.daemon_threads = True
+    return server
 
 
-def _set_gradio_environment(folder: str) -> None:
-    """Replaces all that Gradio reads from the environment, before it is imported."""
-    for name in [name for name in os.environ if name.startswith("GRADIO_")]:
-        del os.environ[name]
-    os.environ.update(GRADIO_TEMP_DIR=folder, GRADIO_ANALYTICS_ENABLED="False", HF_HUB_DISABLE_TELEMETRY="1", HF_HUB_OFFLINE="1")
+def _handler(files: Files, hosts: Sequence[str]) -> type[BaseHTTPRequestHandler]:
+    """A request passes when it names the page's own host: else another site could read the model through its own name for 127.0.0.1."""
+    named = {host.lower() for host in hosts}
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+        timeout = 30
+        server: ThreadingHTTPServer
+
+        def do_GET(self) -> None:
+            host = self.headers.get("Host", "").lower()
+            local = [f"{name}:{self.server.server_port}" for name in (HOST, "localhost")]
+            name = urlsplit(self.path).path.removeprefix("/") or "index.html"
+            if host not in {*local, *named}:
+                self._answer(HTTPStatus.FORBIDDEN, _refusal(host, local), ".txt")
+            elif name not in files:
+                self._answer(HTTPStatus.NOT_FOUND, b"no such file\n", ".txt")
+            else:
+                self._answer(HTTPStatus.OK, files[name], PurePosixPath(name).suffix)
+
+        do_HEAD = do_GET  # noqa: N815
+
+        def _answer(self, status: HTTPStatus, content: bytes, suffix: str) -> None:
+            self.send_response(status)
+            headers = {"Content-Type": TYPES.get(suffix, "application/octet-stream"), "Content-Length": str(len(content)), **HEADERS}
+            for header, value in headers.items():
+                self.send_header(header, value)
+            self.end_headers()
+            if self.command == "GET":
+                self.wfile.write(content)
+
+        def version_string(self) -> str:
+            return "affectnet"
+
+        def log_message(self, *_: object) -> None:
+            """Logs nothing."""
+
+    return Handler
+
+
+def _refusal(host: str, local: Sequence[str]) -> bytes:
+    if not HOST_PATTERN.fullmatch(host):
+        return b"refused\n"
+    addresses = " and ".join(f"http://{name}" for name in local)
+    return (
+        f"refused: this page is at {addresses}, not at {host}. Behind a forwarded port, forward the same port number and open one of "
+        f"these, or start it by: affectnet demo --host {host}\n"
+    ).encode()

@@ -1,0 +1,88 @@
+// The worker: detector and network, away from the page's own thread. It is started from a blob, so that it inherits the page's content
+// security policy, and gets every byte by message.
+
+import {cropped, mapped} from './crop.mjs';
+import {Detector} from './detect.mjs';
+import {Model} from './model.mjs';
+import {ofCanvas} from './pixels.mjs';
+import {Tracker, look} from './track.mjs';
+
+let settings, detector, model, canvas, context, tracker;
+
+const answers = {open, photograph, frame};
+
+self.onmessage = async ({data: {id, kind, content}}) => {
+  try {
+    self.postMessage({id, result: await answers[kind](content)});
+  } catch (error) {
+    self.postMessage({id, problem: String(error?.message ?? error)});
+  }
+};
+
+async function open({runtime, wasm, threads, files, ...rest}) {
+  settings = rest.settings;
+  const ort = await import(runtime);
+  Object.assign(ort.env.wasm, {wasmBinary: wasm, numThreads: threads});
+  ort.env.logLevel = 'error';
+  const session = async (file) => ort.InferenceSession.create(file, {executionProviders: ['wasm'], graphOptimizationLevel: 'all'});
+  const [faces, network] = [await session(files.detector), await session(files.model)];
+  const run = (one, kind) => async (data, dims) => {
+    const outputs = await one.run({[one.inputNames[0]]: new ort.Tensor(kind, data, dims)});
+    return Object.fromEntries(Object.entries(outputs).map(([name, tensor]) => [name, tensor.data]));
+  };
+  detector = new Detector(run(faces, 'float32'), fixedSide(faces), settings.yunet);
+  model = new Model(run(network, 'uint8'), settings.model);
+  canvas = new OffscreenCanvas(1, 1);
+  context = canvas.getContext('2d', {willReadFrequently: true});
+}
+
+function fixedSide(session) {
+  const side = session.inputMetadata[0].shape[2];
+  return typeof side === 'number' && side > 0 ? side : null;
+}
+
+// The bitmap's pixels on white, as Python reads a transparent photograph.
+function read(bitmap) {
+  const {width, height} = bitmap;
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
+  context.fillStyle = 'white';
+  context.fillRect(0, 0, width, height);
+  context.drawImage(bitmap, 0, 0);
+  bitmap.close();
+  return ofCanvas(context.getImageData(0, 0, width, height));
+}
+
+// The faces from left to right; where there are none, the whole photograph as if it were one.
+async function photograph({bitmap, jpeg}) {
+  const pixels = read(bitmap);
+  Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
+  const boxes = fromLeft(await detector.detect(pixels, settings.smallest, jpeg));
+  const crops = boxes.length ? boxes.map((box) => crop(pixels, box, jpeg)) : [cropped(pixels, null, settings.model.crop, jpeg)];
+  const faces = await predicted(boxes.length ? boxes : [[0, 0, pixels.width, pixels.height]], crops, settings.averaging);
+  return {faces: faces.map((face, at) => ({...face, number: at + 1})), whole: !boxes.length};
+}
+
+const crop = (pixels, box, jpeg = false) => cropped(pixels, mapped(box, settings.model.box_maps[settings.detector]), settings.model.crop, jpeg);
+
+const fromLeft = (boxes) => [...boxes].sort((one, other) => one[0] + one[2] - other[0] - other[2]);
+
+async function predicted(boxes, crops, averaging) {
+  const answer = await model.predict(crops, averaging);
+  return answer.map((face, at) => ({...face, box: boxes[at], seen: crops[at]}));
+}
+
+// The faces of the next frame with the numbers that they keep, and the milliseconds of each part. first: of a camera or film.
+async function frame({bitmap, seconds, first}) {
+  if (first || !tracker) tracker = new Tracker(settings.tracks);
+  const times = [performance.now()];
+  const pixels = read(bitmap);
+  times.push(performance.now());
+  const boxes = fromLeft(await detector.detect(pixels, settings.live_smallest));
+  const numbers = tracker.follow(seconds, look(pixels, settings.tracks), boxes);
+  times.push(performance.now());
+  const crops = boxes.map((box) => crop(pixels, box));
+  const faces = await predicted(boxes, crops, 'none'); // frames are averaged over time
+  times.push(performance.now());
+  const [readMs, detectMs, networkMs] = [1, 2, 3].map((at) => times[at] - times[at - 1]);
+  return {faces: faces.map((face, at) => ({...face, number: numbers[at]})), times: {read: readMs, detect: detectMs, network: networkMs}};
+}
