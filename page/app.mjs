@@ -13,6 +13,7 @@ const live = {kind: null, name: '', stream: null, address: null};
 
 let host, model, settings, loop, panel;
 let shown = {faces: [], whole: false};
+let picture = null; // the analysed frame of the camera or film, with which its faces are drawn
 let rows = [];
 let chosen = null;
 let smoother = new Smoother();
@@ -56,6 +57,9 @@ function connect() {
   element('png').addEventListener('click', () => attempt(savePng));
   overlay.addEventListener('click', pick);
   for (const event of ['play', 'pause']) video.addEventListener(event, showFrozen);
+  const position = element('position').querySelector('input');
+  position.addEventListener('input', () => (video.currentTime = (position.value / 1000) * video.duration));
+  video.addEventListener('timeupdate', () => (position.value = (1000 * video.currentTime) / (video.duration || 1)));
   video.addEventListener('seeking', () => live.kind === 'film' && restart());
   document.addEventListener('paste', ({clipboardData}) => clipboardData.files.length && open(clipboardData.files[0]));
   document.addEventListener('visibilitychange', () => document.hidden && hide());
@@ -112,8 +116,9 @@ function clear() {
   video.srcObject = null;
   video.removeAttribute('src');
   video.load();
-  video.controls = false;
-  for (const one of [video, photograph, frame, element('light'), element('problem'), element('whole')]) one.hidden = true;
+  picture?.close();
+  picture = null;
+  for (const one of [video, photograph, frame, ...['light', 'problem', 'whole', 'position'].map(element)]) one.hidden = true;
   element('empty').hidden = false;
   setButton('camera', false, 'Start the camera');
   setButton('freeze', false, 'Freeze');
@@ -197,7 +202,6 @@ async function startFilm(file) {
   const mine = turn;
   Object.assign(live, {kind: 'film', name: file.name, address: URL.createObjectURL(file)});
   video.src = live.address;
-  video.controls = true;
   try {
     await startVideo();
   } catch {
@@ -205,7 +209,9 @@ async function startFilm(file) {
     clear();
     throw new Error(`${file.name}: no film that this browser can play; convert it to MP4 (H.264) or WebM`);
   }
-  if (mine === turn) say(`${file.name}: playing.`);
+  if (mine !== turn) return;
+  element('position').hidden = !Number.isFinite(video.duration);
+  say(`${file.name}: playing.`);
 }
 
 async function startVideo() {
@@ -221,7 +227,9 @@ function showFrozen() {
 }
 
 // The answer for a frame.
-function showFrame({faces, seconds}) {
+function showFrame({faces, seconds, bitmap}) {
+  picture?.close();
+  picture = bitmap;
   const constant = Number(element('smoothing').value);
   const smooth = faces.map((face) => smoother.smooth(face.number, seconds, face, constant));
   rows.push(...smooth.map(({seen, ...face}, at) => ({seconds, at, face, whole: false})));
@@ -234,6 +242,7 @@ function show(faces, whole) {
   shown = {faces: [...faces].sort((one, other) => one.number - other.number), whole};
   if (!faces.some(({number}) => number === chosen)) chosen = shown.faces[0]?.number ?? null;
   element('whole').hidden = !whole;
+  element('none').hidden = faces.length > 0;
   choice.update(shown.faces, model.labels, chosen, whole);
   panel.show(shown.faces.find(({number}) => number === chosen) ?? null, whole);
   draw();
@@ -245,7 +254,7 @@ function choose(number) {
 }
 
 function pictureSize() {
-  const one = live.kind === 'photograph' ? [photograph.naturalWidth, photograph.naturalHeight] : [video.videoWidth, video.videoHeight];
+  const one = live.kind === 'photograph' ? [photograph.naturalWidth, photograph.naturalHeight] : [picture?.width, picture?.height];
   return one.map((side) => side || 1);
 }
 
@@ -257,6 +266,7 @@ function draw() {
   if (overlay.width !== size.width || overlay.height !== size.height) Object.assign(overlay, size);
   const context = overlay.getContext('2d');
   context.clearRect(0, 0, overlay.width, overlay.height);
+  if (picture) context.drawImage(picture, 0, 0, overlay.width, overlay.height);
   drawFrames(context, shown, {...settings, labels: model.labels}, overlay.width, pictureSize()[0], chosen);
   overlay.setAttribute('aria-label', shown.whole ? 'No face' : `${counted(shown.faces.length)} framed and numbered`);
 }
@@ -279,7 +289,7 @@ async function savePng() {
   const [width, height] = pictureSize();
   const canvas = Object.assign(document.createElement('canvas'), {width, height});
   const context = canvas.getContext('2d');
-  context.drawImage(live.kind === 'photograph' ? photograph : video, 0, 0, width, height);
+  context.drawImage(picture ?? photograph, 0, 0, width, height);
   drawFrames(context, shown, {...settings, labels: model.labels}, width, width, chosen);
   const blob = await new Promise((resolve) => canvas.toBlob(resolve, 'image/png'));
   if (!blob) throw new Error(`${live.name}: ${width} × ${height} px are too many for this browser to save; take a screenshot`);

@@ -1,6 +1,5 @@
 // The frames of the camera or a film, analysed as fast as the worker can. Two are on their way at a time, so that it never waits.
 
-const MOST_PX = 640; // longer side of an analysed frame
 const ON_THEIR_WAY = 2;
 
 export class Live {
@@ -39,22 +38,18 @@ export class Live {
   }
 
   async send(seconds) {
-    const {videoWidth: width, videoHeight: height} = this.video;
-    if (this.away >= ON_THEIR_WAY || !width) return;
+    if (this.away >= ON_THEIR_WAY || !this.video.videoWidth) return;
     const {run, first} = this;
     this.first = false;
     this.away += 1;
     const began = performance.now();
     try {
-      const scale = Math.min(1, MOST_PX / Math.max(width, height));
-      const size = scale < 1 ? {resizeWidth: Math.round(width * scale), resizeHeight: Math.round(height * scale), resizeQuality: 'medium'} : {};
-      const bitmap = await createImageBitmap(this.video, size);
-      const factor = width / bitmap.width;
+      const bitmap = await createImageBitmap(this.video);
       const captured = performance.now();
-      const {faces, times} = await this.host.ask('frame', {bitmap, seconds, first}, [bitmap]);
-      if (run !== this.run) return;
+      const {times, ...answer} = await this.host.ask('frame', {bitmap, seconds, first}, [bitmap]);
+      if (run !== this.run) return answer.bitmap.close();
       const answered = performance.now();
-      this.shown({faces: faces.map((face) => ({...face, box: face.box.map((edge) => edge * factor)})), seconds});
+      this.shown({...answer, seconds});
       this.measure({capture: captured - began, ...times, draw: performance.now() - answered, frame: answered - began});
     } catch (error) {
       if (run === this.run) this.failed(error);

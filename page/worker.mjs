@@ -7,13 +7,16 @@ import {Model} from './model.mjs';
 import {ofCanvas} from './pixels.mjs';
 import {Tracker, look} from './track.mjs';
 
+const MOST_PX = 640; // longer side of an analysed frame
+
 let settings, detector, model, canvas, context, tracker;
 
 const answers = {open, photograph, frame};
 
 self.onmessage = async ({data: {id, kind, content}}) => {
   try {
-    self.postMessage({id, result: await answers[kind](content)});
+    const result = await answers[kind](content);
+    self.postMessage({id, result}, result?.bitmap ? [result.bitmap] : []);
   } catch (error) {
     self.postMessage({id, problem: String(error?.message ?? error)});
   }
@@ -41,20 +44,20 @@ function fixedSide(session) {
   return typeof side === 'number' && side > 0 ? side : null;
 }
 
-// The bitmap's pixels on white, as Python reads a transparent photograph.
-function read(bitmap) {
-  const {width, height} = bitmap;
+// The bitmap's pixels on white, as Python reads a transparent photograph. scale: by which it is made smaller.
+function read(bitmap, scale = 1) {
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, {width, height});
   context.fillStyle = 'white';
   context.fillRect(0, 0, width, height);
-  context.drawImage(bitmap, 0, 0);
-  bitmap.close();
+  context.drawImage(bitmap, 0, 0, width, height);
   return ofCanvas(context.getImageData(0, 0, width, height));
 }
 
 // The faces from left to right; where there are none, the whole photograph as if it were one.
 async function photograph({bitmap, jpeg}) {
   const pixels = read(bitmap);
+  bitmap.close();
   Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
   const boxes = fromLeft(await detector.detect(pixels, settings.smallest, jpeg));
   const crops = boxes.length ? boxes.map((box) => crop(pixels, box, jpeg)) : [cropped(pixels, null, settings.model.crop, jpeg)];
@@ -71,11 +74,13 @@ async function predicted(boxes, crops, averaging) {
   return answer.map((face, at) => ({...face, box: boxes[at], seen: crops[at]}));
 }
 
-// The faces of the next frame with the numbers that they keep, and the milliseconds of each part. first: of a camera or film.
+// The faces of the next frame with the numbers that they keep, the milliseconds of each part, and the frame itself, which goes back.
+// first: of a camera or film.
 async function frame({bitmap, seconds, first}) {
   if (first || !tracker) tracker = new Tracker(settings.tracks);
   const times = [performance.now()];
-  const pixels = read(bitmap);
+  const scale = Math.min(1, MOST_PX / Math.max(bitmap.width, bitmap.height));
+  const pixels = read(bitmap, scale);
   times.push(performance.now());
   const boxes = fromLeft(await detector.detect(pixels, settings.live_smallest));
   const numbers = tracker.follow(seconds, look(pixels, settings.tracks), boxes);
@@ -84,5 +89,7 @@ async function frame({bitmap, seconds, first}) {
   const faces = await predicted(boxes, crops, 'none'); // frames are averaged over time
   times.push(performance.now());
   const [readMs, detectMs, networkMs] = [1, 2, 3].map((at) => times[at] - times[at - 1]);
-  return {faces: faces.map((face, at) => ({...face, number: numbers[at]})), times: {read: readMs, detect: detectMs, network: networkMs}};
+  const across = bitmap.width / pixels.width;
+  const numbered = faces.map((face, at) => ({...face, box: face.box.map((edge) => edge * across), number: numbers[at]}));
+  return {faces: numbered, bitmap, times: {read: readMs, detect: detectMs, network: networkMs}};
 }

@@ -13,8 +13,8 @@ BANNED = re.compile(r"\b(is no number|of no use|anew|beside|alone|told|whoever|s
 NAMES = {"found", "given", "wanted", "told", "own", "beside", "place"}
 """Names that do not say what a variable holds."""
 
-HISTORY = {"docs/log.md", "CHANGELOG.md", "tests/test_language.py"}
-"""Quotes of earlier texts, and this list."""
+HISTORY = {"docs/log.md", "CHANGELOG.md", "page/licences.txt", "tests/test_language.py"}
+"""Quotes of earlier texts and of licences, and this list."""
 
 TEXTS = (".py", ".md", ".yaml", ".toml", ".html", ".txt", "Makefile", ".ci/run")
 

@@ -9,7 +9,7 @@ from PIL import Image
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_photograph, draw_scene
 
-PEOPLE = ((4, "Happy"), (25, "Surprise"), (33, "Anger"))
+PEOPLE = ((4, "Happy"), (1, "Surprise"), (18, "Sad"))
 """Seed and expression of each, from left to right."""
 
 SIDE_PX, QUALITY = 320, 90
