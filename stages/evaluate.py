@@ -5,16 +5,19 @@ from pathlib import Path
 from affectnet.files.atomic import write_json, write_text
 from affectnet.metrics.calibration import reliability
 from affectnet.metrics.classification import confusion_matrix
+from affectnet.metrics.intervals import merged
 from affectnet.params import Runtime
 from affectnet.reporting import plot_tables
-from affectnet.reporting.metric_report import Scoring, full_report, summary
+from affectnet.reporting.groups import GroupScoring, group_report, groups_line, subset_report
+from affectnet.reporting.metric_report import full_report, summary
 from affectnet.reporting.prediction_table import write_predictions
 from affectnet.reporting.split_predictions import predict_split
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.running.run_stage import launch
+from affectnet.tables.groups import read_groupings, subsets
 
 
-class EvaluateParams(Scoring):
+class EvaluateParams(GroupScoring):
     """Section `evaluate`."""
 
 
@@ -22,10 +25,12 @@ def run(
     params: EvaluateParams,
     runtime: Runtime,
     faces: Path,
+    annotations: Path,
     model: Path,
     train: Path,
     *,
     metrics: Path,
+    groups: Path,
     confusion: Path,
     calibration: Path,
     precision_recall: Path,
@@ -34,10 +39,16 @@ def run(
     loss_weights: Path,
     test_predictions: Path,
 ) -> str:
-    """Writes the scores with intervals and floors, the tables of the plots, and the predictions per face; returns the summary line."""
+    """Writes the scores with intervals and floors, also by group, the tables of the plots, and the predictions per face.
+
+    Returns the summary line.
+    """
+    groupings = read_groupings(params.groups, annotations)
     predictions = predict_split(model, faces, runtime, params.averaging)
-    report = full_report(params, predictions)
+    report = merged(full_report(params, predictions), subset_report(params, predictions, subsets(annotations)))
     write_json(metrics, report)
+    by_group = group_report(params, predictions, groupings)
+    write_json(groups, by_group)
     true, predicted, names = predictions.true, predictions.predicted, predictions.names
     confidence = predictions.probabilities.max(1, initial=0.0)
     plot_tables.write_confusion(confusion, confusion_matrix(true, predicted, len(names)), names)
@@ -46,7 +57,7 @@ def run(
     write_text(circumplex, circumplex_svg(predictions.true_affect, predictions.affect))
     plot_tables.write_learning(learning, loss_weights, plot_tables.read_learning(train))
     write_predictions(test_predictions, predictions)
-    return summary(report)
+    return "; by group: ".join(filter(None, [summary(report), groups_line(by_group)]))
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import write_text
 from affectnet.files.sha256 import file_sha256
+from affectnet.metrics.groups import TESTED
 from affectnet.metrics.registry import registered
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.checkpoint import load_model
@@ -28,6 +29,7 @@ from affectnet.models.network import weight_count
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
+from affectnet.reporting.groups import groups_svg, score_label
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.model_facts import model_facts
 from affectnet.reporting.prediction_table import PREDICTIONS
@@ -58,6 +60,7 @@ def run(
     clean: Path,
     rebalance: Path,
     evaluate: Path,
+    groups: Path,
     confusion: Path,
     calibration: Path,
     precision_recall: Path,
@@ -76,6 +79,7 @@ def run(
     network, metadata = load_model(model)
     values = {
         **score_values({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}, labels),
+        **group_values(read_json(groups)),
         **params_values(read_document()),
         **model_values(model, network, metadata),
         **charts.expression_charts(labels, confusion, calibration, precision_recall),
@@ -114,6 +118,13 @@ def score_values(documents: Mapping[str, Any], labels: Sequence[str]) -> dict[st
         "expressions": labels,
         "splits": SPLITS,
     }
+
+
+def group_values(report: Mapping[str, Any]) -> dict[str, Any]:
+    """metrics/groups.json, its plot, and the labels of its scores."""
+    plot = groups_svg(report)
+    labels = {name: score_label(name) for name in TESTED}
+    return {"groups": numbers(report, "groups."), "groups_plot": None if plot is None else Markup(plot), "group_scores": labels}
 
 
 def params_values(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,13 +1,14 @@
 import csv
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, get_args
 
 import numpy as np
 import pytest
 import torch
-from chain import TINY, local, metrics, run_data_stages, run_stage
+from chain import TINY, local, metrics, refused, run_data_stages, run_stage
 from model_files import metadata
-from trees import tree_2017, tree_folder
+from trees import tree_2017, tree_folder, tree_plus
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
@@ -16,7 +17,8 @@ from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
 from affectnet.models.network import build
 from affectnet.models.outputs import Averaging, Outputs
-from affectnet.reporting import split_predictions
+from affectnet.reporting import groups, split_predictions
+from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import read_policy
 
 AVERAGINGS = get_args(Averaging)
@@ -168,3 +170,86 @@ def test_other_crops_than_the_models_own_are_refused(prepared: Path) -> None:
     write_model(crop={**read_policy(Path("data/faces"), "test"), "margin": 0.3})
     with pytest.raises(UserError, match=r"another policy than the training faces of .* \(margin differ"):
         run_stage("evaluate")
+
+
+@pytest.fixture
+def plus(workspace: Path) -> Path:
+    """The data stages over a tree of AffectNet+ with 64 test faces, and an untrained model."""
+    run_data_stages(tree_plus(workspace / "root", each=4, tests=8))
+    write_model()
+    return workspace
+
+
+def wrong_where(monkeypatch: pytest.MonkeyPatch, wrong: Callable[[np.ndarray], np.ndarray]) -> None:
+    """Makes the model right about test face n of a tree, whose expression is n % 8, except where it should be wrong."""
+
+    def logits(_network: Any, images: torch.Tensor, *_: Any) -> Outputs:
+        number = np.arange(len(images))
+        return Outputs(10 * np.eye(8, dtype=np.float32)[(number + wrong(number)) % 8], np.empty((len(images), 0), np.float32))
+
+    monkeypatch.setattr(split_predictions, "predict", logits)
+
+
+def numbers_of(grouping: dict[str, Any]) -> dict[str, int]:
+    return {name: group["n"] for name, group in grouping["group"].items()}
+
+
+def test_the_groups_of_affectnet_plus_are_scored_as_put_in(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_where(monkeypatch, lambda number: number % 3 == 2)
+    line = run_stage("evaluate", least_group=10, bootstrap=200)
+    report = metrics("groups")
+    subset, age, gender, race = (report["by"][name] for name in ("subset", "age", "gender", "race"))
+    assert numbers_of(subset) == {"easy": 22, "challenging": 21, "difficult": 21}
+    assert [group["accuracy"] for group in subset["group"].values()] == [1, 1, 0]
+    gap = subset["gap"]["accuracy"]
+    assert (gap["value"], gap["lowest"], gap["low"], gap["p"]) == (1, "difficult", 1, pytest.approx(1 / 201))
+    assert gap["p_holm"] == pytest.approx(8 / 201)
+    assert gender["gap"]["accuracy"]["p"] == 1  # women and men of the tree show other expressions: nothing can be shuffled
+    assert numbers_of(age) == {"0–19": 20, "20–39": 20, "40–59": 20}
+    assert age["small"] == {"groups": 1, "faces": 4} and age["small_groups"] == ["60 and older (4)"]
+    assert numbers_of(gender) == {"female": 32, "male": 32} and numbers_of(race) == {"asian": 32, "white": 32}
+    assert report["machine_estimates"] == ["age", "gender", "race"] and report["without_a_face"] == []
+    assert gender["group"]["male"]["recall"].keys() == {"Neutral", "Sad", "Fear", "Anger"}
+    assert "by group: subset accuracy easy 1.000 above difficult (p 0.040)" in line
+    drawing = groups.groups_svg(report) or ""
+    assert drawing.count("<circle") == 2 * 10 and all(f">{name}<" in drawing for name in ("subset", "40–59", "asian"))
+
+
+def test_subsets_have_scores_of_eight_and_of_seven_expressions_side_by_side(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wrong_where(monkeypatch, lambda number: (number % 3 == 1) & (number % 8 == 7))
+    run_stage("evaluate", bootstrap=200)
+    report = metrics("evaluate")
+    challenging = report["by_subset"]["challenging"]
+    assert {name: subset["faces"] for name, subset in report["by_subset"].items()} == {"easy": 22, "challenging": 21, "difficult": 21}
+    contempt = sum(number % 3 == 1 and number % 8 == 7 for number in range(64))
+    assert challenging["expression"]["accuracy"] == pytest.approx(1 - contempt / 21) and challenging["expression_7"]["accuracy"] == 1
+    assert report["by_subset"]["easy"]["expression"] == {"accuracy": 1, "macro_f1": 1}
+    ends = report["interval"]["by_subset"]["challenging"]["expression"]["accuracy"]
+    assert ends["low"] < challenging["expression"]["accuracy"] <= ends["high"]
+    assert report["floor"]["by_subset"]["easy"]["expression"]["accuracy"] == pytest.approx(3 / 22)
+
+
+def test_data_without_groups_are_named_and_have_no_plot(prepared: Path) -> None:
+    run_stage("evaluate")
+    report = metrics("groups")
+    assert report["without_a_face"] == ["subset", "age", "gender", "race"] and report["by"] == {}
+    assert "by_subset" not in metrics("evaluate")
+    assert groups.groups_svg(report) is None
+
+
+def test_ten_thousand_groups_are_counted_and_too_many_large_ones_are_one_line(plus: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = ANNOTATIONS.read(Path("data/annotations.parquet"), ["image", "split"]).to_pylist()
+    tests = [row["image"] for row in rows if row["split"] == "test"]
+    file = Path("many.csv").absolute()
+    unknown = [f"{number}-unknown.jpg" for number in range(10_000)]
+    file.write_text("image,person\n" + "".join(f"{name},{number}\n" for number, name in enumerate([*tests, *unknown])))
+    run_stage("evaluate", groups=[str(file)], bootstrap=100)
+    person = metrics("groups")["by"]["person"]
+    assert person["small"] == {"groups": 64, "faces": 64} and len(person["small_groups"]) == 20
+    assert person["rows_without_a_face"] == 10_000 and person["gap"] == {} == person["group"]
+    monkeypatch.setattr(groups, "MOST_GROUPS", 20)
+    file.write_text("image,person\n" + "".join(f"{name},{number // 2}\n" for number, name in enumerate(tests)))
+    with refused("person has 32 groups of at least 2 faces, more than 20"):
+        run_stage("evaluate", groups=[str(file)], least_group=2, bootstrap=100)
+    with refused("more than one grouping is called person"):
+        run_stage("evaluate", groups=[str(file), str(file)])
