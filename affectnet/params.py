@@ -116,8 +116,8 @@ def _no_entry(switch: str, chosen: object, catalogue: Mapping[str, Any]) -> str:
 def select(document: Mapping[str, Any], section: str, model: type[Section]) -> tuple[dict[str, Any], dict[str, str], list[str]]:
     """The values for `model`: its section, and for each field that is a switch, on top or in the section, the selected entry.
 
-    A field `<switch>_name` gets the entry's name. Returns the values, the dotted name of each field's home (`optimizer` →
-    `optimizers.adam`), and the problems.
+    A field `<switch>_name` gets the entry's name, and a field with the name of another section gets that section. Returns the values,
+    the dotted name of each field's home (`optimizer` → `optimizers.adam`), and the problems.
     """
     problems: list[str] = []
     content = document.get(section)
@@ -135,6 +135,9 @@ def select(document: Mapping[str, Any], section: str, model: type[Section]) -> t
             chosen, homes[name] = document[name], name
         elif name in content and isinstance(catalogue, dict):
             chosen = content[name]
+        elif name not in content and isinstance(document.get(name), dict):
+            values[name], homes[name] = document[name], name
+            continue
         else:
             continue
         if not isinstance(catalogue, dict):

@@ -1,10 +1,9 @@
-"""Records the state of the user's copy, of an audit's labels and of the start weights, so that `dvc repro` notices a change.
+"""Records the state of the user's copy, of an audit's labels, of start weights and teachers, so that `dvc repro` notices a change.
 
 Runs each time, since DVC does not track them: one stat per file of the copy, and the SHA-256 of the other files that are used.
 """
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,8 +12,17 @@ from pydantic import ConfigDict
 
 from affectnet.files.file_walk import files_below
 from affectnet.files.sha256 import file_sha256
-from affectnet.params import Section, read_document
-from affectnet.running.provenance import AuditedLabels, UserCopy, Weights, named_weights, read_records, write_records
+from affectnet.params import Section
+from affectnet.running.provenance import (
+    AuditedLabels,
+    Files,
+    UserCopy,
+    Weights,
+    named_teachers,
+    named_weights,
+    read_records,
+    write_records,
+)
 from affectnet.running.run_stage import launch
 
 
@@ -36,12 +44,34 @@ class WeightsParams(Section):
     weights: str = "none"
 
 
+class TeacherParams(Section):
+    """The teachers of section `train`; `train` reads the rest of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    teacher: Files
+
+
+class AuditParams(Section):
+    """What section `clean` does with the labels of an audit; `clean` reads the rest of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    label_issues: str
+
+    @property
+    def uses_audit(self) -> bool:
+        return self.label_issues != "keep"
+
+
 class FingerprintParams(Section):
-    """Section `fingerprint`, and the selected data set and model."""
+    """Section `fingerprint`, the selected data set and model, and what the sections `clean` and `train` name outside the pipeline."""
 
     walk: bool
     dataset: DatasetParams
     model: WeightsParams
+    clean: AuditParams
+    train: TeacherParams
 
 
 def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit: Path, weights: Path) -> str:
@@ -50,15 +80,16 @@ def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit:
     A copy or file that is not there keeps its record, so that crops and model stay valid where the copy is not mounted; a stage that
     needs the copy then says that it is missing.
     """
-    copies, starts = read_records(download, UserCopy), read_records(weights, Weights)
-    copy, copy_summary = recorded_copy(params, copies.get("copy"))
-    start, start_summary = recorded_weights(named_weights(params.model.architecture, params.model.weights), starts.get("start"))
+    copies, before = read_records(download, UserCopy), read_records(weights, Weights)
+    copy, summary = recorded_copy(params, copies.get("copy"))
+    named = {"start": named_weights(params.model.architecture, params.model.weights), **named_teachers(params.train.teacher)}
+    recorded = {name: recorded_weights(name, one, before.get(name)) for name, one in named.items()}
     write_records(download, {"copy": copy}, copies)
     audits = read_records(audit, AuditedLabels)
-    audited, audit_summary = recorded_audit(uses_audit(read_document()), label_issues, audits.get("audit"))
+    audited, of_audit = recorded_audit(params.clean.uses_audit, label_issues, audits.get("audit"))
     write_records(audit, {"audit": audited}, audits)
-    write_records(weights, {"start": start}, starts)
-    return f"fingerprint: {copy_summary}{audit_summary}; {start_summary}"
+    write_records(weights, {name: record for name, (record, _) in recorded.items()}, before)
+    return "; ".join([f"fingerprint: {summary}{of_audit}", *(of_weights for _, of_weights in recorded.values())])
 
 
 def recorded_copy(params: FingerprintParams, before: UserCopy | None) -> tuple[UserCopy, str]:
@@ -88,12 +119,6 @@ def look_at_copy(root: Path, checksums: str | None) -> UserCopy:
     return UserCopy(str(root), len(files), length, digest.hexdigest())
 
 
-def uses_audit(document: Mapping[str, Any]) -> bool:
-    """Whether `clean` reads the doubtful labels of an audit; an invalid section has its error there."""
-    section = document.get("clean")
-    return isinstance(section, dict) and section.get("label_issues") in {"reject", "relabel"}
-
-
 def recorded_audit(used: bool, label_issues: Path, before: AuditedLabels | None) -> tuple[AuditedLabels, str]:
     """The record of the audited labels, and its part of the summary line, empty where they are not used."""
     if not used:
@@ -105,16 +130,17 @@ def recorded_audit(used: bool, label_issues: Path, before: AuditedLabels | None)
     return current, f"; {label_issues}, {_changed(before, current)}"
 
 
-def recorded_weights(named: Weights, before: Weights | None) -> tuple[Weights, str]:
-    """The record of the start weights, and their part of the summary line."""
+def recorded_weights(name: str, named: Weights, before: Weights | None) -> tuple[Weights, str]:
+    """The record of this name, and its part of the summary line."""
+    title = f"{'start weights' if name == 'start' else name} {named.name}"
     if named.source != "file":
-        return named, f"start weights {named.name}"
+        return named, title
     try:
         current = replace(named, sha256=file_sha256(Path(named.name)).hex())
     except (OSError, ValueError):
         recorded = before if before is not None and before.name == named.name else named
-        return recorded, f"start weights {named.name} not there, {'their record kept' if recorded.sha256 else 'no record of them'}"
-    return current, f"start weights {named.name}, {_changed(before, current)}"
+        return recorded, f"{title} not there, {'the last record kept' if recorded.sha256 else 'and no record'}"
+    return current, f"{title}, {_changed(before, current)}"
 
 
 def _changed(before: Any, current: Any) -> str:

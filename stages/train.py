@@ -6,6 +6,7 @@ On the demo (vgg16_small, 64 px, 20 epochs) a minute or two on two cores. The te
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,12 +18,12 @@ from affectnet.errors import UserError
 from affectnet.files.atomic import write_json
 from affectnet.images.box_map import read_box_maps
 from affectnet.models.checkpoint import save_model
-from affectnet.models.dataset import load_faces
+from affectnet.models.dataset import FaceDataset, load_faces
 from affectnet.models.device import configure_torch, has_bfloat16, select_device, select_precision
-from affectnet.models.start_weights import check_record
 from affectnet.models.transforms import all_grey
 from affectnet.params import Runtime
 from affectnet.running.progress_file import append_progress
+from affectnet.running.provenance import refuse_changed
 from affectnet.running.run_stage import launch
 from affectnet.tables.face_shards import shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
@@ -31,6 +32,7 @@ from affectnet.training.fit import collapse_summary, collapse_warning, collapsed
 from affectnet.training.launcher import launch_processes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, read_only_state, resume_key, training_state
+from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Metrics, Trainer, learned_classes
 
 
@@ -117,8 +119,13 @@ def _train(
     configure_torch(device)
     classes = learned_classes(CLASS_WEIGHTS.read(class_weights), params.task)
     rows = planned_rows(plan)
-    with group.first_process_first():
-        train, validation = (load_faces(faces, split, params.model.image_px, workers) for split in ("train", "validation"))
+
+    @cache
+    def load(image_px: int) -> tuple[FaceDataset, FaceDataset]:
+        with group.first_process_first():
+            return load_faces(faces, "train", image_px, workers), load_faces(faces, "validation", image_px, workers)
+
+    train, validation = load(params.model.image_px)
     shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
     # The key leaves out stop_after, so that a training that was stopped early continues from there.
     processes = {"processes": group.count} if group.count > 1 else {}
@@ -128,12 +135,15 @@ def _train(
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     if group.first and params.scaled_rate:
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
+    _refuse_own_teacher(params, model)
+    soft = soft_targets(params, classes, faces, load, group)
+    teachers = soft.teachers if soft else {}
     with _state(group, key) as state, _log(group, metrics) as log:
-        trainer = Trainer(params, group, classes, rows, train, validation)
-        check_record(weights, trainer.started_from)
+        trainer = Trainer(params, group, classes, rows, train, validation, soft.shares if soft else None)
+        refuse_changed(weights, {"start": trainer.started_from.weights, **teachers})
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         grey = all_grey(train.images) and all_grey(validation.images)
-        metadata = model_metadata(trainer, params, reached, faces, grey, read_box_maps(box_maps))
+        metadata = model_metadata(trainer, params, reached, faces, grey, read_box_maps(box_maps), teachers)
         if group.first:
             save_model(model, trainer.evaluated, metadata, params.stored_precision)
             environment = {**metadata.versions, **resolved, "threads": torch.get_num_threads()}
@@ -143,8 +153,18 @@ def _train(
     shown = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
         f"train: {len(rows):,} faces per epoch, {reached.epoch} epochs on {device.type} from {trainer.started_from}; best is epoch "
-        f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}{collapse_summary(reached.history)}"
+        f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}"
+        f"{soft.summary(torch.from_numpy(rows)) if soft else ''}{collapse_summary(reached.history)}"
     )
+
+
+def _refuse_own_teacher(params: TrainParams, model: Path) -> None:
+    """Errors: UserError when a teacher is the file that training writes: DVC removes it before the stage runs."""
+    if any(Path(file).absolute() == model.absolute() for file in params.teacher):
+        raise UserError(
+            f"train.teacher: {model}: is the file that train writes, and DVC removes it first; fetch it by `dvc checkout {model}`, copy it "
+            "elsewhere, and name the copy"
+        )
 
 
 def _log_emulation(precision: str, device: torch.device) -> None:

@@ -27,7 +27,8 @@ def exchange(rank: int, folder: Path) -> None:
     gradients = class_gradients(rows(7, 2)[local], rows(7, 2)[local], targets().expression[local])
     mean = group.weighted_mean(gradients, targets().expression[local].sum(0))
     torch.save(
-        [*gathered, outputs.detach(), every.expression, every.affect, gradient / COUNT, norm.running_mean, mean], folder / f"{rank}.pt"
+        [*gathered, outputs.detach(), every.expression, every.affect, every.rows, gradient / COUNT, norm.running_mean, mean],
+        folder / f"{rank}.pt",
     )
     group.barrier()
     distributed.destroy_process_group()
@@ -40,7 +41,7 @@ def rows(faces: int, width: int) -> torch.Tensor:
 
 def targets() -> Targets:
     """Of 7 faces of 2 classes."""
-    return Targets(nn.functional.one_hot(torch.tensor([0, 0, 1, 0, 0, 0, 1]), 2).float(), rows(7, 2))
+    return Targets(nn.functional.one_hot(torch.tensor([0, 0, 1, 0, 0, 0, 1]), 2).float(), rows(7, 2), torch.arange(7) + 400_000_000)
 
 
 def batch_loss(outputs: torch.Tensor, targets: Targets) -> torch.Tensor:

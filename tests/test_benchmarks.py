@@ -1,5 +1,6 @@
 """Every benchmark at its smallest size: its output is tested, not the times."""
 
+import json
 import re
 import subprocess
 import sys
@@ -7,11 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pytest
 from clones import Clone
 
 from affectnet.errors import exit_code
 from benchmarks import __main__ as benchmarks
+from benchmarks.label_noise import corrupted
 from benchmarks.timing import ABSENT, Failure, Row, heading, line, run_process
 
 ROWS = {"images": 4, "lists": 4, "training": 3, "predict": 8, "workers": 2, "idle": 1, "growth": 10}
@@ -41,6 +44,37 @@ def test_the_pixels_and_the_learning_curve_give_their_numbers(reproduced: Clone)
     points = ["6=0.5", "12=0.6", "24=0.65", "48=0.675"]
     said = reproduced.run("python", "-m", "benchmarks.learning_curve", "--deviation", "0.001", "--to", "96", "--", *points)
     assert re.fullmatch(r"96 epochs: 0\.68\d \(0\.\d+ – 0\.\d+\)\n", said)
+
+
+def test_label_noise_is_the_share_that_was_asked_for_and_falls_where_faces_are_confused() -> None:
+    labels, chances = np.repeat([0, 1, 2], 400), np.array([[9.0, 3, 1], [0, 5, 1], [1, 1, 0]])
+    noisy = corrupted(labels, chances, 0.25, 3)
+    wrong = noisy != labels
+    assert wrong.sum() == 300 and np.array_equal(noisy, corrupted(labels, chances, 0.25, 3))
+    assert not np.array_equal(wrong, corrupted(labels, chances, 0.25, 4) != labels) and corrupted(labels, chances, 0.0, 3) is not labels
+    became = [np.bincount(noisy[wrong & (labels == label)], minlength=3) for label in range(3)]
+    assert became[0][1] > 2 * became[0][2] > 0 and became[1][0] == 0 and became[1][2] > 0 and min(became[2][:2]) > 25
+
+
+def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(reproduced: Clone, tmp_path: Path) -> None:
+    results = tmp_path / "noise.jsonl"
+    grid = ["--methods", "logit_adjusted", "born_again", "--noise", "confused", "--shares", "0.3", "--seeds", "11", "--epochs", "1"]
+    command = ["python", "-m", "benchmarks.label_noise", str(results), "--data", "demo=data", *grid]
+    reproduced.run(*command, "--minutes", "0.01")
+    assert len(results.read_text().splitlines()) == 1
+    with results.open("a") as file:
+        file.write('{"data": "demo", "meth')  # cut
+    said = reproduced.run(*command)
+    lines = [json.loads(line) for line in results.read_text().splitlines()]
+    assert [(line["method"], line["share"]) for line in lines] == [("logit_adjusted", 0), ("logit_adjusted", 0.3), ("born_again", 0.3)]
+    faces = sum(map(sum, lines[0]["confusion"]))
+    assert lines[0]["wrong_labels"] == 0 and lines[0]["memorised"] is None and faces > 100 and len(lines[0]["confusion"]) == 8
+    assert 0 < lines[1]["wrong_labels"] == lines[2]["wrong_labels"] and 0 <= lines[2]["memorised"] <= 1
+    assert re.search(r"\| demo, macro_f1 \| none \| 30 %, confused \|\n.*\n\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|", said)
+    written = results.read_bytes()
+    assert reproduced.run(*command) == said and results.read_bytes() == written
+    failed = reproduced.attempt(*command[:4], "--data", "demo=nowhere")
+    assert failed.returncode == 2 and "demo=nowhere: not NAME=FOLDER" in failed.stderr
 
 
 @pytest.fixture

@@ -90,7 +90,7 @@ def test_what_passes_between_processes_is_what_one_process_has(tmp_path: Path) -
     for rank in range(COUNT):
         received = torch.load(tmp_path / f"{rank}.pt")
         torch.testing.assert_close(
-            received, [*gathered, outputs.detach(), whole.expression, whole.affect, gradient, torch.tensor([0.1]), mean]
+            received, [*gathered, outputs.detach(), whole.expression, whole.affect, whole.rows, gradient, torch.tensor([0.1]), mean]
         )
 
 

@@ -25,7 +25,7 @@ def test_an_expression_that_is_rare_in_training_and_not_in_validation_gains_weig
     params = DynamicLearnedParams(function="dynamic_learned", rate=0.05, start="equal", most=20.0, every=2, label_smoothing=0.0)
     loss = DynamicLearnedLoss(params, Classes(torch.arange(2), torch.ones(2), torch.tensor([95, 5])))
     expression = nn.functional.one_hot(held_out, 2).float()
-    loss.attach(TrainingView(network, lambda rows: validation[rows], expression, Group(torch.device("cpu")), 1))
+    loss.attach(TrainingView(network, lambda rows: validation[rows], expression, Group(torch.device("cpu")), 1, 100))
     loss.start_epoch(EpochStart(0, 1, torch.tensor([0.95, 0.05]), seed=3))
     optimizer = torch.optim.SGD(network.parameters(), lr=0.1)
     targets = Targets(nn.functional.one_hot(labels, 2).float(), torch.full((100, 2), float("nan")))

@@ -88,6 +88,10 @@ def test_laws_under_which_a_loss_is_plain(seed: int) -> None:
         loss("ldam", SKEWED, margin=0.0),
         loss("dynamic", SKEWED),
         loss("dynamic_learned", SKEWED),
+        loss("sce", SKEWED, tau=0.0, alpha=1.0, beta=0.0),
+        loss("sce", EVEN, alpha=1.0, log_zero=0.0),
+        loss("elr", EVEN),
+        loss("eac", EVEN),
     ]
     assert [float(other(logits, one_hot(labels))) for other in same] == pytest.approx([plain] * len(same), rel=1e-4)
 
@@ -107,6 +111,36 @@ def test_focal_by_hand() -> None:
     logits = torch.log(torch.tensor([[0.75, 0.25]]))
     value = loss("focal", classes([1, 1]), gamma=2.0)(logits, torch.tensor([[1.0, 0.0]]))
     assert float(value) == pytest.approx(0.0625 * 0.2876821, rel=1e-4)
+
+
+@given(SEEDS)
+def test_generalised_cross_entropy_is_between_cross_entropy_and_the_mean_absolute_error(seed: int) -> None:
+    """Zhang & Sabuncu 2018: the limit q → 0, and at q = 1 half the L1 distance of prediction and label."""
+    logits, labels = batch(seed)
+    plain = float(loss("plain", EVEN)(logits, one_hot(labels)))
+    assert float(loss("gce", EVEN, q=1e-4)(logits, one_hot(labels))) == pytest.approx(plain, rel=1e-3)
+    distance = (torch.softmax(logits, 1) - one_hot(labels)).abs().sum(1).mean() / 2
+    assert float(loss("gce", EVEN, q=1.0)(logits, one_hot(labels))) == pytest.approx(float(distance), rel=1e-4)
+
+
+@given(SEEDS)
+def test_symmetric_cross_entropy_is_its_two_halves(seed: int) -> None:
+    """Wang et al. 2019: the reverse is −Σ p log t, with log 0 = A for a label that is not the face's."""
+    logits, labels = batch(seed)
+    p, t = torch.softmax(logits.double(), 1), one_hot(labels).double()
+    logs = torch.where(t > 0, t.log().nan_to_num(neginf=0.0), -4.0)
+    expected = 0.1 * functional.cross_entropy(logits.double(), labels) - 2.0 * (p * logs).sum(1).mean()
+    built = loss("sce", EVEN, alpha=0.1, beta=2.0, log_zero=-4.0)
+    assert float(built(logits, one_hot(labels))) == pytest.approx(float(expected), rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["gce", "sce"])
+def test_a_robust_loss_is_bounded_in_what_one_wrong_label_can_pull(name: str) -> None:
+    """The gradient of a label that the network finds impossible, against that of cross-entropy."""
+    logits = torch.tensor([[12.0, 0, 0, 0, 0]], requires_grad=True)
+    wrong = one_hot(torch.tensor([1]))
+    pulls = [torch.autograd.grad(loss(one, EVEN)(logits, wrong), logits)[0].norm() for one in (name, "plain")]
+    assert float(pulls[0]) < 0.11 * float(pulls[1])
 
 
 def test_ldam_takes_the_margin_only_from_the_truths_logit_and_reweights_late() -> None:
@@ -132,6 +166,16 @@ def test_a_soft_target_is_the_mean_of_its_parts_and_an_empty_row_does_not_count(
     half = one_hot(labels) * (torch.arange(16) < 8)[:, None]
     assert float(plain(logits, half)) == pytest.approx(float(plain(logits[:8], one_hot(labels[:8]))), rel=1e-4)
     assert float(plain(logits, torch.zeros(16, 5))) == 0
+
+
+@pytest.mark.parametrize("name", [name for name, entry in CATALOGUE.items() if ADAPTER.validate_python(entry).takes_soft_targets])
+def test_a_loss_of_soft_targets_is_linear_in_them(name: str) -> None:
+    """A face whose label is shared counts as two faces with a label each, by their shares; the weights are equal."""
+    logits, labels = batch(7)
+    built = loss(name, classes([50, 20, 9, 4, 2]))
+    mixed = 0.3 * one_hot(labels) + 0.7 * one_hot(labels.roll(1))
+    expected = 0.3 * built(logits, one_hot(labels)) + 0.7 * built(logits, one_hot(labels.roll(1)))
+    assert float(built(logits, mixed)) == pytest.approx(float(expected), rel=1e-4)
 
 
 @given(st.lists(st.lists(st.floats(0, 1), min_size=5, max_size=5), min_size=1, max_size=30), st.sampled_from(["equal", "weights"]))

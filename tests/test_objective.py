@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 
 from affectnet.metrics.regression import affect_scores
 from affectnet.training.losses.expression_loss import Classes, ExpressionLoss, LossParams
-from affectnet.training.targets import Targets
+from affectnet.training.targets import Targets, softened
 from affectnet.training.tasks import (
     AFFECT_LOSSES,
     AffectTask,
@@ -107,3 +107,11 @@ def test_mixed_targets_are_shares_and_affect_needs_both() -> None:
     assert mixed.affect[0].isnan().all() and mixed.affect[1].isnan().all()
     kept = first.mixed(first[torch.tensor([0, 1])], torch.ones(2))
     assert kept.affect[0].tolist() == [0.5, -0.5]
+
+
+def test_a_soft_target_keeps_the_labels_share_and_a_face_without_one_its_label() -> None:
+    hard = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 0.0], [0.0, 0.0]])
+    soft = torch.tensor([[0.3, 0.1], [NAN, NAN], [0.0, 0.0], [0.5, 0.5]])  # of more expressions: the shares of two
+    assert softened(hard, soft, 1.0).tolist() == [[0.75, 0.25], [0, 1], [1, 0], [0, 0]]
+    assert softened(hard, soft, 0.5).tolist() == [[0.875, 0.125], [0, 1], [1, 0], [0, 0]]
+    assert torch.equal(softened(hard, soft, 0.0), hard)

@@ -5,18 +5,21 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from chain import ROOT, TINY, entry
+from chain import ROOT, TINY, entry, tiny
 
 from affectnet.errors import UserError
 from affectnet.models.dataset import FaceDataset
+from affectnet.models.layers import last_linear
 from affectnet.params import parse, read_document
 from affectnet.training.distributed import Group
 from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss
+from affectnet.training.losses.elr import EarlyLearning
 from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.losses.ldam import LdamLoss
 from affectnet.training.losses.logit_adjusted import AdjustedLoss
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.samplers import SAMPLERS
+from affectnet.training.targets import Targets
 from affectnet.training.trainer import Trainer
 
 CPU = torch.device("cpu")
@@ -116,6 +119,7 @@ SHARPENED: dict[str, dict[str, Any]] = {
     "ldam": {"reweight_from": 0.0},
     "dynamic": {"start": "weights"},
     "dynamic_learned": {"start": "weights", "every": 1, "rate": 0.5},
+    "eac": {"consistency": 50.0},
 }
 """Settings of losses with a larger effect in one step than the catalogue's."""
 LOSSES = {name: entry("loss", name, **SHARPENED.get(name, {})) for name in CATALOGUE}
@@ -186,3 +190,83 @@ def test_no_two_generators_of_a_training_draw_the_same(monkeypatch: pytest.Monke
         _, augmentation = training._start_epoch(epoch)
         drawn += [torch.rand(4), torch.rand(4, generator=augmentation), torch.rand(4, generator=training.loss.generator)]
     assert len(seeds) == 4 and len({tuple(row.tolist()) for row in drawn}) == len(drawn) == 10
+
+
+def test_early_learning_averages_the_answers_of_each_face_once_per_step() -> None:
+    """Liu et al. 2020, from an average of 0: the penalty is that of the new average, and SAM's two passes count once."""
+    training = trainer(loss=LOSSES["elr"], optimizer=entry("optimizer", "sam"), augmentation=entry("augmentation", "none"))
+    rows = torch.tensor([3, 50, 20])
+    training._start_epoch(0)
+    (part,) = training.loader.load([rows], torch.Generator())
+    assert isinstance(training.loss, EarlyLearning) and part.targets.rows is not None and part.targets.rows.tolist() == rows.tolist()
+    outputs = training._outputs(part)
+    p = torch.softmax(training.loss.adjusted(outputs, part.targets.expression), 1)
+    expected = 3.0 * torch.log(1 - 0.3 * (p * p).sum(1)).mean()
+    torch.testing.assert_close(training.loss.penalty(outputs, part.targets), expected, rtol=1e-3, atol=1e-5)
+    assert not training.loss.averages.any()
+    training.optimizer.step(lambda: training._gradients([part]))  # type: ignore[arg-type, return-value]
+    training.loss.after_step([part.targets])
+    averages = training.loss.averages
+    torch.testing.assert_close(averages[rows].sum(1), torch.full((3,), 0.3))
+    assert averages.sum() == pytest.approx(0.9) and torch.equal(training.state()["objective"]["expression.averages"], averages)
+    assert training.loss.penalty(outputs, Targets(part.targets.expression, part.targets.affect)) == 0.0  # validation
+
+
+@pytest.mark.parametrize("model", [{**TINY, "image_px": 64}, tiny(architecture="resnet18", image_px=64)], ids=["vgg", "resnet"])
+def test_attention_maps_average_to_the_logits_and_a_mirrored_face_has_the_same_penalty(model: dict[str, Any]) -> None:
+    training = trainer({**model, "dropout": 0.0}, loss=LOSSES["eac"])
+    training.network.eval()
+    images = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        outputs, mirrored = (training.loss.outputs(training.network, one) for one in (images, images.flip(3)))
+    logits = outputs[:, :3]
+    maps, maps_of_mirrored = (one[:, 3:].reshape(2, 2, 3, 2, 2) for one in (outputs, mirrored))  # 2 × 2 places at 64 px
+    torch.testing.assert_close(maps[:, 0].mean((2, 3)) + last_linear(training.network)[1].bias, logits, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(maps[:, 1], maps_of_mirrored[:, 0].flip(3), rtol=1e-4, atol=1e-5)
+    targets = Targets(torch.eye(3)[:2], torch.zeros(2, 2))
+    penalty = float(training.loss.penalty(outputs, targets))
+    assert penalty == pytest.approx(50 * float(((maps[:, 0] - maps[:, 1]) ** 2).mean()), rel=1e-5) and penalty > 1e-4
+    assert float(training.loss.penalty(mirrored, targets)) == pytest.approx(penalty, rel=1e-4)
+    assert training.loss.penalty(logits, targets) == 0.0  # validation
+
+
+def test_a_network_without_attention_maps_and_mixed_faces_are_refused_where_the_loss_needs_them() -> None:
+    with pytest.raises(UserError, match=r"^params.yaml: loss: eac needs a network whose last layer is linear on the mean") as caught:
+        trainer({**TINY, "head": "original"}, loss=LOSSES["eac"])
+    assert "\n" not in str(caught.value)
+    shipped = document(loss=LOSSES["elr"], sampler="plan")
+    shipped["train"]["augmentation"] = "strong"
+    with pytest.raises(UserError, match=r"^params.yaml: augmentations.strong: loss elr keeps an average per face, .* without mixup"):
+        parse(shipped, "train", TrainerParams)
+
+
+@pytest.mark.parametrize(
+    ("changes", "problem"),
+    [
+        (
+            {"loss": LOSSES["ldam"]},
+            r"^params.yaml: train.targets: loss ldam is defined for one label per face; choose hard, or another loss",
+        ),
+        ({"task": entry("task", "affect")}, r"^params.yaml: train.targets: the task has no expressions; choose hard, or another task"),
+    ],
+    ids=["ldam", "affect"],
+)
+def test_soft_targets_that_nothing_could_learn_are_refused(changes: dict[str, Any], problem: str) -> None:
+    shipped = document(sampler="plan", **changes)
+    for targets in ("soft", "mixed"):
+        shipped["train"]["targets"] = targets
+        with pytest.raises(UserError, match=problem):
+            parse(shipped, "train", TrainerParams)
+
+
+def test_a_teacher_without_a_part_in_the_targets_is_refused() -> None:
+    shipped = document(sampler="plan")
+    shipped["train"]["teacher"] = "teacher.safetensors"
+    with pytest.raises(UserError, match=r"^params.yaml: train.teacher: has no part in hard targets; set train.targets to soft or mixed"):
+        parse(shipped, "train", TrainerParams)
+    shipped["train"] |= {"targets": "mixed", "teacher": ["one.safetensors", "two.safetensors"]}
+    assert parse(shipped, "train", TrainerParams).teacher == ("one.safetensors", "two.safetensors")
+    for wrong in (3, [""], [None], {"a": "b"}):
+        shipped["train"]["teacher"] = wrong
+        with pytest.raises(UserError, match=r"^params.yaml: train\.teacher"):
+            parse(shipped, "train", TrainerParams)

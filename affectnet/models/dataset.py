@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import PIL
 import pyarrow as pa
+import pyarrow.compute as pc
 import torch
 from numpy.typing import NDArray
 
@@ -31,7 +32,7 @@ from affectnet.running.progress import progress
 from affectnet.tables.contract import readable_parquet
 from affectnet.tables.face_shards import CROP_AGAIN, FACES, ROWS_PER_GROUP, open_shard, read_face_labels, shard_paths
 
-LABELS = ("expression", "valence", "arousal")
+LABELS = ("expression", "valence", "arousal", "soft_label")
 
 PIXELS, CHECKSUMS = "pixels.uint8", "checksums.json"
 """The decoded pixels without a header, which could be damaged too; and the CRC-32 of each row group, checked at 2 GB/s on one core."""
@@ -47,7 +48,8 @@ RowGroup = tuple[Path, int, int]
 class FaceDataset:
     """n faces: images (n, px, px, 3) uint8 RGB; expression (n,) int64 codes; valence, arousal (n,) float32, NaN where missing.
 
-    labels: the names of the codes.
+    labels: the names of the codes; soft_label: (n, 8) float32 share of each of AffectNet's expressions, NaN where missing, None where no
+    face has one.
     """
 
     images: torch.Tensor
@@ -55,6 +57,7 @@ class FaceDataset:
     valence: torch.Tensor
     arousal: torch.Tensor
     labels: tuple[str, ...] = EXPRESSIONS
+    soft_label: torch.Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.images)
@@ -71,7 +74,7 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
     count = sum(len(table) for table in labels)
     if not count:
         raise UserError(f"{folder}: the split {split} holds no faces; see metrics/clean.json for why rows were rejected")
-    columns = {name: np.concatenate([table[name].to_numpy() for table in labels]) for name in LABELS}
+    columns = {name: np.concatenate([table[name].to_numpy() for table in labels]) for name in ("expression", "valence", "arousal")}
     pixels = _decoded(shards, count, image_px, workers)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")  # nothing writes to it
@@ -82,7 +85,17 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
         valence=torch.from_numpy(columns["valence"].astype(np.float32)),
         arousal=torch.from_numpy(columns["arousal"].astype(np.float32)),
         labels=read_face_labels(folder, split),
+        soft_label=_soft_labels(pa.concat_tables(labels)["soft_label"]),
     )
+
+
+def _soft_labels(column: pa.ChunkedArray) -> torch.Tensor | None:
+    labelled = pc.is_valid(column).to_numpy()
+    if not labelled.any():
+        return None
+    shares = np.full((len(column), len(EXPRESSIONS)), np.nan, np.float32)
+    shares[labelled] = pc.list_flatten(column.filter(labelled)).to_numpy().reshape(-1, len(EXPRESSIONS))
+    return torch.from_numpy(shares)
 
 
 def _labels(shard: Path) -> pa.Table:

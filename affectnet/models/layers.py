@@ -1,6 +1,8 @@
 """The parts of a network: its last linear layer, its parameters layer by layer."""
 
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -15,6 +17,18 @@ def last_linear(network: nn.Module) -> tuple[str, nn.Linear]:
     if not isinstance(layer, nn.Linear):
         raise UserError(f"params.yaml: model: the last layer of {type(network).__name__} is not linear; choose another architecture")
     return name, layer
+
+
+@contextmanager
+def evaluating(network: nn.Module) -> Iterator[None]:
+    """Within the block the network is in evaluation mode; after it, each of its modules is in the mode that it was in."""
+    modes = [module.training for module in network.modules()]
+    network.eval()
+    try:
+        yield
+    finally:
+        for module, mode in zip(network.modules(), modes, strict=True):
+            module.training = mode
 
 
 def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:

@@ -106,6 +106,19 @@ def read_metadata(path: Path, text: str | None) -> ModelMetadata:
     return replace(metadata, crop=crop.model_dump())
 
 
+def refuse_other_crops(model: Path | str, metadata: ModelMetadata, faces: Path, policy: dict[str, Any]) -> None:
+    """Errors: UserError when the policy that cut the faces of the folder is not that of the model's training faces.
+
+    policy: as shards hold it; those of an earlier version lack later fields.
+    """
+    complete = CropPolicy.model_validate(policy).model_dump()
+    if complete != metadata.crop:
+        differing = sorted(key for key in {*complete, *metadata.crop} if complete.get(key) != metadata.crop.get(key))
+        raise UserError(
+            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
+        )
+
+
 def first_problem(error: ValidationError, section: str) -> str:
     """The first problem, unknown fields before the rest: `labels.0: what is wrong`."""
     problems = error.errors(include_url=False)

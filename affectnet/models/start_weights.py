@@ -13,7 +13,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.models.backbones.registry import ModelParams, backbone_of
 from affectnet.models.network import State
 from affectnet.models.weight_files import load_content
-from affectnet.running.provenance import Weights, named_weights, read_records
+from affectnet.running.provenance import Weights, named_weights
 
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Keys under which training loops store the state dict, next to the epoch and the optimiser."""
@@ -56,14 +56,6 @@ def load_start_weights(network: nn.Module, params: ModelParams) -> Started:
     _refuse_unfit(params, state, expected)
     network.load_state_dict({name: state[name] for name in expected}, strict=False)
     return Started(replace(named, sha256=sha256), (*keys, *prefixes))
-
-
-def check_record(path: Path, started: Started) -> None:
-    """Errors: UserError when `fingerprint` recorded other start weights than those that were read."""
-    recorded, read = read_records(path, Weights).get("start"), started.weights
-    if recorded != (read if read.source == "file" else replace(read, sha256=None)):
-        record = "nothing" if recorded is None else f"{recorded.name} of SHA-256 {recorded.sha256}"
-        raise UserError(f"{path}: records {record}, training reads {read.name} of SHA-256 {read.sha256}; run `dvc repro`")
 
 
 def _refuse_unfit(params: ModelParams, state: State, expected: State) -> None:

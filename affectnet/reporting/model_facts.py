@@ -29,6 +29,7 @@ def model_facts(metadata: ModelMetadata) -> dict[str, str]:
         "validation": _validation_scores(training),
         "epoch": f"{training.get('epoch')} of {training.get('epochs')}",
         **({"started": setting(training["started_from"])} if "started_from" in training else {}),
+        **({"teachers": "; ".join(map(setting, training["teachers"]))} if "teachers" in training else {}),
         **{name: setting(params[name]) for name in SWITCHES if name in params},
         "training": setting(settings),
         "data": f"training faces of SHA-256 {metadata.data}",

@@ -5,14 +5,12 @@ from pathlib import Path
 
 import numpy as np
 
-from affectnet.errors import UserError
-from affectnet.images.crop_policy import CropPolicy
 from affectnet.metrics import calibration
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import FaceDataset, load_faces
 from affectnet.models.device import select_device
 from affectnet.models.forward import predict
-from affectnet.models.metadata import ModelMetadata
+from affectnet.models.metadata import ModelMetadata, refuse_other_crops
 from affectnet.models.outputs import Averaging, Outputs
 from affectnet.params import Runtime
 from affectnet.reporting.predictions import Predictions
@@ -27,7 +25,7 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
     """
     device = select_device(runtime.device)
     network, metadata = load_model(model)
-    _same_crops(model, metadata, faces)
+    refuse_other_crops(model, metadata, faces, read_policy(faces, "test"))
 
     def outputs_for(split: FaceDataset) -> Outputs:
         return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
@@ -50,12 +48,3 @@ def _temperature(metadata: ModelMetadata, outputs: Outputs, validation: FaceData
         return metadata.temperature
     columns = (expression[known, None] == codes).argmax(1)
     return calibration.fit_temperature(outputs.logits[known], columns)
-
-
-def _same_crops(model: Path, metadata: ModelMetadata, faces: Path) -> None:
-    policy = CropPolicy.model_validate(read_policy(faces, "test")).model_dump()  # shards of an earlier version lack later fields
-    if policy != metadata.crop:
-        differing = sorted(key for key in {*policy, *metadata.crop} if policy.get(key) != metadata.crop.get(key))
-        raise UserError(
-            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
-        )

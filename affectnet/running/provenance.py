@@ -1,14 +1,15 @@
-"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy, an audit, start weights."""
+"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy, an audit, weights."""
 
 import re
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import ClassVar, Literal, TypeVar
+from typing import Annotated, Any, ClassVar, Literal, TypeVar
 
-from pydantic import ConfigDict, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, TypeAdapter, ValidationError
 
+from affectnet.errors import UserError
 from affectnet.files.atomic import write_json
 
 
@@ -61,6 +62,16 @@ class AuditedLabels:
 AnyRecord = TypeVar("AnyRecord", UserCopy, Weights, AuditedLabels)
 
 
+def _files(value: Any) -> Any:
+    if value is None:
+        return ()
+    return (value,) if isinstance(value, str) else tuple(value) if isinstance(value, list) else value
+
+
+Files = Annotated[tuple[Annotated[str, Field(min_length=1)], ...], BeforeValidator(_files)]
+"""Paths in params.yaml: null for none, the path of one file, or a list of paths."""
+
+
 def read_records(path: Path, kind: type[AnyRecord]) -> dict[str, AnyRecord]:
     """The records in the file by name; none when it is missing, or another program wrote it."""
     try:
@@ -87,6 +98,21 @@ def named_weights(architecture: str, weights: str) -> Weights:
         return Weights("file", weights)
     library = architecture.split("/", maxsplit=1)[0] if "/" in architecture else "torchvision"
     return Weights("published", f"{architecture} {weights}", None if re.search(r"_V\d+$", weights) else _version(library))
+
+
+def named_teachers(files: Sequence[str]) -> dict[str, Weights]:
+    """The record of each teacher of `train.teacher` by its name in the file of records, without its hash; no file is opened."""
+    return {f"teacher {number}": Weights("file", name) for number, name in enumerate(files, 1)}
+
+
+def refuse_changed(path: Path, read: Mapping[str, Weights]) -> None:
+    """Errors: UserError when `fingerprint` recorded other weights in the file than those that were read, by the names of the records."""
+    recorded = read_records(path, Weights)
+    for name, weights in read.items():
+        known = recorded.get(name)
+        if known != (weights if weights.source == "file" else replace(weights, sha256=None)):
+            record = "nothing" if known is None else f"{known.name} of SHA-256 {known.sha256}"
+            raise UserError(f"{path}: records {record}, training reads {weights.name} of SHA-256 {weights.sha256}; run `dvc repro`")
 
 
 def _version(library: str) -> str | None:

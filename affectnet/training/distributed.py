@@ -124,9 +124,10 @@ class Processes(Group):
         columns = [outputs.shape[1], targets.expression.shape[1], targets.affect.shape[1]]
         gathered = self.gather(torch.cat([outputs.detach(), targets.expression, targets.affect], 1), faces)
         detached, expression, affect = torch.split(gathered, columns, 1)
+        rows = None if targets.rows is None else self.gather(targets.rows, faces)
         if outputs.requires_grad:
             outputs.register_hook(lambda gradient: gradient * self.count)  # type: ignore[no-untyped-call]
-        return torch.cat([detached[: local.start], outputs, detached[local.stop :]]), Targets(expression, affect)
+        return torch.cat([detached[: local.start], outputs, detached[local.stop :]]), Targets(expression, affect, rows)
 
     def weighted_mean(self, rows: torch.Tensor, mass: torch.Tensor) -> torch.Tensor:
         total = torch.cat([rows * mass[:, None], mass[:, None]], 1)

@@ -3,7 +3,7 @@
 import copy
 import math
 import platform
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import ClassVar
@@ -17,6 +17,7 @@ from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.images.box_map import BoxMap
 from affectnet.models.dataset import shards_sha256
 from affectnet.models.metadata import ModelMetadata
+from affectnet.running.provenance import Weights
 from affectnet.tables.face_shards import read_dataset, read_policy, shard_paths
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, finite
@@ -76,11 +77,17 @@ def fit(trainer: Trainer, patience: int, last: int, state: TrainingState, log: C
 
 
 def model_metadata(
-    trainer: Trainer, params: TrainerParams, reached: Progress, faces: Path, grey: bool, box_maps: dict[str, BoxMap]
+    trainer: Trainer,
+    params: TrainerParams,
+    reached: Progress,
+    faces: Path,
+    grey: bool,
+    box_maps: dict[str, BoxMap],
+    teachers: Mapping[str, Weights],
 ) -> ModelMetadata:
     """What the model file says of the best epoch's weights. faces: the folder of crops; grey: whether all of them are grey.
 
-    box_maps: by name of a detector.
+    box_maps: by name of a detector; teachers: the records of the model files whose answers were its targets.
     """
     return ModelMetadata(
         model=params.model.network,
@@ -97,6 +104,7 @@ def model_metadata(
             "params": params.model_dump(),
             "precision": trainer.precision,
             "started_from": asdict(trainer.started_from),
+            **({"teachers": [asdict(weights) for weights in teachers.values()]} if teachers else {}),
             "epoch": reached.best_epoch,
             "epochs": reached.epoch,
             "score": reached.best_score,

@@ -7,8 +7,10 @@ from pydantic import Field, SerializeAsAny, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
 
 from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.outputs import Averaging
 from affectnet.params import Section
-from affectnet.training.augmentation.augment import AllTransforms, AugmentationParams
+from affectnet.running.provenance import Files
+from affectnet.training.augmentation.augment import AllTransforms, Augment, AugmentationParams
 from affectnet.training.losses.expression_loss import LOSSES, LossParams
 from affectnet.training.optimizers import OPTIMIZERS, OptimizerParams, ScheduleParams
 from affectnet.training.samplers import SAMPLERS
@@ -31,6 +33,11 @@ class TrainerParams(Section):
     model: SerializeAsAny[ModelParams]
     optimizer: Annotated[OptimizerParams, OPTIMIZERS, Field(discriminator="algorithm")]
     loss: Annotated[LossParams, LOSSES, Field(discriminator="function")]
+    targets: Literal["hard", "soft", "mixed"]
+    target_share: float = Field(ge=0, le=1)
+    teacher: Files
+    teacher_averaging: Averaging
+    teacher_temperature: float = Field(gt=0, le=100)
     seed: int = Field(ge=0)
     epochs: int = Field(ge=1)
     batch: int = Field(ge=2)
@@ -41,6 +48,38 @@ class TrainerParams(Section):
     clip_norm: float = Field(ge=0)
     ema: float = Field(ge=0, lt=1)
     schedule: ScheduleParams
+
+    @field_validator("targets")
+    @classmethod
+    def _soft_where_the_loss_takes_them(cls, targets: str, others: ValidationInfo) -> str:
+        """Errors: ValueError when targets are soft and the task has no expressions, or the loss is defined only for one label."""
+        task, loss = others.data.get("task"), others.data.get("loss")
+        if targets != "hard" and task and not task.expressions:
+            raise PydanticCustomError("no_expressions", "the task has no expressions; choose hard, or another task")
+        if targets != "hard" and loss and not loss.takes_soft_targets:
+            problem = "loss {loss} is defined for one label per face; choose hard, or another loss"
+            raise PydanticCustomError("one_label", problem, {"loss": loss.function})
+        return targets
+
+    @field_validator("teacher")
+    @classmethod
+    def _teacher_that_is_heard(cls, teacher: tuple[str, ...], others: ValidationInfo) -> tuple[str, ...]:
+        """Errors: ValueError when the targets are hard, so that the teacher would have no part in the training."""
+        if teacher and others.data.get("targets") == "hard":
+            raise PydanticCustomError("unused", "has no part in hard targets; set train.targets to soft or mixed, or this to null")
+        return teacher
+
+    @field_validator("augmentation")
+    @classmethod
+    def _whole_faces_for_what_is_kept(cls, augmentation: AugmentationParams, others: ValidationInfo) -> AugmentationParams:
+        """Errors: ValueError when the loss keeps something per face, and the images are mixtures of faces."""
+        loss = others.data.get("loss")
+        if loss and loss.keeps_faces and Augment(augmentation).mixes:
+            problem = (
+                "loss {loss} keeps an average per face, which mixed images do not have; choose an augmentation without mixup and cutmix"
+            )
+            raise PydanticCustomError("mixed", problem, {"loss": loss.function})
+        return augmentation
 
     @field_validator("sampler")
     @classmethod
@@ -61,6 +100,11 @@ class TrainerParams(Section):
         if epochs is not None:
             return epochs
         return model.epochs if model else 1
+
+    @property
+    def soft_share(self) -> float:
+        """The share of the soft targets in the targets."""
+        return {"hard": 0.0, "soft": 1.0, "mixed": self.target_share}[self.targets]
 
     @property
     def scaled_optimizer(self) -> OptimizerParams:

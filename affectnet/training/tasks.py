@@ -89,7 +89,7 @@ AFFECT_LOSSES: dict[str, AffectLoss] = {
 
 
 class Objective(nn.Module):
-    """The loss of a batch of outputs, whose first k columns are logits and whose last two valence and arousal."""
+    """The loss of a batch of outputs: k columns of logits, two of valence and arousal, and those that `ExpressionLoss.outputs` adds."""
 
     def __init__(self, expression: ExpressionLoss) -> None:
         super().__init__()
@@ -97,8 +97,13 @@ class Objective(nn.Module):
         self.classes = len(expression.weight)
 
     def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
-        """(n, k), (n, 2) or (n, k + 2) outputs → scalar."""
+        """(n, k), (n, 2) or (n, k + 2) outputs, and columns of the loss's own → scalar."""
         raise NotImplementedError
+
+    def of_expressions(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
+        """The loss of the expressions."""
+        loss: torch.Tensor = self.expression(outputs[:, : self.classes], targets.expression)
+        return loss + self.expression.penalty(outputs, targets)
 
     def task_weights(self) -> dict[str, float]:
         """The weights of the tasks in force."""
@@ -107,8 +112,7 @@ class Objective(nn.Module):
 
 class ExpressionObjective(Objective):
     def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
-        loss: torch.Tensor = self.expression(outputs, targets.expression)
-        return loss
+        return self.of_expressions(outputs, targets)
 
     def task_weights(self) -> dict[str, float]:
         return {"expression": 1.0}
@@ -138,10 +142,8 @@ class FixedObjective(Objective):
         return self.task.expression_weight * expression + self.task.affect_weight * affect
 
     def losses(self, outputs: torch.Tensor, targets: Targets) -> tuple[torch.Tensor, torch.Tensor]:
-        return (
-            self.expression(outputs[:, : self.classes], targets.expression),
-            self.affect(outputs[:, self.classes :], targets.affect),
-        )
+        affect = outputs[:, self.classes : self.classes + 2]
+        return self.of_expressions(outputs, targets), self.affect(affect, targets.affect)
 
     def task_weights(self) -> dict[str, float]:
         return {"expression": self.task.expression_weight, "affect": self.task.affect_weight}

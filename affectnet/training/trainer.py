@@ -34,7 +34,7 @@ from affectnet.training.optimizers import build_optimizer, learning_rate_factor,
 from affectnet.training.passes import backward
 from affectnet.training.recipe import TrainerParams, seed_of
 from affectnet.training.samplers import SAMPLERS, batches
-from affectnet.training.targets import Targets, joined, refuse_without_affect
+from affectnet.training.targets import Targets, joined, refuse_without_affect, softened
 from affectnet.training.tasks import TaskParams, build_objective
 
 Metrics = dict[str, float]
@@ -57,20 +57,34 @@ def learned_classes(class_weights: pa.Table, task: TaskParams) -> Classes:
 
 
 def targets_of(faces: FaceDataset, classes: Classes) -> Targets:
-    """The targets of each face; a face whose expression is not learned does not count for the expressions."""
+    """The hard targets of each face; a face whose expression is not learned does not count for the expressions."""
     one_hot = (faces.expression[:, None] == classes.codes).float()
     return Targets(one_hot, torch.stack([faces.valence, faces.arousal], 1))
+
+
+def training_targets(params: TrainerParams, faces: FaceDataset, classes: Classes, soft: torch.Tensor | None) -> Targets:
+    """The targets of each training face. soft: (n, k) soft labels, of which each target has the share `params.soft_share`."""
+    targets = targets_of(faces, classes)
+    expression = targets.expression if soft is None else softened(targets.expression, soft, params.soft_share)
+    return Targets(expression, targets.affect, torch.arange(len(faces)) if params.loss.keeps_faces else None)
 
 
 class Trainer:
     """One training: the network, its optimiser, and one epoch at a time. Every switch is resolved here, once.
 
-    rows: of the plan, repeats included. `evaluated` is the network whose outputs are scored and whose weights are kept: the moving
-    average where there is one.
+    rows: of the plan, repeats included; soft: (n, k) soft labels of the training faces. `evaluated` is the network whose outputs are
+    scored and whose weights are kept: the moving average where there is one.
     """
 
     def __init__(
-        self, params: TrainerParams, group: Group, classes: Classes, rows: np.ndarray, faces: FaceDataset, validation: FaceDataset
+        self,
+        params: TrainerParams,
+        group: Group,
+        classes: Classes,
+        rows: np.ndarray,
+        faces: FaceDataset,
+        validation: FaceDataset,
+        soft: torch.Tensor | None = None,
     ) -> None:
         self.params, self.classes, self.rows = params, classes, rows
         self.names = tuple(faces.labels[code] for code in classes.codes.tolist())
@@ -78,7 +92,7 @@ class Trainer:
         self.labels = faces.expression.numpy()[rows]
         self.validation = validation
         self.precision = select_precision(params.precision, group.device)
-        targets = targets_of(faces, classes)
+        targets = training_targets(params, faces, classes, soft)
         self.validation_targets = targets_of(validation, classes)
         if params.task.affect:
             refuse_without_affect(train=targets, validation=self.validation_targets)
@@ -136,7 +150,7 @@ class Trainer:
 
     def _outputs(self, micro_batch: MicroBatch) -> torch.Tensor:
         with torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bfloat16"):
-            outputs: torch.Tensor = self.wrapped(micro_batch.images)
+            outputs = self.loss.outputs(self.wrapped, micro_batch.images)
         return outputs.float()
 
     def _loss(self, micro_batches: list[MicroBatch], outputs: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -234,7 +248,8 @@ class Trainer:
         def images(rows: torch.Tensor) -> torch.Tensor:
             return normalised(self.validation.images[rows].to(self.device), self.mean, self.std)
 
-        return TrainingView(self.network, images, self.validation_targets.expression, self.group, self.params.accumulate)
+        faces = len(self.loader.images)
+        return TrainingView(self.network, images, self.validation_targets.expression, self.group, self.params.accumulate, faces)
 
     def _freeze(self, frozen: bool) -> None:
         """Lets only the head learn, with the trunk's batch statistics fixed, or all layers."""

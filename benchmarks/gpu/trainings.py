@@ -41,6 +41,7 @@ from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group
 from affectnet.training.fit import Progress, fit, model_metadata
 from affectnet.training.resume import TrainingState
+from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Metrics, Trainer, learned_classes
 from benchmarks.timing import ROOT
 from stages.train import TrainParams
@@ -114,7 +115,14 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     began = time.monotonic()
     splits = {split: load_faces(data / "faces", split, params.model.image_px, 0) for split in ("train", "validation", "test")}
     classes = learned_classes(CLASS_WEIGHTS.read(data / "class_weights.parquet"), params.task)
-    trainer = Trainer(params, Group(device), classes, planned_rows(data / "plan.parquet"), splits["train"], splits["validation"])
+    group, faces = Group(device), data / "faces"
+
+    def load(image_px: int) -> tuple[FaceDataset, FaceDataset]:
+        return load_faces(faces, "train", image_px, 0), load_faces(faces, "validation", image_px, 0)
+
+    soft = soft_targets(params, classes, faces, load, group)
+    rows, shares = planned_rows(data / "plan.parquet"), soft.shares if soft else None
+    trainer = Trainer(params, group, classes, rows, splits["train"], splits["validation"], shares)
     folder = out.resolve().parent / f"{out.name}.states" / one["name"]
     folder.mkdir(parents=True, exist_ok=True)
     state = TimedState(folder, until)
@@ -131,7 +139,7 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     result["validation"] = {averaging: _scores(trainer, splits["validation"], averaging) for averaging in VIEWS}
     if one.get("keep"):
         grey = all_grey(splits["train"].images) and all_grey(splits["validation"].images)
-        metadata = model_metadata(trainer, params, reached, data / "faces", grey, {})
+        metadata = model_metadata(trainer, params, reached, faces, grey, {}, soft.teachers if soft else {})
         save_model(out / f"{one['name']}.safetensors", trainer.evaluated, metadata, "float16")
     if one.get("logits"):
         _write_logits(out / f"{one['name']}.npz", trainer, splits)

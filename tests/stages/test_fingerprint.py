@@ -24,6 +24,7 @@ def fingerprint(root: Path | None = None, weights: str = "none", architecture: s
         document["dataset"] = "folder"
         document["datasets"]["folder"].update(root=str(root), checksums=changes.get("checksums"))
     document["models"][document["model"]].update(weights=weights, architecture=architecture)
+    document["train"]["teacher"] = changes.get("teacher")
     params = parse(document, "fingerprint", FingerprintParams)
     return run(params, ISSUES, download=DOWNLOAD, audit=AUDIT, weights=WEIGHTS)
 
@@ -141,9 +142,25 @@ def test_a_local_file_is_known_by_its_bytes_and_kept_when_it_is_gone(workspace: 
     assert "start.pth, changed" in fingerprint(weights=str(path))
     assert "start.pth, as before" in fingerprint(weights=str(path))
     path.unlink()
-    assert "start.pth not there, their record kept" in fingerprint(weights=str(path))
+    assert "start.pth not there, the last record kept" in fingerprint(weights=str(path))
     assert start()["sha256"] == hashlib.sha256(b"two").hexdigest()
-    assert "other.pth not there, no record of them" in fingerprint(weights="other.pth") and start()["sha256"] is None
+    assert "other.pth not there, and no record" in fingerprint(weights="other.pth") and start()["sha256"] is None
+
+
+def test_each_teacher_is_known_by_its_bytes_in_a_record_of_its_own(workspace: Path) -> None:
+    paths = [workspace / name for name in ("one.safetensors", "two.safetensors")]
+    paths[0].write_bytes(b"one")
+    line = fingerprint(teacher=[str(path) for path in paths])
+    assert f"teacher 1 {paths[0]}, new" in line and f"teacher 2 {paths[1]} not there, and no record" in line
+    records = json.loads(WEIGHTS.read_bytes())
+    assert [records[name]["sha256"] for name in ("start", "teacher 1", "teacher 2")] == [None, hashlib.sha256(b"one").hexdigest(), None]
+    paths[0].write_bytes(b"other")
+    assert f"teacher 1 {paths[0]}, changed" in fingerprint(teacher=str(paths[0]))
+    paths[0].unlink()
+    assert "not there, the last record kept" in fingerprint(teacher=str(paths[0]))
+    assert set(json.loads(WEIGHTS.read_bytes())) == {"start", "teacher 1"}
+    fingerprint()
+    assert set(json.loads(WEIGHTS.read_bytes())) == {"start"}
 
 
 def use_audit(workspace: Path, choice: str) -> None:

@@ -37,7 +37,7 @@ def test_start_weights_replaced_under_their_name_train_again_and_put_back_come_f
     assert model.read_bytes() == first
     path.unlink()
     output = clone.dvc("repro", "train")
-    assert executed(output) == [] and "not there, their record kept" in output
+    assert executed(output) == [] and "not there, the last record kept" in output
 
 
 def test_an_edited_download_is_seen_and_one_that_is_not_mounted_keeps_what_was_made_of_it(clone: Clone, tmp_path: Path) -> None:

@@ -81,6 +81,11 @@ class Augment:
         transforms = [TRANSFORMS[name](params) for name in sorted(TRANSFORMS)]
         self.transforms = [transform for transform in transforms if transform.active]
 
+    @property
+    def mixes(self) -> bool:
+        """Whether images are mixed with each other."""
+        return any(isinstance(transform, MixTransform) for transform in self.transforms)
+
     def __call__(self, images: torch.Tensor, draws: Draws) -> torch.Tensor:
         """(n, h, w, 3) uint8 → (n, 3, h, w) float32, normalised."""
         for transform in self.transforms:

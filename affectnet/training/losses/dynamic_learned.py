@@ -7,7 +7,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from affectnet.models.layers import last_linear
+from affectnet.models.layers import evaluating, last_linear
 from affectnet.training.losses.dynamic import DynamicLoss, DynamicParams
 from affectnet.training.losses.expression_loss import LOSSES, Classes, EpochStart, TrainingView
 from affectnet.training.targets import Targets, joined
@@ -84,12 +84,8 @@ class LastLayer:
         """The same over drawn faces of the validation split, as many of each expression that it has."""
         training, network = self.training, self.training.network
         rows = self._draw(generator)
-        modes = [module.training for module in network.modules()]
-        network.eval()
-        with torch.no_grad():
+        with evaluating(network), torch.no_grad():
             network(training.validation_images(rows))
-        for module, mode in zip(network.modules(), modes, strict=True):
-            module.training = mode
         return self.gradients(training.validation_expression[rows].to(training.group.device), 1)
 
     def _draw(self, generator: torch.Generator) -> torch.Tensor:

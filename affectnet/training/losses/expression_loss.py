@@ -3,7 +3,7 @@
 All take soft targets, so that label smoothing and mixed images need no second form. With n faces, k expressions, logits
 z, targets t (rows of shares, all 0 for a face that does not count) and class weights w, the common form is
 
-    −Σ_i Σ_c w_c t_ic log softmax(z_i)_c  /  Σ_i Σ_c w_c t_ic
+    Σ_i Σ_c w_c t_ic cost(z_i)_c  /  Σ_i Σ_c w_c t_ic,    cost(z)_c = −log softmax(z)_c
 
 so that the scale of the weights changes nothing (the weighted loss of Mollahosseini et al. 2017, with a diagonal infogain
 matrix). Faces are predicted from the plain logits, whatever the loss adds to them.
@@ -33,6 +33,16 @@ class LossParams(Section):
         """Whether the class weights of rebalance count in the loss, at least in some epochs."""
         return False
 
+    @property
+    def takes_soft_targets(self) -> bool:
+        """Whether `train.targets` may be soft or mixed: not for a loss whose paper defines it only for one label per face."""
+        return True
+
+    @property
+    def keeps_faces(self) -> bool:
+        """Whether the loss keeps something per face between epochs, and so needs `Targets.rows`, and images that are not mixed."""
+        return False
+
 
 @dataclass(frozen=True)
 class Classes:
@@ -51,7 +61,7 @@ class TrainingView:
     """What a loss can see of the training that it is part of.
 
     validation_images: rows → normalised images (n, 3, px, px) on the network's device; validation_expression: (m, k) one-hot;
-    group: the processes whose faces count together; micro_batches: how many a step has at most.
+    group: the processes whose faces count together; micro_batches: how many a step has at most; faces: number in the training split.
     """
 
     network: nn.Module
@@ -59,6 +69,7 @@ class TrainingView:
     validation_expression: torch.Tensor
     group: Group
     micro_batches: int
+    faces: int
 
 
 @dataclass(frozen=True)
@@ -92,15 +103,24 @@ class ExpressionLoss(nn.Module):
         log_p = torch.log_softmax(self.adjusted(logits, targets), 1)
         smooth = (1 - self.smoothing) * targets + self.smoothing * targets.sum(1, keepdim=True) / targets.shape[1]
         mass = self.weight * smooth
-        return -(mass * self.modulation(log_p) * log_p).sum() / mass.sum().clamp_min(1e-12)
+        return (mass * self.costs(log_p)).sum() / mass.sum().clamp_min(1e-12)
 
     def adjusted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The (n, k) logits that the loss is taken of."""
         return logits
 
-    def modulation(self, log_p: torch.Tensor) -> torch.Tensor | float:
-        """(n, k) factors on the log losses."""
-        return 1.0
+    def costs(self, log_p: torch.Tensor) -> torch.Tensor:
+        """(n, k) cost of the (n, k) log probabilities if the truth were c."""
+        return -log_p
+
+    def outputs(self, network: nn.Module, images: torch.Tensor) -> torch.Tensor:
+        """(n, d) outputs of the network in training, after which a loss may put columns of its own."""
+        outputs: torch.Tensor = network(images)
+        return outputs
+
+    def penalty(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor | float:
+        """What training adds to the loss, of all columns of `outputs`; 0 for outputs without them, and for targets without rows."""
+        return 0.0
 
     def attach(self, training: TrainingView) -> None:
         """Called once, before the first epoch."""

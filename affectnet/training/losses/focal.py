@@ -23,5 +23,5 @@ class FocalLoss(ExpressionLoss):
         super().__init__(params, classes, params.weighted)
         self.gamma = params.gamma
 
-    def modulation(self, log_p: torch.Tensor) -> torch.Tensor | float:
-        return (1 - log_p.exp()).clamp_min(1e-6) ** self.gamma
+    def costs(self, log_p: torch.Tensor) -> torch.Tensor:
+        return -log_p * (1 - log_p.exp()).clamp_min(1e-6) ** self.gamma

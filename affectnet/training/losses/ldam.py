@@ -14,6 +14,11 @@ class LdamParams(LossParams):
     def takes_class_weights(self) -> bool:
         return self.reweight_from < 1
 
+    @property
+    def takes_soft_targets(self) -> bool:
+        """A margin is that of the one label."""
+        return False
+
 
 @LOSSES("ldam", LdamParams)
 class LdamLoss(ExpressionLoss):

@@ -10,6 +10,12 @@ class LogitAdjustedParams(LossParams):
     tau: float = Field(ge=0)
 
 
+class RobustParams(LossParams):
+    """Of a loss for noisy labels. tau: of the logit adjustment under it; 0 is the paper's loss."""
+
+    tau: float = Field(default=0.0, ge=0)
+
+
 class AdjustedLoss(ExpressionLoss):
     """Plain on z + τ log π, π the shares that the sampler shows (Menon et al. 2021, eq. 10); equal shares, or τ = 0, are plain."""
 

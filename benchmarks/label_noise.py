@@ -1,0 +1,272 @@
+"""What label noise costs, by loss: `python -m benchmarks.label_noise RESULTS.jsonl --data demo=data --minutes 60`.
+
+Wrong labels are injected into the training split, validation and test keep theirs; the network is `vgg16_small`.
+Each finished training is one line of RESULTS.jsonl, and one that has its line is not run again: a run that is cut short loses one
+training, and further runs, with other seeds, noise, methods or data, add lines. Without `--data` nothing is trained. At the end it
+prints the table of all lines. A data set is a folder `data` of a clone in which `dvc repro crop rebalance` ran.
+"""
+
+import argparse
+import json
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError, exit_code
+from affectnet.files.atomic import write_text
+from affectnet.metrics.classification import confusion_matrix, scores_of_codes
+from affectnet.models.checkpoint import save_model
+from affectnet.models.dataset import FaceDataset, load_faces
+from affectnet.models.device import configure_torch, select_device
+from affectnet.models.forward import predict
+from affectnet.params import parse, read_document
+from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
+from affectnet.training.distributed import Group
+from affectnet.training.fit import fit, model_metadata
+from affectnet.training.losses.expression_loss import Classes
+from affectnet.training.resume import ReadOnlyState
+from affectnet.training.teacher import soft_targets
+from affectnet.training.trainer import Trainer, learned_classes
+from benchmarks.__main__ import commit
+from stages.train import TrainParams
+
+BASELINE, BORN_AGAIN = "logit_adjusted", "born_again"
+
+METHODS: dict[str, dict[str, Any]] = {
+    BASELINE: {},
+    "label_smoothing": {"losses.logit_adjusted.label_smoothing": 0.1},
+    "gce": {"loss": "gce"},
+    "sce": {"loss": "sce"},
+    "elr": {"loss": "elr"},
+    "eac": {"loss": "eac"},
+    BORN_AGAIN: {"train.targets": "soft"},  # its teacher is the baseline's training with the same labels
+}
+"""Changes of params.yaml. All correct for the skew as the baseline does, so that they differ in what they do about noise."""
+
+KINDS = ("symmetric", "confused")
+"""symmetric: each other expression equally often; confused: as often as the baseline confuses them on our validation split."""
+
+Codes = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Case:
+    """One training: noise is none, or one of KINDS; share: of the training faces whose label is wrong; seed: of noise and training."""
+
+    data: str
+    method: str
+    noise: str
+    share: float
+    seed: int
+    epochs: int
+
+    @property
+    def teacher(self) -> str:
+        """The file of the model that is the teacher of a student with the same labels."""
+        return f"{self.data}_{self.noise}_{self.share:g}_{self.seed}_{self.epochs}.safetensors"
+
+
+@dataclass(frozen=True)
+class Data:
+    """The splits of a data set, the expressions that are learned, and the rows of the plan."""
+
+    faces: Path
+    splits: dict[str, FaceDataset]
+    classes: Classes
+    rows: Codes
+
+
+def corrupted(labels: Codes, chances: NDArray[np.float64], share: float, seed: int) -> Codes:
+    """The labels, of which the share is wrong: a label c becomes d with the chance chances[c, d], never c.
+
+    labels: (n,) columns; chances: (k, k), of which only the proportions off the diagonal of a row count.
+    """
+    draws = np.random.default_rng([seed, round(1000 * share)])
+    others = np.where(np.eye(len(chances), dtype=bool), 0.0, chances)
+    others = others / others.sum(1, keepdims=True)
+    wrong = labels.copy()
+    for row in draws.permutation(len(labels))[: round(share * len(labels))]:
+        wrong[row] = draws.choice(len(chances), p=others[labels[row]])
+    return wrong
+
+
+def grid(options: argparse.Namespace) -> Iterator[Case]:
+    """The trainings, the clean baseline of each data set first: its confusions are those of the noise."""
+    noises = [("none", 0.0)] * (0 in options.shares) + [(kind, share) for kind in options.noise for share in options.shares if share]
+    methods = sorted(options.methods, key=lambda method: (method != BASELINE, method == BORN_AGAIN))
+    for name in options.data:
+        yield Case(name, BASELINE, "none", 0.0, options.seeds[0], options.epochs)
+        for seed in options.seeds:
+            for noise, share in noises:
+                for method in methods:
+                    yield Case(name, method, noise, share, seed, options.epochs)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Trains what has no line yet, until the minutes are over."""
+    until = time.monotonic() + 60 * options.minutes
+    done = {_case_of(line): line for line in read_lines(options.results)}
+    loaded: dict[str, Data] = {}
+    for case in grid(options):
+        if case in done:
+            continue
+        if time.monotonic() > until:
+            return
+        if case.data not in loaded:
+            loaded[case.data] = _load(options.data[case.data], case)
+        clean = done.get(Case(case.data, BASELINE, "none", 0.0, options.seeds[0], case.epochs), {})
+        line = train(case, loaded[case.data], np.array(clean.get("confusion", [])), options.results.with_suffix(".models"))
+        done[case] = line
+        write_text(options.results, "".join(json.dumps(one) + "\n" for one in done.values()))
+        print(f"{case}: macro-F1 {line['macro_f1']:.3f}, {line['seconds']:.0f} s", file=sys.stderr)
+
+
+def _params(case: Case, teacher: Path) -> TrainParams:
+    document = read_document()
+    teachers = [str(teacher)] if case.method == BORN_AGAIN else None
+    changes = {"model": "vgg16_small", "loss": BASELINE, "task": "expression", "train.epochs": case.epochs, "train.seed": case.seed}
+    changes |= {"train.precision": "auto", "train.patience": case.epochs, "train.teacher": teachers}
+    for dotted, value in {**changes, **METHODS[case.method]}.items():
+        *sections, key = dotted.split(".")
+        section = document
+        for name in sections:
+            section = section[name]
+        section[key] = value
+    return parse(document, "train", TrainParams)
+
+
+def _load(folder: Path, case: Case) -> Data:
+    params = _params(case, folder)
+    splits = {split: load_faces(folder / "faces", split, params.model.image_px, 1) for split in ("train", "validation", "test")}
+    classes = learned_classes(CLASS_WEIGHTS.read(folder / "class_weights.parquet"), params.task)
+    return Data(folder / "faces", splits, classes, planned_rows(folder / "plan.parquet"))
+
+
+def train(case: Case, data: Data, confusion: Codes, models: Path) -> dict[str, Any]:
+    """The line of a training. confusion: (k, k) counts of the clean baseline, one more than counted; empty for symmetric noise."""
+    began, device = time.monotonic(), select_device("cpu")
+    configure_torch(device)
+    params, group = _params(case, models / case.teacher), Group(device)
+    codes, clean = data.classes.codes.numpy(), data.splits["train"].expression.numpy()
+    chances = np.ones((len(codes), len(codes)))
+    if case.noise == "confused":
+        chances += confusion
+    learned = np.isin(clean, codes)
+    noisy = clean.copy()
+    noisy[learned] = codes[corrupted(np.searchsorted(codes, clean[learned]), chances, case.share, case.seed)]
+    faces, validation = replace(data.splits["train"], expression=torch.from_numpy(noisy)), data.splits["validation"]
+    counts = np.bincount(noisy[data.rows], minlength=8)[codes].clip(1)
+    classes = replace(data.classes, plan_counts=torch.from_numpy(counts))
+    soft = soft_targets(params, classes, data.faces, cache(lambda _: (faces, validation)), group)
+    trainer = Trainer(params, group, classes, data.rows, faces, validation, soft.shares if soft else None)
+    reached = fit(trainer, params.patience, params.epochs, ReadOnlyState(models), lambda _: None)
+    if case.method == BASELINE:
+        models.mkdir(exist_ok=True)
+        metadata = model_metadata(trainer, params, reached, data.faces, False, {}, {})
+        save_model(models / case.teacher, trainer.evaluated, metadata, "float16")
+    answers = {split: codes[_logits(trainer, one).argmax(1)] for split, one in {**data.splits, "train": faces}.items()}
+    scored, _ = scores_of_codes(data.splits["test"].expression.numpy(), answers["test"], codes)
+    wrong = noisy != clean
+    known = np.isin(validation.expression.numpy(), codes)
+    true, predicted = (np.searchsorted(codes, one[known]) for one in (validation.expression.numpy(), answers["validation"]))
+    return {
+        **asdict(case),
+        "macro_f1": float(scored.macro_f1),
+        "accuracy": float(scored.accuracy),
+        "validation_macro_f1": reached.best_score,
+        "best_epoch": reached.best_epoch,
+        "wrong_labels": int(wrong.sum()),
+        "memorised": float((answers["train"] == noisy)[wrong].mean()) if wrong.any() else None,
+        "confusion": confusion_matrix(true, predicted, len(codes)).tolist(),
+        "precision": trainer.precision,
+        "seconds": round(time.monotonic() - began, 1),
+        "commit": commit(),
+    }
+
+
+def _logits(trainer: Trainer, faces: FaceDataset) -> NDArray[np.float32]:
+    return predict(trainer.evaluated, faces.images, trainer.device, len(trainer.classes), trainer.mean, trainer.std).logits
+
+
+def read_lines(results: Path) -> list[dict[str, Any]]:
+    """The finished trainings; a last line that a cut run left unfinished is not one of them."""
+    if not results.exists():
+        return []
+    lines = results.read_text(encoding="utf-8").splitlines(keepends=True)
+    try:
+        return [json.loads(line) for line in lines if line.endswith("\n")]
+    except ValueError as error:
+        raise UserError(f"{results}: not lines of JSON as this program writes them: {error}; name another file") from None
+
+
+def _case_of(line: Mapping[str, Any]) -> Case:
+    return Case(**{name: line[name] for name in Case.__annotations__})
+
+
+def table(lines: Sequence[Mapping[str, Any]], data: str, score: str) -> str:
+    """Markdown: a row per method, a column per noise, mean ± sample standard deviation over seeds, with n where it is not three."""
+    values: dict[tuple[str, str], list[float]] = defaultdict(list)
+    for line in lines:
+        if line["data"] == data and line[score] is not None:
+            values[line["method"], f"{100 * line['share']:g} %, {line['noise']}" if line["share"] else "none"].append(line[score])
+    columns = sorted({noise for _, noise in values}, key=_kind_and_share)
+    rows = [f"| {data}, {score} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    rows += [
+        f"| `{method}` | {' | '.join(_cell(values.get((method, noise), [])) for noise in columns)} |"
+        for method in METHODS
+        if any(one == method for one, _ in values)
+    ]
+    return "\n".join(rows)
+
+
+def _kind_and_share(noise: str) -> tuple[str, float]:
+    """Of a column's title, by which columns are sorted; none comes first."""
+    share, _, kind = noise.partition(" %, ")
+    return (kind, float(share)) if kind else ("", 0.0)
+
+
+def _cell(values: Sequence[float]) -> str:
+    if len(values) < 2:
+        return f"{values[0]:.3f} (n = 1)" if values else ""
+    return f"{mean(values):.3f} ± {stdev(values):.3f}" + (f" (n = {len(values)})" if len(values) != 3 else "")
+
+
+def _named_folder(text: str) -> tuple[str, Path]:
+    name, equals, folder = text.partition("=")
+    if not equals or not (Path(folder) / "plan.parquet").is_file():
+        raise argparse.ArgumentTypeError(f"{text}: not NAME=FOLDER of a folder data/ in which `dvc repro crop rebalance` ran")
+    return name, Path(folder)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.label_noise", description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("results", type=Path, help="file of JSON lines, which may hold those of earlier runs")
+    parser.add_argument(
+        "--data", type=_named_folder, nargs="+", default=[], metavar="NAME=FOLDER", help="data sets; without any, only the table"
+    )
+    parser.add_argument("--minutes", type=float, default=60, help="after which no further training begins")
+    parser.add_argument("--methods", nargs="+", choices=list(METHODS), default=list(METHODS))
+    parser.add_argument("--noise", nargs="+", choices=KINDS, default=list(KINDS))
+    parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.3], help="of the training faces, 0–1")
+    parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
+    parser.add_argument("--epochs", type=int, default=15)
+    options = parser.parse_args()
+    options.data = dict(options.data)
+    run(options)
+    lines = read_lines(options.results)
+    for data in dict.fromkeys(line["data"] for line in lines):
+        print(*(f"\n{table(lines, data, score)}" for score in ("macro_f1", "accuracy", "memorised")), sep="\n")
+
+
+if __name__ == "__main__":
+    raise SystemExit(exit_code(main))
