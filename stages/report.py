@@ -83,7 +83,7 @@ def run(
         **params_values(read_document()),
         **model_values(model, network, metadata),
         **charts.expression_charts(labels, confusion, calibration, precision_recall),
-        **charts.training_charts(learning, loss_weights),
+        **charts.training_charts(learning, loss_weights, float(metadata.training["epoch"])),
         "circumplex": Markup(circumplex_svg(*affect_columns(table))) if metadata.affect else None,
     }
     page, card = templates / "page.html", templates / "card.md"

@@ -6,7 +6,7 @@ import pytest
 
 from affectnet.errors import UserError
 from affectnet.reporting.plot_tables import read_confusion
-from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg
+from affectnet.reporting.svg import Line, circumplex_svg, confusion_svg, lines_svg, rounded_up
 
 SVG = "{http://www.w3.org/2000/svg}"
 TABLE = "actual,predicted\nHappy,Happy\nHappy,Sad\nSad,Sad\nSad,Sad\n"
@@ -17,7 +17,7 @@ def test_the_picture_shows_each_count_in_its_cell(tmp_path: Path) -> None:
     counts, names = read_confusion(tmp_path / "table.csv")
     assert np.array_equal(counts, [[1, 1], [0, 2]]) and names == ["Happy", "Sad"]
     texts = [element.text or "" for element in ET.fromstring(confusion_svg(counts, names)).iter() if element.tag.endswith("text")]
-    assert sorted(texts) == sorted(["predicted", "actual", "Happy", "Happy", "Sad", "Sad", "1", "1", "2"])
+    assert sorted(texts) == sorted(["predicted", "actual", "Happy", "Happy", "Sad", "Sad", "1", "1", "0", "2", "50 %", "50 %", "100 %"])
 
 
 def cells(svg: str) -> list[tuple[float, float]]:
@@ -57,3 +57,17 @@ def test_a_curve_goes_through_its_points_and_each_line_is_named() -> None:
     (dot,) = svg.iter(f"{SVG}circle")
     assert (float(dot.get("cx", "")), float(dot.get("cy", "")), dot.get("r")) == (left + 100, top, "4.0")
     assert {"a", "b", "t", "x"} <= {text.text for text in svg.iter(f"{SVG}text")}
+
+
+def test_epochs_have_whole_ticks_and_the_chosen_one_a_dashed_line() -> None:
+    svg = ET.fromstring(lines_svg([Line("a", [(1, 0), (30, 1)])], (1, 30), (0, 1), "t", "epoch", (290, 50), mark=11))
+    ticks = [text.text or "" for text in svg.iter(f"{SVG}text") if text.text not in {"t", "epoch"}]
+    assert sorted(ticks) == sorted(["1", "15", "30", "0", "0.5", "1"])
+    (dashed,) = (path.get("d", "") for path in svg.iter(f"{SVG}path") if path.get("stroke-dasharray"))
+    frame = next(shape for shape in svg.iter(f"{SVG}rect") if shape.get("stroke") == "#ddd")
+    assert dashed.startswith(f"M{float(frame.get('x', '')) + 100:.1f} ")
+
+
+@pytest.mark.parametrize(("value", "end"), [(1.65, 1.8), (2.0, 2.0), (0.83, 0.84), (12.3, 14), (0.0, 1.0)])
+def test_an_axis_ends_at_a_round_value(value: float, end: float) -> None:
+    assert rounded_up(value) == pytest.approx(end)

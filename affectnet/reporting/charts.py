@@ -10,7 +10,7 @@ from markupsafe import Markup
 from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.plot_tables import read_confusion, read_numbers
-from affectnet.reporting.svg import Line, confusion_svg, lines_svg
+from affectnet.reporting.svg import Line, confusion_svg, lines_svg, rounded_up
 
 UNIT = (0.0, 1.0)
 SMALL = (150, 110)
@@ -30,9 +30,9 @@ def expression_charts(labels: Sequence[str], confusion: Path, calibration: Path,
     }
 
 
-def training_charts(learning: Path, loss_weights: Path) -> dict[str, Any]:
-    """Losses and scores per epoch; a chart per weight in the loss that moved, and the value of each that did not."""
-    return {"learning": _learning(read_numbers(learning)), **_weights(read_numbers(loss_weights))}
+def training_charts(learning: Path, loss_weights: Path, epoch: float) -> dict[str, Any]:
+    """Losses and scores per epoch; a chart per weight in the loss that moved, and the value of each that did not. epoch: of the model."""
+    return {"learning": _learning(read_numbers(learning), epoch), **_weights(read_numbers(loss_weights))}
 
 
 def _reliability(bins: pd.DataFrame) -> Markup:
@@ -42,11 +42,11 @@ def _reliability(bins: pd.DataFrame) -> Markup:
     return Markup(lines_svg(lines, UNIT, UNIT, "share of right answers", "confidence"))
 
 
-def _learning(curves: pd.DataFrame) -> list[Markup]:
+def _learning(curves: pd.DataFrame, epoch: float) -> list[Markup]:
     epochs = (1.0, float(curves["epoch"].max()) if len(curves) else 1.0)
     losses = [_line(curves, "epoch", f"{name}_loss", name) for name in ("train", "validation")]
     most = max((y for line in losses for _, y in line.points), default=1.0)
-    charts = [Markup(lines_svg(losses, epochs, (_lowest(losses), most), "loss", "epoch"))]
+    charts = [Markup(lines_svg(losses, epochs, (_lowest(losses), rounded_up(most)), "loss", "epoch", mark=epoch))]
     scores = {
         "score on validation": {key: label(key) for key in ("macro_f1", "accuracy")},
         "CCC on validation": {f"{dimension}_ccc": f"{dimension} {label('ccc')}" for dimension in DIMENSIONS},
@@ -54,7 +54,7 @@ def _learning(curves: pd.DataFrame) -> list[Markup]:
     for title, names in scores.items():
         lines = [_line(curves, "epoch", f"validation_{key}", name) for key, name in names.items()]
         if any(line.points for line in lines):
-            charts.append(Markup(lines_svg(lines, epochs, (_lowest(lines), 1.0), title, "epoch")))
+            charts.append(Markup(lines_svg(lines, epochs, (_lowest(lines), 1.0), title, "epoch", mark=epoch)))
     return charts
 
 

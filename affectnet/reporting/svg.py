@@ -25,7 +25,7 @@ class Line:
 
 
 def confusion_svg(counts: Counts, names: list[str], rows: str = "actual", columns: str = "predicted") -> str:
-    """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces.
+    """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces and the share.
 
     rows, columns: titles of the two axes.
     """
@@ -45,9 +45,13 @@ def confusion_svg(counts: Counts, names: list[str], rows: str = "actual", column
             share = count / max(counts[row].sum(), 1)
             x, y = LEFT + CELL * column, TOP + CELL * row
             parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{_shade(share)}" stroke="#ddd"/>')
+            ink = "#fff" if share > 0.5 else "#222" if count else "#bbb"
+            parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 1}" text-anchor="middle" fill="{ink}">{count}</text>')
             if count:
-                ink = "#fff" if share > 0.5 else "#222"
-                parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 5}" text-anchor="middle" fill="{ink}">{count}</text>')
+                percent = f"{100 * share:.0f} %"
+                parts.append(
+                    f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 17}" text-anchor="middle" font-size="11" fill="{ink}">{percent}</text>'
+                )
     return "\n".join([*parts, "</svg>", ""])
 
 
@@ -132,8 +136,12 @@ def lines_svg(
     title: str,
     x_label: str,
     plot: tuple[int, int] = (340, 220),
+    mark: float | None = None,
 ) -> str:
-    """At most three curves in one frame as SVG. across, up: ranges of the axes; plot: the frame's width and height, px."""
+    """At most three curves in one frame as SVG. across, up: ranges of the axes; plot: the frame's width and height, px.
+
+    mark: where a dashed line goes up, on the axis across.
+    """
     width, height = plot
     left = PLOT_LEFT
     top = PLOT_TOP + (18 if len(lines) > 1 else 0)  # room for the legend
@@ -152,6 +160,8 @@ def lines_svg(
         *_ticks(left, top, plot, across, up),
         f'<text x="{left + width / 2:g}" y="{top + height + 36}" text-anchor="middle" fill="#555">{x_label}</text>',
     ]
+    if mark is not None:
+        parts.append(f'<path d="M{at(mark, up[0])[0]:.1f} {top}v{height}" stroke="#777" stroke-dasharray="4 4"/>')
     for number, (line, colour) in enumerate(zip(lines, COLOURS, strict=False)):
         positions = [at(x, y) for x, y in line.points]
         radii = [4.0] if len(positions) == 1 and not line.dots else line.dots  # a line of one point would be invisible
@@ -168,13 +178,24 @@ def lines_svg(
     return "\n".join([*parts, "</svg>", ""])
 
 
+def rounded_up(value: float) -> float:
+    """The end of an axis: the next multiple of a fifth of its power of ten, such as 1.8 for 1.65."""
+    if value <= 0:
+        return 1.0
+    step = 10 ** np.floor(np.log10(value)) / 5
+    return float(np.ceil(value / step - 1e-9) * step)
+
+
 def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, float], up: tuple[float, float]) -> list[str]:
     """The frame, and the ends and middle of each axis; one tick where an axis has no extent."""
     width, height = plot
     parts = [f'<rect x="{left}" y="{top}" width="{width}" height="{height}" fill="none" stroke="#ddd"/>']
     for share in (0.0, 0.5, 1.0):
-        x, y = left + share * width, top + (1 - share) * height
         x_value, y_value = (axis[0] + share * (axis[1] - axis[0]) for axis in (across, up))
+        if across[0] >= 1 and share == 0.5:  # epochs are whole
+            x_value = float(int(x_value))
+        x_share = (x_value - across[0]) / max(across[1] - across[0], 1e-9)
+        x, y = left + x_share * width, top + (1 - share) * height
         parts.append(f'<path d="M{left} {y:g}h{width}" stroke="#eee"/>')
         if share == 0 or up[1] > up[0]:
             parts.append(f'<text x="{left - 6}" y="{y + 4:g}" text-anchor="end" fill="#555">{y_value:.3g}</text>')

@@ -23,6 +23,7 @@ from affectnet.models.checkpoint import load_model
 from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.values import shown
+from affectnet.tables.inventory import STATUSES
 from affectnet.tables.source_pointer import Pointer
 from stages.report import ReportParams, contact_sheets
 
@@ -61,7 +62,9 @@ def test_every_number_on_the_page_is_the_metrics_and_nothing_is_fetched(prepared
         for score in ("accuracy", "macro_f1", "kappa", "alpha", "auc", "aucpr", "recall.Fear", "f1.Fear", "skew_normalised.alpha"):
             assert any(name == f"evaluate.expression.{score}" for name, *_ in page.numbers), score
         links = [value for _, attributes in page.tags for name, value in attributes.items() if name in {"src", "href", "srcset", "action"}]
-        assert all(str(value).startswith("data:image/jpeg;base64,") for value in links)
+        assert all(str(value).startswith(("data:image/jpeg;base64,", "#")) for value in links)
+        anchors = {attributes.get("id") for _, attributes in page.tags}
+        assert {str(value)[1:] for value in links if str(value).startswith("#")} <= anchors
         assert not {"script", "link", "iframe", "object", "base"} & {tag for tag, _ in page.tags}
         assert not re.search(r"url\(|@import", path.read_text())
         assert not any(name.startswith("on") for _, attributes in page.tags for name in attributes)
@@ -197,3 +200,10 @@ def test_a_wrong_input_is_one_line(prepared: Path, tmp_path: Path) -> None:
         pq.write_table(other, "data/test_predictions.parquet")
         with pytest.raises(UserError, match=said):
             run_stage("report")
+
+
+def test_every_reason_that_clean_gives_has_its_words_on_the_page() -> None:
+    words = set(re.findall(r'^  "(\w+)":', (ROOT / "stages" / "templates" / "reasons.html").read_text(), re.MULTILINE))
+    code = "".join(path.read_text() for path in (ROOT / "stages" / "clean.py", *(ROOT / "affectnet" / "sources").glob("*.py")))
+    reasons = set(re.findall(r'\.(?:reject|judge)\([^"\n]*"(\w+)"', code)) | set(STATUSES[1:])
+    assert len(reasons) > 12 and reasons - {"null_box"} <= words
