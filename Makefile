@@ -8,7 +8,7 @@ INSTALLED := $(VENV)/installed
 export UV_COMPILE_BYTECODE := 1
 
 .DEFAULT_GOAL := help
-.PHONY: help install repro table search audit bench page try-page quick test stress check format lock readme clean
+.PHONY: help install repro table search audit diff bench page try-page quick test stress check format lock readme clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -40,13 +40,18 @@ check: install ## format, lint and types
 table: .git install ## all experiments, one line each, with what differs
 	python -m affectnet.search.table
 
-search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 -S train.epochs=8'
+search: .git install ## search over params.yaml, each trial a DVC experiment; SEARCH='--trials 12 --jobs 2'
 	python -m affectnet.search $(SEARCH)
 
 # The folds need the faces and their plan, and no trained model.
 audit: .git install ## find doubtful labels with networks trained on folds; data/audit.html shows them, clean.label_issues uses them
 	dvc repro crop rebalance
 	python -m affectnet.search.audit
+
+BASE ?= main
+
+diff: .git install ## what this branch changes, as Markdown and SVG in diff/; BASE=main
+	python -m affectnet.search.diff --base $(BASE)
 
 bench: repro ## time everything and its peers, under five minutes; BENCH=--full for the sizes of the goals
 	uv pip install --quiet --require-hashes -r benchmarks/requirements.txt

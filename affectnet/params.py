@@ -53,15 +53,25 @@ def read_document(path: Path = PARAMS_FILE) -> dict[str, Any]:
         if path.stat().st_size > LARGEST_DOCUMENT:
             raise UserError(f"{path.stat().st_size:,} bytes, more than {LARGEST_DOCUMENT:,}; is this the right file?")
         text = path.read_text(encoding="utf-8")
-        document = copy.deepcopy(_parsed(text))
     except FileNotFoundError:
         raise UserError(f"{path}: not there; run from the folder that holds it") from None
     except UserError as error:
         raise UserError(f"{path}: {error}") from None
-    except Exception as error:  # YAML's constructors raise many kinds of error for a value that is not of its type
+    except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: unreadable YAML: {' '.join(str(error).split())}") from None
+    return parse_document(text, str(path))
+
+
+def parse_document(text: str, name: str) -> dict[str, Any]:
+    """The YAML document as `read_document` returns it. name: of its file, in messages. Errors: UserError as there."""
+    try:
+        document = copy.deepcopy(_parsed(text))
+    except UserError as error:
+        raise UserError(f"{name}: {error}") from None
+    except Exception as error:  # YAML's constructors raise many kinds of error for a value that is not of its type
+        raise UserError(f"{name}: unreadable YAML: {' '.join(str(error).split())}") from None
     if not isinstance(document, dict):
-        raise UserError(f"{path}: not a mapping; see the shipped file")
+        raise UserError(f"{name}: not a mapping; see the shipped file")
     return document
 
 

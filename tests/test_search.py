@@ -18,7 +18,9 @@ from running import trained
 
 from affectnet.errors import UserError
 from affectnet.params import parse, read_document
+from affectnet.running.parallel import cores
 from affectnet.running.progress_file import PROGRESS_FILE, append_progress, read_progress
+from affectnet.search.jobs import JOB, environment, visible_gpus
 from affectnet.search.search import Search, _read_score, main, propose
 from affectnet.search.study import Range, SearchParams, active, shared_settings
 from affectnet.search.trial import Experiment
@@ -116,7 +118,7 @@ def test_outside_a_repository_and_in_a_shallow_clone_nothing_is_started(
 def test_without_git_a_search_is_one_line(repository: Clone, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("sys.argv", ["search"])
-    with pytest.raises(UserError, match="search: git: not installed"):
+    with pytest.raises(UserError, match="git: not installed"):
         main()
 
 
@@ -225,3 +227,30 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     score = listed["search-001"]["metrics"]["metrics/evaluate.json"]["data"]["selection"]["score"]
     assert search.study.best_value == score and "best is search-001" in search.summary()
     assert (clone.folder / "params.yaml").read_bytes() == before and clone.git("status", "--porcelain") == ""
+
+
+def study_of(clone: Clone, trials: int) -> Search:
+    document = {**DOCUMENT, "search": {**DOCUMENT["search"], "storage": f"sqlite:///{clone.folder}/studies.db", "trials": trials}}
+    return Search(parse(document, "search", SearchParams), [])
+
+
+def test_processes_of_one_study_run_no_trial_too_many(repository: Clone) -> None:
+    first, second = study_of(repository, 2), study_of(repository, 2)
+    asked = [search.study.ask() for search in (first, second, first, second)]
+    assert [first._is_surplus(trial) for trial in asked] == [False, False, True, True]
+    second.study.tell(asked[1], state=TrialState.FAIL)  # its process is dead, and the trial is queued again
+    assert [first._is_surplus(trial) for trial in asked[2:]] == [False, True]
+
+
+def test_jobs_propose_different_trials_each_on_its_gpu(repository: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    proposed = []
+    for job in range(2):
+        monkeypatch.setenv(JOB, f"{job} {os.getpid()}")
+        search = study_of(repository, 2)
+        proposed.append(propose(search.study.ask(), search.params.space, DOCUMENT, {}))
+    assert proposed[0] != proposed[1]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,GPU-8f")
+    assert [environment(job, 3, visible_gpus())["CUDA_VISIBLE_DEVICES"] for job in range(3)] == ["3", "GPU-8f", "3"]
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    assert visible_gpus() == [] and environment(0, cores(), [])["OMP_NUM_THREADS"] == "1"

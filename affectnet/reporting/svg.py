@@ -13,6 +13,8 @@ CELL, LEFT, TOP = 56, 110, 84
 PANEL, CELLS = 320, 20
 PLOT_LEFT, PLOT_TOP, PLOT_BOTTOM = 44, 26, 40
 COLOURS = ("#084594", "#999", "#c7702e")
+RISEN, FALLEN = (8, 69, 148), (199, 112, 46)
+"""The darkest colours of a share that has risen, and of one that has fallen."""
 
 
 @dataclass(frozen=True)
@@ -24,11 +26,46 @@ class Line:
     dots: Sequence[float] = ()
 
 
-def confusion_svg(counts: Counts, names: list[str], rows: str = "actual", columns: str = "predicted") -> str:
+def confusion_svg(counts: Counts, names: Sequence[str], rows: str = "actual", columns: str = "predicted") -> str:
     """The matrix as SVG: a row per actual expression, each cell shaded by its share of the row, with the number of faces and the share.
 
     rows, columns: titles of the two axes.
     """
+    shares = counts / np.maximum(counts.sum(1, keepdims=True), 1)
+    cells = [
+        [Cell(_shade(share), share > 0.5, str(count), f"{100 * share:.0f} %" if count else "") for count, share in zip(*row, strict=True)]
+        for row in zip(counts.tolist(), shares.tolist(), strict=True)
+    ]
+    return _matrix_svg(names, cells, rows, columns)
+
+
+def difference_svg(points: NDArray[np.float64], names: Sequence[str]) -> str:
+    """The change of each cell of a confusion matrix as SVG. points: (k, k), in points of the actual expression's faces.
+
+    Blue where the share has risen, orange where it has fallen; the darkest cell has changed most, by 5 points at least.
+    """
+    most = max(float(np.abs(points).max(initial=0)), 5.0)
+    cells = [
+        [
+            Cell(_shade(abs(value) / most, RISEN if value > 0 else FALLEN), abs(value) > most / 2, f"{value:+.1f}" if value else "0")
+            for value in row
+        ]
+        for row in points.round(1).tolist()
+    ]
+    return _matrix_svg(names, cells, "actual", "predicted")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a matrix: its shade, whether that is dark, its text, and a smaller one below, if any. A text of 0 is pale."""
+
+    shade: str
+    dark: bool
+    text: str
+    below: str = ""
+
+
+def _matrix_svg(names: Sequence[str], cells: Sequence[Sequence[Cell]], rows: str, columns: str) -> str:
     side = CELL * len(names)
     extent = f"0 0 {LEFT + side + 40} {TOP + side + 12}"
     parts = [
@@ -37,20 +74,18 @@ def confusion_svg(counts: Counts, names: list[str], rows: str = "actual", column
         f'<text x="{LEFT + side / 2}" y="18" text-anchor="middle" fill="#555">{columns}</text>',
         f'<text x="18" y="{TOP + side / 2}" text-anchor="middle" fill="#555" transform="rotate(-90 18 {TOP + side / 2})">{rows}</text>',
     ]
-    for row, name in enumerate(names):
+    for row, name in enumerate(map(escape, names)):
         middle = CELL * row + CELL / 2
-        parts.append(f'<text x="{LEFT - 8}" y="{TOP + middle + 4}" text-anchor="end">{escape(name)}</text>')
-        parts.append(f'<text transform="translate({LEFT + middle + 4} {TOP - 8}) rotate(-45)">{escape(name)}</text>')
-        for column, count in enumerate(counts[row].tolist()):
-            share = count / max(counts[row].sum(), 1)
+        parts.append(f'<text x="{LEFT - 8}" y="{TOP + middle + 4}" text-anchor="end">{name}</text>')
+        parts.append(f'<text transform="translate({LEFT + middle + 4} {TOP - 8}) rotate(-45)">{name}</text>')
+        for column, cell in enumerate(cells[row]):
             x, y = LEFT + CELL * column, TOP + CELL * row
-            parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{_shade(share)}" stroke="#ddd"/>')
-            ink = "#fff" if share > 0.5 else "#222" if count else "#bbb"
-            parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 1}" text-anchor="middle" fill="{ink}">{count}</text>')
-            if count:
-                percent = f"{100 * share:.0f} %"
+            ink = "#fff" if cell.dark else "#bbb" if cell.text == "0" else "#222"
+            parts.append(f'<rect x="{x}" y="{y}" width="{CELL}" height="{CELL}" fill="{cell.shade}" stroke="#ddd"/>')
+            parts.append(f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 1}" text-anchor="middle" fill="{ink}">{cell.text}</text>')
+            if cell.below:
                 parts.append(
-                    f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 17}" text-anchor="middle" font-size="11" fill="{ink}">{percent}</text>'
+                    f'<text x="{x + CELL / 2}" y="{y + CELL / 2 + 17}" text-anchor="middle" font-size="11" fill="{ink}">{cell.below}</text>'
                 )
     return "\n".join([*parts, "</svg>", ""])
 
@@ -204,6 +239,6 @@ def _ticks(left: float, top: float, plot: tuple[int, int], across: tuple[float, 
     return parts
 
 
-def _shade(share: float) -> str:
-    red, green, blue = (round(255 + share * (dark - 255)) for dark in (8, 69, 148))
+def _shade(share: float, darkest: tuple[int, int, int] = RISEN) -> str:
+    red, green, blue = (round(255 + share * (dark - 255)) for dark in darkest)
     return f"rgb({red},{green},{blue})"

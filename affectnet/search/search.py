@@ -9,6 +9,9 @@ epoch that it reached, which resumes the interrupted training and ends at once. 
 reproduces it.
 
 Ctrl-C, or the death of the search, interrupts the running trial; the next call resumes the study and that trial.
+
+With `--jobs N` it starts itself N times, each with a GPU of its own; with `--storage` machines share the study. No trial is run twice,
+and no more than `trials`.
 """
 
 import argparse
@@ -17,6 +20,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Iterator, Mapping
@@ -33,12 +37,16 @@ from affectnet.errors import UserError, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
 from affectnet.reporting.values import setting
 from affectnet.running.watchdog import is_alive
+from affectnet.search.jobs import JOB, run_jobs
 from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
 from affectnet.search.trial import Experiment
 
 METRICS = "metrics/evaluate.json"
 POLL_SECONDS = 0.3
+
 FAILURES_IN_A_ROW = 3
+SEEDS_PER_JOB = 100_000
+MOST_JOBS = 64
 Values = dict[str, Any]
 
 
@@ -69,23 +77,29 @@ class Search:
         self.fixed = dict(change.partition("=")[::2] for change in changes)
         check_repository()
         self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
-        # The same seed would propose the first trials again when a study is resumed.
-        self.study.sampler = optuna.samplers.TPESampler(seed=params.seed + len(self.study.trials))
+        self.job, self.starter = map(int, os.environ.get(JOB, "0 0").split())
+        # The same seed would propose the first trials again when a study is resumed, or the same ones in each job.
+        seed = params.seed + len(self.study.trials) + SEEDS_PER_JOB * self.job
+        self.study.sampler = optuna.samplers.TPESampler(seed=seed, constant_liar=bool(self.starter))
 
     def run(self) -> None:
         """Runs trials until the study holds `params.trials`, those of earlier calls and other machines included."""
         with self._ctrl_c_between_writes():
-            self._requeue_dead_trials()
+            if not self.starter:  # which has done it, once for all jobs
+                self.requeue_dead_trials()
             failures = 0
-            while self._done() < self.params.trials:
+            while self.done() < self.params.trials:
                 trial = self.study.ask()
+                if self._is_surplus(trial):  # the missing trials run in other processes
+                    self.study.tell(trial, state=TrialState.FAIL)
+                    return
                 try:
                     failures = 0 if self._trial(trial) else failures + 1
                 except KeyboardInterrupt:
                     self._requeue(self.study.trials[trial.number])
                     raise
                 self._raise_if_interrupted()
-                if failures == FAILURES_IN_A_ROW or (failures and not self._done()):
+                if failures == FAILURES_IN_A_ROW or (failures and not self.done()):
                     raise UserError(f"search: {failures} trials failed in a row; the error of the last is above; fix it and search again")
 
     def summary(self) -> str:
@@ -127,11 +141,20 @@ class Search:
             raise KeyboardInterrupt
 
     def _pause(self) -> None:
+        if self.starter and os.getppid() != self.starter:
+            self.interrupted = True
         self._raise_if_interrupted()
         time.sleep(POLL_SECONDS)
 
-    def _done(self) -> int:
+    def done(self) -> int:
+        """How many trials are complete or pruned."""
         return sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in self.study.trials)
+
+    def _is_surplus(self, trial: Trial) -> bool:
+        """Whether the study is complete with the trials before this one, once those that run have ended."""
+        counted = {TrialState.COMPLETE, TrialState.PRUNED, TrialState.RUNNING}
+        before = [other for other in self.study.trials if other.number < trial.number and other.state in counted]
+        return len(before) >= self.params.trials
 
     def _trial(self, trial: Trial) -> bool:
         """Runs the trial and prints how it ended; returns False when it failed."""
@@ -191,7 +214,12 @@ class Search:
         self.study.tell(trial.number, state=TrialState.FAIL)
         self.study.enqueue_trial(trial.params)
 
-    def _requeue_dead_trials(self) -> None:
+    def finished(self) -> int:
+        """How many trials have ended; those of dead processes are queued again."""
+        self.requeue_dead_trials()
+        return self.done()
+
+    def requeue_dead_trials(self) -> None:
         """Requeues the trials that ran on this machine in a process that has ended."""
         hostname = socket.gethostname()
         for trial in self.study.get_trials(states=[TrialState.RUNNING]):
@@ -215,9 +243,12 @@ def main() -> None:
     parser.add_argument("--trials", type=int, help="trials in the study, those of earlier calls included")
     parser.add_argument("--study", help="name of the study, and prefix of its experiments' names")
     parser.add_argument("--storage", help="URL of Optuna's storage, shared by all searching machines")
+    parser.add_argument("--jobs", type=int, default=1, help="trials that run at the same time on this machine, one GPU each")
     parser.add_argument("-S", "--set-param", action="append", default=[], metavar="NAME=VALUE", help="for all trials, as for dvc exp run")
     options = vars(parser.parse_args())
-    changes = options.pop("set_param")
+    changes, jobs = options.pop("set_param"), options.pop("jobs")
+    if not 1 <= jobs <= MOST_JOBS:
+        raise UserError(f"--jobs: {jobs}, 1 to {MOST_JOBS} are possible")
     wrong = [change for change in changes if "=" not in change]
     if wrong:
         raise UserError(f"-S {wrong[0]}: expects NAME=VALUE")
@@ -226,7 +257,13 @@ def main() -> None:
     if isinstance(section, dict):
         section.update({name: value for name, value in options.items() if value is not None})
     search = Search(parse(document, "search", SearchParams, PARAMS_FILE), changes)
-    try:
+    if search.starter:
         search.run()
+        return
+    try:
+        if jobs == 1:
+            search.run()
+        else:
+            run_jobs(jobs, sys.argv[1:], search.finished, search.params.trials)
     finally:
         print(search.summary(), flush=True)

@@ -149,8 +149,8 @@ def git(*arguments: str) -> str:
     try:
         process = subprocess.run(["git", *arguments], capture_output=True, text=True, check=False)
     except FileNotFoundError:
-        raise UserError("search: git: not installed, or not on PATH; DVC records experiments in Git") from None
+        raise UserError("git: not installed, or not on PATH; DVC records experiments in Git") from None
     if process.returncode:
         reason = next(iter(process.stderr.splitlines()), f"exit code {process.returncode}")
-        raise UserError(f"search: git {arguments[0]}: {reason}; search in a clone of the repository")
+        raise UserError(f"git {arguments[0]}: {reason}; run this in a clone of the repository")
     return process.stdout

@@ -27,6 +27,7 @@ class Experiment:
             sys.executable,
             "-m",
             "dvc",
+            "--wait-for-lock",  # another job may hold it for a moment
             "exp",
             "run",
             "--temp",

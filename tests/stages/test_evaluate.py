@@ -6,31 +6,19 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from chain import TINY, local, metrics, refused, run_data_stages, run_stage
-from model_files import metadata
+from chain import local, metrics, refused, run_data_stages, run_stage
+from model_files import write_model
 from trees import tree_2017, tree_folder, tree_plus
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import load_faces
-from affectnet.models.network import build
 from affectnet.models.outputs import Averaging, Outputs
 from affectnet.reporting import groups, split_predictions
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import read_policy
 
 AVERAGINGS = get_args(Averaging)
-
-
-def write_model(labels: tuple[str, ...] = EXPRESSIONS, **changes: Any) -> None:
-    torch.manual_seed(0)
-    described = metadata(**{"labels": labels, "temperature": 2.0, "crop": read_policy(Path("data/faces"), "test"), **changes})
-    save_model(Path("models/model.safetensors"), build(ModelParams.model_validate(TINY), described.outputs), described)
-    curve = Path("metrics/train/plots/metrics/train/loss.tsv")
-    curve.parent.mkdir(parents=True, exist_ok=True)
-    curve.write_text("step\ttrain/loss\n0\t2.0\n1\t1.5\n")
 
 
 @pytest.fixture

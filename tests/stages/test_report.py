@@ -10,9 +10,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT, metrics, run_data_stages, run_stage
+from model_files import write_model
 from pages import Page
 from sklearn.metrics import classification_report
-from test_evaluate import write_model
 from trees import HEADER, images_2017, noise, row, tree_2017, write_2017
 
 from affectnet.errors import UserError
