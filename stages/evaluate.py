@@ -26,6 +26,7 @@ def run(
     runtime: Runtime,
     faces: Path,
     annotations: Path,
+    group_files: Path,
     model: Path,
     train: Path,
     *,
@@ -43,7 +44,7 @@ def run(
 
     Returns the summary line.
     """
-    groupings = read_groupings(params.groups, annotations)
+    groupings = read_groupings(params.groups, annotations, group_files)
     predictions = predict_split(model, faces, runtime, params.averaging)
     report = merged(full_report(params, predictions), subset_report(params, predictions, subsets(annotations)))
     write_json(metrics, report)

@@ -1,9 +1,10 @@
-"""Records the state of the user's copy, of an audit's labels, of start weights and teachers, so that `dvc repro` notices a change.
+"""Records the state of the user's copy, of an audit's labels, of start weights, teachers and groups, so that `dvc repro` notices a change.
 
 Runs each time, since DVC does not track them: one stat per file of the copy, and the SHA-256 of the other files that are used.
 """
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,10 +17,12 @@ from affectnet.params import Section
 from affectnet.running.provenance import (
     AuditedLabels,
     Files,
+    GroupFile,
     UserCopy,
     Weights,
     named_teachers,
     named_weights,
+    paths_of_groups,
     read_records,
     write_records,
 )
@@ -64,17 +67,26 @@ class AuditParams(Section):
         return self.label_issues != "keep"
 
 
+class GroupParams(Section):
+    """The groups of section `evaluate`; `evaluate` reads the rest of it."""
+
+    model_config = ConfigDict(extra="ignore")
+
+    groups: list[str]
+
+
 class FingerprintParams(Section):
-    """Section `fingerprint`, the selected data set and model, and what the sections `clean` and `train` name outside the pipeline."""
+    """Section `fingerprint`, the selected data set and model, and what `clean`, `train` and `evaluate` name outside the pipeline."""
 
     walk: bool
     dataset: DatasetParams
     model: WeightsParams
     clean: AuditParams
     train: TeacherParams
+    evaluate: GroupParams
 
 
-def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit: Path, weights: Path) -> str:
+def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit: Path, weights: Path, group_files: Path) -> str:
     """Writes the records, each only when it differs; returns the summary line.
 
     A copy or file that is not there keeps its record, so that crops and model stay valid where the copy is not mounted; a stage that
@@ -89,7 +101,8 @@ def run(params: FingerprintParams, label_issues: Path, *, download: Path, audit:
     audited, of_audit = recorded_audit(params.clean.uses_audit, label_issues, audits.get("audit"))
     write_records(audit, {"audit": audited}, audits)
     write_records(weights, {name: record for name, (record, _) in recorded.items()}, before)
-    return "; ".join([f"fingerprint: {summary}{of_audit}", *(of_weights for _, of_weights in recorded.values())])
+    of_groups = record_groups(params.evaluate.groups, group_files)
+    return "; ".join([f"fingerprint: {summary}{of_audit}", *(of_weights for _, of_weights in recorded.values()), *of_groups])
 
 
 def recorded_copy(params: FingerprintParams, before: UserCopy | None) -> tuple[UserCopy, str]:
@@ -128,6 +141,21 @@ def recorded_audit(used: bool, label_issues: Path, before: AuditedLabels | None)
         return recorded, f"; {label_issues} not there, {'its record kept' if recorded.sha256 else 'no record of it'}"
     current = AuditedLabels(used=True, sha256=file_sha256(label_issues).hex())
     return current, f"; {label_issues}, {_changed(before, current)}"
+
+
+def record_groups(names: Sequence[str], records: Path) -> list[str]:
+    """Writes the record of each CSV file of groups; returns their parts of the summary line."""
+    before = read_records(records, GroupFile)
+    recorded, lines = dict[str, GroupFile](), list[str]()
+    for name in paths_of_groups(names):
+        try:
+            recorded[name] = GroupFile(file_sha256(Path(name)).hex())
+            lines.append(f"groups {name}, {_changed(before.get(name), recorded[name])}")
+        except (OSError, ValueError):
+            recorded[name] = before.get(name, GroupFile())
+            lines.append(f"groups {name} not there, {'the last record kept' if recorded[name].sha256 else 'and no record'}")
+    write_records(records, recorded, before)
+    return lines
 
 
 def recorded_weights(name: str, named: Weights, before: Weights | None) -> tuple[Weights, str]:

@@ -15,8 +15,10 @@ from affectnet.metrics.groups import Answers, Gap, group_intervals, group_scores
 from affectnet.metrics.regression import affect_scores
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.groups import read_groupings
+from stages.fingerprint import record_groups
 
 NAMES = EXPRESSIONS[:4]
+RECORDS = Path("metrics/fingerprint/group_files.json")
 Generator = np.random.Generator
 
 
@@ -110,7 +112,19 @@ def write_annotations(images: list[str]) -> list[str]:
 def groups_of(text: str | bytes) -> list[Any]:
     file = Path("groups.csv").absolute()
     file.write_bytes(text if isinstance(text, bytes) else text.encode())
-    return read_groupings([str(file)], Path("data/annotations.parquet"))
+    record_groups([str(file)], RECORDS)
+    return read_groupings([str(file)], Path("data/annotations.parquet"), RECORDS)
+
+
+def test_a_file_of_groups_that_changed_since_it_was_recorded_is_one_line(workspace: Path) -> None:
+    write_annotations(["1/a.jpg"])
+    groups_of("image,tone\n1/a.jpg,light\n")
+    Path("groups.csv").write_text("image,tone\n1/a.jpg,dark\n")
+    with refused("group_files.json: records no .*groups.csv with these bytes; run `dvc repro`"):
+        read_groupings([str(Path("groups.csv").absolute())], Path("data/annotations.parquet"), RECORDS)
+    Path("groups.csv").unlink()
+    assert record_groups([str(Path("groups.csv").absolute())], RECORDS)[0].endswith("not there, the last record kept")
+    assert record_groups(["subset"], RECORDS) == [] and RECORDS.read_text() == "{}\n"
 
 
 def test_a_file_of_groups_names_photographs_by_path_or_name_and_what_is_unknown_is_counted(workspace: Path) -> None:
@@ -157,4 +171,4 @@ def test_a_file_of_groups_that_cannot_be_used_is_one_line(workspace: Path, conte
 def test_a_name_that_is_neither_a_column_nor_a_file_is_one_line(workspace: Path, name: str, line: str) -> None:
     write_annotations(["1/a.jpg"])
     with refused(line):
-        read_groupings([name], Path("data/annotations.parquet"))
+        read_groupings([name], Path("data/annotations.parquet"), RECORDS)

@@ -18,7 +18,7 @@ from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.metric_report import Scoring
 from affectnet.reporting.predictions import Predictions
-from affectnet.tables.groups import MACHINE_ESTIMATES, Grouping
+from affectnet.tables.groups import Grouping
 
 Flat = Mapping[str, float | tuple[float, float]]
 """Scores, or their intervals, by flat name."""
@@ -56,7 +56,7 @@ def group_report(params: GroupScoring, predictions: Predictions, groupings: Sequ
         "faces": len(predictions),
         "least_group": params.least_group,
         "without_a_face": [grouping.name for grouping in groupings if grouping not in present],
-        "machine_estimates": [name for name in by if name in MACHINE_ESTIMATES],
+        "machine_estimates": [grouping.name for grouping in present if grouping.estimated],
         "overall": _tree(_first(group_scores(answers, np.zeros(len(predictions), np.int64), 1, params.least_group))),
         "by": by,
     }
@@ -172,7 +172,7 @@ def groups_line(report: Mapping[str, Any]) -> str:
     return "; ".join(parts)
 
 
-ROW, HEAD, LEFT, PANEL, GUTTER, MARGIN = 20, 30, 190, 170, 26, 14
+ROW, HEAD, LEFT, PANEL, GUTTER, MARGIN = 20, 30, 190, 170, 44, 14
 INK, QUIET, DOT, OVERALL = "#222", "#666", "#084594", "#c7702e"
 
 

@@ -1,4 +1,4 @@
-"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy, an audit, weights."""
+"""Records of files outside the pipeline that a result depends on, made by `fingerprint`: the user's copy, an audit, weights, groups."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -59,7 +59,16 @@ class AuditedLabels:
     sha256: str | None = None
 
 
-AnyRecord = TypeVar("AnyRecord", UserCopy, Weights, AuditedLabels)
+@dataclass(frozen=True)
+class GroupFile:
+    """A CSV file of `evaluate.groups`. sha256: of its bytes, None for one that was never read."""
+
+    __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
+
+    sha256: str | None = None
+
+
+AnyRecord = TypeVar("AnyRecord", UserCopy, Weights, AuditedLabels, GroupFile)
 
 
 def _files(value: Any) -> Any:
@@ -82,7 +91,7 @@ def read_records(path: Path, kind: type[AnyRecord]) -> dict[str, AnyRecord]:
 
 def write_records(path: Path, records: Mapping[str, AnyRecord], before: Mapping[str, AnyRecord]) -> None:
     """Writes the records, unless the file holds them: then it stays as it is, and no stage that reads it sees it change."""
-    if records != before:
+    if records != before or not path.is_file():
         write_json(path, {name: asdict(record) for name, record in records.items()})
 
 
@@ -103,6 +112,11 @@ def named_weights(architecture: str, weights: str) -> Weights:
 def named_teachers(files: Sequence[str]) -> dict[str, Weights]:
     """The record of each teacher of `train.teacher` by its name in the file of records, without its hash; no file is opened."""
     return {f"teacher {number}": Weights("file", name) for number, name in enumerate(files, 1)}
+
+
+def paths_of_groups(names: Sequence[str]) -> list[str]:
+    """The entries of `evaluate.groups` that are paths of files, not columns."""
+    return [name for name in names if "/" in name or name.lower().endswith(".csv")]
 
 
 def refuse_changed(path: Path, read: Mapping[str, Weights]) -> None:

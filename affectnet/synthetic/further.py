@@ -15,7 +15,7 @@ from affectnet.tables.annotations import SUBSETS
 SPREAD = 0.4
 """Distance of intensities at which two expressions are still taken for each other."""
 
-EASY, CHALLENGING = 0.7, 0.45
+EASY, CHALLENGING = 0.75, 0.6
 """Least share that the soft label gives the expression of the list in the first and in the second subset."""
 
 YOUNGEST, OLDEST = 8.0, 85.0

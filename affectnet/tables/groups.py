@@ -11,6 +11,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, first_few, one_line, reraise_machine_fault
+from affectnet.files.sha256 import file_sha256
+from affectnet.running.provenance import GroupFile, paths_of_groups, read_records
 from affectnet.tables.annotations import ANNOTATIONS, SUBSETS
 
 AGES = ("0–19", "20–39", "40–59", "60 and older")
@@ -28,26 +30,24 @@ COLUMNS = ("subset", *MACHINE_ESTIMATES)
 class Grouping:
     """One way to divide n faces: its name, the names of its groups in order, and (n,) the group of each face, −1 for none.
 
-    unmatched: rows of a CSV file about photographs that are not in test.
+    unmatched: rows of a CSV file about photographs that are not in test; estimated: a machine says which group a face belongs to.
     """
 
     name: str
     groups: tuple[str, ...]
     group: NDArray[np.int64]
     unmatched: int = 0
+    estimated: bool = False
 
 
-def is_file(name: str) -> bool:
-    """Whether an entry of `evaluate.groups` is the path of a file, not a column."""
-    return "/" in name or name.lower().endswith(".csv")
+def read_groupings(names: Sequence[str], annotations: Path, records: Path) -> list[Grouping]:
+    """The groupings of the test faces, in the order of annotations.parquet.
 
-
-def read_groupings(names: Sequence[str], annotations: Path) -> list[Grouping]:
-    """The groupings of the test faces, in the order of annotations.parquet. names: columns, or paths of CSV files.
-
-    Errors: UserError for another column, a path that is not absolute, a file that cannot be used, and two groupings of one name.
+    names: columns, or paths of CSV files; records: what `fingerprint` recorded of these files. Errors: UserError for another column, a
+    path that is not absolute, a file that cannot be used or is not the recorded one, and two groupings of one name.
     """
-    if unknown := [name for name in names if not is_file(name) and name not in COLUMNS]:
+    files = paths_of_groups(names)
+    if unknown := [name for name in names if name not in {*files, *COLUMNS}]:
         raise UserError(
             f"params.yaml: evaluate.groups: {first_few(unknown)}: neither a column that forms groups ({', '.join(COLUMNS)}) nor the "
             "absolute path of a CSV file"
@@ -56,7 +56,7 @@ def read_groupings(names: Sequence[str], annotations: Path) -> list[Grouping]:
     rows = rows.filter(pc.equal(rows["split"], "test"))
     groupings = []
     for name in names:
-        groupings += _of_file(Path(name), rows["image"].to_pylist()) if is_file(name) else [_of_column(name, rows[name])]
+        groupings += _of_file(Path(name), rows["image"].to_pylist(), records) if name in files else [_of_column(name, rows[name])]
     titles = [grouping.name for grouping in groupings]
     if doubled := sorted({title for title in titles if titles.count(title) > 1}):
         raise UserError(
@@ -67,15 +67,16 @@ def read_groupings(names: Sequence[str], annotations: Path) -> list[Grouping]:
 
 def subsets(annotations: Path) -> Grouping:
     """The test faces by AffectNet+'s subsets."""
-    return read_groupings(["subset"], annotations)[0]
+    rows = ANNOTATIONS.read(annotations, ["split", "subset"])
+    return _of_column("subset", rows.filter(pc.equal(rows["split"], "test"))["subset"])
 
 
 def _of_column(name: str, values: pa.ChunkedArray) -> Grouping:
     if name == "age":
         years = pc.fill_null(values, np.nan).to_numpy()
-        return Grouping(name, AGES, np.where(np.isfinite(years), np.digitize(years, YEARS), -1))
+        return Grouping(name, AGES, np.where(np.isfinite(years), np.digitize(years, YEARS), -1), estimated=True)
     names = SUBSETS if name == "subset" else tuple(sorted(pc.unique(values).drop_null().to_pylist()))
-    return Grouping(name, names, _codes(values, names))
+    return Grouping(name, names, _codes(values, names), estimated=name in MACHINE_ESTIMATES)
 
 
 def _codes(values: pa.ChunkedArray | pa.Array, names: Sequence[str]) -> NDArray[np.int64]:
@@ -83,9 +84,12 @@ def _codes(values: pa.ChunkedArray | pa.Array, names: Sequence[str]) -> NDArray[
     return codes.astype(np.int64)
 
 
-def _of_file(path: Path, images: Sequence[str]) -> list[Grouping]:
+def _of_file(path: Path, images: Sequence[str], records: Path) -> list[Grouping]:
     """A grouping per column other than `image`. images: of the n test faces."""
     names, listed = _read(path)
+    recorded = read_records(records, GroupFile).get(str(path))
+    if recorded is None or recorded.sha256 != file_sha256(path).hex():
+        raise UserError(f"{records}: records no {path} with these bytes; run `dvc repro`")
     rows = _rows(path, listed, images)
     if not any(row in listed for row in rows):
         raise UserError(

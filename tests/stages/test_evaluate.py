@@ -17,6 +17,7 @@ from affectnet.models.outputs import Averaging, Outputs
 from affectnet.reporting import groups, split_predictions
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import read_policy
+from stages.fingerprint import record_groups
 
 AVERAGINGS = get_args(Averaging)
 
@@ -231,12 +232,15 @@ def test_ten_thousand_groups_are_counted_and_too_many_large_ones_are_one_line(pl
     file = Path("many.csv").absolute()
     unknown = [f"{number}-unknown.jpg" for number in range(10_000)]
     file.write_text("image,person\n" + "".join(f"{name},{number}\n" for number, name in enumerate([*tests, *unknown])))
+    records = Path("metrics/fingerprint/group_files.json")
+    record_groups([str(file)], records)
     run_stage("evaluate", groups=[str(file)], bootstrap=100)
     person = metrics("groups")["by"]["person"]
     assert person["small"] == {"groups": 64, "faces": 64} and len(person["small_groups"]) == 20
     assert person["rows_without_a_face"] == 10_000 and person["gap"] == {} == person["group"]
     monkeypatch.setattr(groups, "MOST_GROUPS", 20)
     file.write_text("image,person\n" + "".join(f"{name},{number // 2}\n" for number, name in enumerate(tests)))
+    record_groups([str(file)], records)
     with refused("person has 32 groups of at least 2 faces, more than 20"):
         run_stage("evaluate", groups=[str(file)], least_group=2, bootstrap=100)
     with refused("more than one grouping is called person"):

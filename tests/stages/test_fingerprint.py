@@ -12,7 +12,7 @@ from trees import tree_folder
 from affectnet.params import parse, read_document
 from stages.fingerprint import FingerprintParams, run
 
-DOWNLOAD, AUDIT, WEIGHTS = Path("download.json"), Path("audit.json"), Path("weights.json")
+DOWNLOAD, AUDIT, WEIGHTS, GROUPS = (Path(f"{name}.json") for name in ("download", "audit", "weights", "group_files"))
 ISSUES = Path("label_issues.parquet")
 
 
@@ -26,7 +26,7 @@ def fingerprint(root: Path | None = None, weights: str = "none", architecture: s
     document["models"][document["model"]].update(weights=weights, architecture=architecture)
     document["train"]["teacher"] = changes.get("teacher")
     params = parse(document, "fingerprint", FingerprintParams)
-    return run(params, ISSUES, download=DOWNLOAD, audit=AUDIT, weights=WEIGHTS)
+    return run(params, ISSUES, download=DOWNLOAD, audit=AUDIT, weights=WEIGHTS, group_files=GROUPS)
 
 
 def copy() -> dict[str, Any]:
