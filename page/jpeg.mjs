@@ -62,7 +62,8 @@ function roundTrip(plane, width, height, {steps, divisors}) {
   for (let top = 0; top < height; top += 8) {
     for (let left = 0; left < width; left += 8) {
       for (let at = 0; at < 64; at++) {
-        const [y, x] = [Math.min(height - 1, top + (at >> 3)), Math.min(width - 1, left + (at & 7))];
+        const y = Math.min(height - 1, top + (at >> 3));
+        const x = Math.min(width - 1, left + (at & 7));
         block[at] = plane[y * width + x] - 128;
       }
       for (let row = 0; row < 64; row += 8) forward(row, 1);
@@ -72,7 +73,8 @@ function roundTrip(plane, width, height, {steps, divisors}) {
         values[at] = (block[at] < 0 ? -whole : whole) * steps[at];
       }
       backward();
-      const [rows, columns] = [Math.min(8, height - top), Math.min(8, width - left)];
+      const rows = Math.min(8, height - top);
+      const columns = Math.min(8, width - left);
       for (let y = 0; y < rows; y++) {
         for (let x = 0; x < columns; x++) plane[(top + y) * width + left + x] = level(Math.round(values[8 * y + x] + 128));
       }
@@ -80,41 +82,51 @@ function roundTrip(plane, width, height, {steps, divisors}) {
   }
 }
 
-// Eight values of the block, from `start` in steps of `by`.
-function forward(start, by) {
-  const at = (k) => start + k * by;
-  const [a, b, c, d, e, f, g, h] = [block[at(0)], block[at(1)], block[at(2)], block[at(3)], block[at(4)], block[at(5)], block[at(6)], block[at(7)]];
-  const [s0, s1, s2, s3] = [a + h, b + g, c + f, d + e];
-  const [d0, d1, d2, d3] = [a - h, b - g, c - f, d - e];
-  const [outer, inner, rest] = [s0 + s3, s1 + s2, s0 - s3];
+// Eight values of the block, from `at` in steps of `by`.
+function forward(at, by) {
+  const s0 = block[at] + block[at + 7 * by];
+  const s1 = block[at + by] + block[at + 6 * by];
+  const s2 = block[at + 2 * by] + block[at + 5 * by];
+  const s3 = block[at + 3 * by] + block[at + 4 * by];
+  const d0 = block[at] - block[at + 7 * by];
+  const d1 = block[at + by] - block[at + 6 * by];
+  const d2 = block[at + 2 * by] - block[at + 5 * by];
+  const d3 = block[at + 3 * by] - block[at + 4 * by];
+  const outer = s0 + s3;
+  const inner = s1 + s2;
+  const rest = s0 - s3;
   const turned = ((s1 - s2 + rest) * 181) >> 8;
-  block[at(0)] = outer + inner;
-  block[at(4)] = outer - inner;
-  block[at(2)] = rest + turned;
-  block[at(6)] = rest - turned;
-  const [low, middle, high] = [d3 + d2, d2 + d1, d1 + d0];
+  block[at] = outer + inner;
+  block[at + 4 * by] = outer - inner;
+  block[at + 2 * by] = rest + turned;
+  block[at + 6 * by] = rest - turned;
+  const low = d3 + d2;
+  const high = d1 + d0;
   const shared = ((low - high) * 98) >> 8;
-  const [z2, z3, z4] = [((low * 139) >> 8) + shared, (middle * 181) >> 8, ((high * 334) >> 8) + shared];
-  block[at(5)] = d0 - z3 + z2;
-  block[at(3)] = d0 - z3 - z2;
-  block[at(1)] = d0 + z3 + z4;
-  block[at(7)] = d0 + z3 - z4;
+  const z2 = ((low * 139) >> 8) + shared;
+  const z3 = ((d2 + d1) * 181) >> 8;
+  const z4 = ((high * 334) >> 8) + shared;
+  block[at + 5 * by] = d0 - z3 + z2;
+  block[at + 3 * by] = d0 - z3 - z2;
+  block[at + by] = d0 + z3 + z4;
+  block[at + 7 * by] = d0 + z3 - z4;
 }
 
-// The inverse transform of the values, in place.
+// The inverse transform of the values, in place: rows that quantisation left empty stay so.
 function backward() {
+  half.fill(0);
   for (let v = 0; v < 64; v += 8) {
-    for (let x = 0; x < 8; x++) {
-      let sum = 0;
-      for (let u = 0; u < 8; u++) sum += values[v + u] * COSINES[8 * u + x];
-      half[v + x] = sum;
+    for (let u = 0; u < 8; u++) {
+      const value = values[v + u];
+      if (value === 0) continue;
+      for (let x = 0; x < 8; x++) half[v + x] += value * COSINES[8 * u + x];
     }
   }
-  for (let x = 0; x < 8; x++) {
+  values.fill(0);
+  for (let v = 0; v < 8; v++) {
     for (let y = 0; y < 8; y++) {
-      let sum = 0;
-      for (let v = 0; v < 8; v++) sum += half[8 * v + x] * COSINES[8 * v + y];
-      values[8 * y + x] = sum;
+      const share = COSINES[8 * v + y];
+      for (let x = 0; x < 8; x++) values[8 * y + x] += half[8 * v + x] * share;
     }
   }
 }

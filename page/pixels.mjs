@@ -2,6 +2,7 @@
 // gets the same crop (tests/page compare them).
 
 const PRECISION = 22; // bits of Pillow's coefficients, src/libImaging/Resample.c
+const HALF = 1 << (PRECISION - 1);
 
 const box = (x) => (x > -0.5 && x <= 0.5 ? 1 : 0);
 const triangle = (x) => Math.max(0, 1 - Math.abs(x));
@@ -68,17 +69,20 @@ function acrossRows(pixels, width, end, filter) {
   const result = image(width, pixels.height);
   const {data: from} = pixels;
   const {data: to} = result;
-  for (let x = 0; x < width; x++) {
-    const row = weights[x];
-    for (let y = 0; y < pixels.height; y++) {
-      let at = 3 * (y * pixels.width + starts[x]);
-      let red = 1 << (PRECISION - 1), green = red, blue = red;
+  let out = 0;
+  for (let y = 0; y < pixels.height; y++) {
+    const line = 3 * y * pixels.width;
+    for (let x = 0; x < width; x++, out += 3) {
+      const row = weights[x];
+      let at = line + 3 * starts[x];
+      let red = HALF;
+      let green = HALF;
+      let blue = HALF;
       for (let k = 0; k < row.length; k++, at += 3) {
         red += from[at] * row[k];
         green += from[at + 1] * row[k];
         blue += from[at + 2] * row[k];
       }
-      const out = 3 * (y * width + x);
       to[out] = clamp(red >> PRECISION);
       to[out + 1] = clamp(green >> PRECISION);
       to[out + 2] = clamp(blue >> PRECISION);
@@ -93,13 +97,16 @@ function downColumns(pixels, height, end, filter) {
   const stride = 3 * pixels.width;
   const {data: from} = pixels;
   const {data: to} = result;
+  const sums = new Int32Array(stride);
   for (let y = 0; y < height; y++) {
     const row = weights[y];
-    for (let x = 0; x < stride; x++) {
-      let sum = 1 << (PRECISION - 1);
-      for (let k = 0, at = starts[y] * stride + x; k < row.length; k++, at += stride) sum += from[at] * row[k];
-      to[y * stride + x] = clamp(sum >> PRECISION);
+    sums.fill(HALF);
+    for (let k = 0; k < row.length; k++) {
+      const weight = row[k];
+      const line = (starts[y] + k) * stride;
+      for (let x = 0; x < stride; x++) sums[x] += from[line + x] * weight;
     }
+    for (let x = 0, out = y * stride; x < stride; x++, out++) to[out] = clamp(sums[x] >> PRECISION);
   }
   return result;
 }

@@ -80,15 +80,16 @@ export function look(pixels, {side, small_part: part}) {
 
 // 0 for the same picture, about 1 for an entirely different one.
 function difference(one, other, {side, shift, changed, least_contrast: least}) {
-  let best = null;
+  const [dark, darkOther] = [grey(one), grey(other)];
+  let best = {alike: -Infinity};
   for (let down = -shift; down <= shift; down++) {
     for (let right = -shift; right <= shift; right++) {
-      const [here, there] = [overlapping(one, side, down, right), overlapping(other, side, -down, -right)];
-      const alike = correlation(grey(here), grey(there));
-      if (!best || alike > best.alike) best = {alike, here, there};
+      const alike = correlation(dark, darkOther, side, down, right);
+      if (alike > best.alike) best = {alike, down, right};
     }
   }
-  const [here, there] = [best.here, best.there].map(centred);
+  const here = centred(overlapping(one, side, best.down, best.right));
+  const there = centred(overlapping(other, side, -best.down, -best.right));
   const spread = (part) => mean(grey(part).map(Math.abs));
   const factor = Math.min(2, Math.max(0.5, (spread(here) + least) / (spread(there) + least)));
   const scaled = there.map((value) => value * factor);
@@ -101,31 +102,47 @@ function difference(one, other, {side, shift, changed, least_contrast: least}) {
 function overlapping(shown, side, down, right) {
   const part = [];
   for (let y = Math.max(0, down); y < side + Math.min(0, down); y++) {
-    for (let x = Math.max(0, right); x < side + Math.min(0, right); x++) part.push(...shown.subarray(3 * (y * side + x), 3 * (y * side + x) + 3));
+    const line = 3 * y * side;
+    part.push(...shown.subarray(line + 3 * Math.max(0, right), line + 3 * (side + Math.min(0, right))));
   }
-  return part;
+  return Float64Array.from(part);
 }
 
 const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
 
-const grey = (part) => Array.from({length: part.length / 3}, (_, at) => (part[3 * at] + part[3 * at + 1] + part[3 * at + 2]) / 3);
+function grey(part) {
+  const result = new Float64Array(part.length / 3);
+  for (let at = 0; at < result.length; at++) result[at] = (part[3 * at] + part[3 * at + 1] + part[3 * at + 2]) / 3;
+  return result;
+}
 
 function centred(part) {
   const middle = quantile(grey(part), 0.5);
   return part.map((value) => value - middle);
 }
 
-function correlation(one, other) {
-  const [middle, middleOther] = [mean(one), mean(other)];
-  let [shared, spread, spreadOther] = [0, 0, 0];
-  for (let at = 0; at < one.length; at++) {
-    const [a, b] = [one[at] - middle, other[at] - middleOther];
-    shared += a * b;
-    spread += a * a;
-    spreadOther += b * b;
+// Of the parts of two grey looks that overlap when the other is displaced.
+function correlation(one, other, side, down, right) {
+  const [top, left] = [Math.max(0, down), Math.max(0, right)];
+  const [bottom, end] = [side + Math.min(0, down), side + Math.min(0, right)];
+  const moved = down * side + right;
+  let [sum, sumOther, shared, squares, squaresOther] = [0, 0, 0, 0, 0];
+  for (let y = top; y < bottom; y++) {
+    for (let at = y * side + left; at < y * side + end; at++) {
+      const a = one[at];
+      const b = other[at - moved];
+      sum += a;
+      sumOther += b;
+      shared += a * b;
+      squares += a * a;
+      squaresOther += b * b;
+    }
   }
-  const product = (spread / one.length) * (spreadOther / one.length);
-  return product > 1 ? shared / one.length / Math.sqrt(product) : 0;
+  const count = (bottom - top) * (end - left);
+  const variance = squares / count - (sum / count) ** 2;
+  const varianceOther = squaresOther / count - (sumOther / count) ** 2;
+  const product = variance * varianceOther;
+  return product > 1 ? (shared / count - (sum / count) * (sumOther / count)) / Math.sqrt(product) : 0;
 }
 
 // As numpy's, with linear interpolation.

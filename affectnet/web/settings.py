@@ -12,9 +12,10 @@ from affectnet.predict.colours import UNNAMED, colours_of
 from affectnet.predict.films import tracks
 from affectnet.reporting.model_facts import model_facts
 
-LIVE_SMALLEST = 0.1
-"""Smallest face in the frames of a camera or film, as a share of the shorter side: at the default of photographs a frame takes twice the
-time (docs/page.md)."""
+LIVE_SMALLEST = 0.135
+"""Smallest face in the frames of a camera or film, as a share of the shorter side: 640 × 480 px are then searched once, at 320 px, in a
+
+third of the time that the default of photographs takes (docs/page.md)."""
 
 YUNET = (
     *("SCORE", "STRIDES", "SMALLEST_PX", "SEARCHED_PX", "ENLARGED_PX", "COARSEST_PX", "TILE_PX", "TILE_OVERLAP_PX"),
