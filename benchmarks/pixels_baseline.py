@@ -7,8 +7,9 @@ import json
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
-from sklearn.pipeline import make_pipeline
+from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from affectnet.expressions import EXPRESSIONS
@@ -23,10 +24,21 @@ GREY = np.array([0.299, 0.587, 0.114])
 def pixels_macro_f1(faces: Path) -> float:
     """Trained on our training split with balanced class weights, scored on test."""
     train, test = (load_faces(faces, split, SIDE, 0) for split in ("train", "test"))
-    flat = [(split.images.numpy() @ GREY).reshape(len(split), -1) for split in (train, test)]
+    model = fitted(train.images.numpy(), train.expression.numpy())
+    return float(
+        scores(confusion_matrix(test.expression.numpy(), model.predict(grey_pixels(test.images.numpy())), len(EXPRESSIONS))).macro_f1
+    )
+
+
+def fitted(images: NDArray[np.uint8], expression: NDArray[np.integer]) -> Pipeline:
+    """The regression, trained on (n, SIDE, SIDE, 3) uint8 RGB faces and their (n,) codes, each class with the same weight."""
     model = make_pipeline(StandardScaler(), LogisticRegression(C=1e-3, class_weight="balanced", max_iter=500))
-    model.fit(flat[0], train.expression.numpy())
-    return float(scores(confusion_matrix(test.expression.numpy(), model.predict(flat[1]), len(EXPRESSIONS))).macro_f1)
+    return model.fit(grey_pixels(images), expression)
+
+
+def grey_pixels(images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    """(n, SIDE²) grey levels."""
+    return np.asarray((images @ GREY).reshape(len(images), -1))
 
 
 if __name__ == "__main__":

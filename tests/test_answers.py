@@ -19,6 +19,7 @@ from affectnet.__main__ import main
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.predict.image_folder import NUMBERS
 from affectnet.sources import fer2013_csv, raf_db
+from benchmarks.peers import answers as peers_answers
 
 Rows = Sequence[Mapping[str, Any]]
 Command = Callable[..., tuple[int, str, str]]
@@ -282,3 +283,17 @@ def test_what_cannot_be_compared_is_one_line(run: Command, arguments: list[str],
     write_csv("a.csv", ranked())
     code, out, err = run("compare", *arguments)
     assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+
+
+def test_the_program_of_the_peers_writes_answers_that_are_compared(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, name in enumerate(("happy", "sad", "sad")):
+        Path("faces", name).mkdir(parents=True, exist_ok=True)
+        for each in range(2):
+            drawn(64 + 4 * number + each).resize((64, 64)).save(f"faces/{name}/{number}{each}.png")
+    monkeypatch.setattr("sys.argv", ["answers", "faces", "out", "--train", "faces", "--whole"])
+    peers_answers.main()
+    names = [f"out/{name}.csv" for name in ("ours", "constant", "pixels")]
+    code, out, _ = run("compare", *names, "--truth", "faces", "--draws", 20, "--json")
+    ours, constant, pixels = (model["scores"]["expression.accuracy"]["value"] for model in json.loads(out[out.index("{") :])["models"])
+    assert code == 0 and constant == pytest.approx(4 / 6) and pixels == 1
+    assert ours == report(run, "default", "faces", "--cropped", "--averaging", "flip")["expression"]["accuracy"]

@@ -133,6 +133,12 @@ def test_the_commands_run_from_another_folder(environment: Path, tmp_path: Path)
     assert described.returncode == 0 and "FER2013" in described.stdout, described.stderr
     scored = run(environment, tmp_path, "affectnet", "evaluate", "default", "photos", "--averaging", "flip")
     assert scored.returncode == 0 and "macro-F1" in scored.stdout, scored.stderr
+    (tmp_path / "answers.csv").write_text(run(environment, tmp_path, "affectnet", "predict", "photos", "--csv").stdout)
+    answered = run(environment, tmp_path, "affectnet", "evaluate", "answers.csv", "--truth", "photos")
+    same, _, _ = scored.stdout.partition(", 0.0")  # the answers are calibrated already
+    assert answered.returncode == 0 and answered.stdout.startswith(same), answered.stderr
+    foreign = run(environment, tmp_path, "affectnet", "evaluate", "default", "photos", "--as", "ferplus_8")
+    assert foreign.returncode == 2 and "the description says nchw of [1, 64, 64]" in foreign.stderr, foreign.stderr
     annotated = run(environment, tmp_path, "affectnet", "predict", photograph, "--annotate", "copies", "--whole")
     assert annotated.returncode == 0 and len([*(tmp_path / "copies").rglob("*.*")]) == 1, annotated.stderr
 

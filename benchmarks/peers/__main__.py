@@ -60,12 +60,12 @@ def main() -> None:
     options = parser.parse_args()
     chosen = _chosen(options.folder, options.count)
     true = [EXPRESSIONS[photograph.code] for photograph in chosen]
-    _install(options.aside.resolve())
+    install(options.aside.resolve())
     print(f"{len(chosen):,} photographs, one core each\n\n| | with a face | with several | accuracy | ms, median |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
-        listed = _list(chosen, Path(folder))
-        for name, command in _commands(options.aside.resolve(), listed).items():
-            scores = _scores(_run(command), true)
+        listed = write_lists([photograph.path for photograph in chosen], Path(folder))
+        for name, command in commands(options.aside.resolve(), listed).items():
+            scores = _scores(results_of(command), true)
             print(f"| {name} | {scores.detected:.3f} | {scores.several:.3f} | {scores.right:.3f} | {scores.milliseconds:.1f} |", flush=True)
 
 
@@ -78,22 +78,23 @@ def _chosen(folder: Path, count: int) -> list[Labelled]:
     return [known[at] for at in np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)]
 
 
-def _list(chosen: Sequence[Labelled], folder: Path) -> Mapping[str, Path]:
+def write_lists(paths: Sequence[str], folder: Path) -> Mapping[str, Path]:
     """Two lists: the files, and raw RGB pixels with height and width."""
     rows = []
-    for number, photograph in enumerate(chosen):
-        pixels = open_photograph(Path(photograph.path).read_bytes(), photograph.path).pixels()
+    for number, path in enumerate(paths):
+        pixels = open_photograph(Path(path).read_bytes(), path).pixels()
         colour = pixels if pixels.ndim == 3 else np.repeat(pixels[:, :, None], 3, 2)
         raw = folder / f"{number}.rgb"
         raw.write_bytes(colour.tobytes())
-        rows.append((Path(photograph.path).resolve(), raw, *colour.shape[:2]))
+        rows.append((Path(path).resolve(), raw, *colour.shape[:2]))
     lists = {"files": folder / "files.tsv", "pixels": folder / "pixels.tsv"}
     lists["files"].write_text("".join(f"{path}\n" for path, *_ in rows), encoding="utf-8")
     lists["pixels"].write_text("".join(f"{raw}\t{height}\t{width}\n" for _, raw, height, width in rows), encoding="utf-8")
     return lists
 
 
-def _install(aside: Path) -> None:
+def install(aside: Path) -> None:
+    """Installs the peers into the folder, unless they are there."""
     if not (aside / "fer").exists():
         subprocess.run([sys.executable, "-m", "venv", aside / "fer"], check=True)
         subprocess.run([aside / "fer" / "bin" / "pip", "install", "--quiet", FER], check=True)
@@ -102,15 +103,17 @@ def _install(aside: Path) -> None:
         subprocess.run(["npm", "install", "--silent", "--no-package-lock"], cwd=aside, check=True)
 
 
-def _commands(aside: Path, listed: Mapping[str, Path]) -> dict[str, list[str]]:
+def commands(aside: Path, listed: Mapping[str, Path], whole: bool = False) -> dict[str, list[str]]:
+    """whole: each photograph is one face, and no detector runs."""
+    flags = ["whole"] if whole else []
     return {
         "ours": [sys.executable, "-m", "benchmarks.peers.ours_runner", str(listed["files"])],
-        "fer 25.10.3": [str(aside / "fer" / "bin" / "python"), str(HERE / "fer_runner.py"), str(listed["pixels"])],
-        "human 3.3.6, WebAssembly": ["node", str(HERE / "human_runner.mjs"), str(aside / "node_modules"), str(listed["pixels"])],
+        "fer 25.10.3": [str(aside / "fer" / "bin" / "python"), str(HERE / "fer_runner.py"), str(listed["pixels"]), *flags],
+        "human 3.3.6, WebAssembly": ["node", str(HERE / "human_runner.mjs"), str(aside / "node_modules"), str(listed["pixels"]), *flags],
     }
 
 
-def _run(command: Sequence[str]) -> list[Result]:
+def results_of(command: Sequence[str]) -> list[Result]:
     """The results of the photographs, by one core."""
     core = min(os.sched_getaffinity(0))
     variables = {**os.environ, "PYTHONPATH": str(ROOT), "TF_CPP_MIN_LOG_LEVEL": "3"}
@@ -123,13 +126,13 @@ def _run(command: Sequence[str]) -> list[Result]:
 
 def _scores(results: Sequence[Result], true: Sequence[str]) -> Scores:
     counts = np.array([len(result["faces"]) for result in results])
-    answers = [_largest(result["faces"]) for result in results]
+    answers = [largest(result["faces"]) for result in results]
     right = [answer == name for answer, name in zip(answers, true, strict=True)]
     milliseconds = median(result["milliseconds"] for result in results[1:])  # the first loads and compiles
     return Scores(float((counts > 0).mean()), float((counts > 1).mean()), float(np.mean(right)), milliseconds)
 
 
-def _largest(faces: Sequence[Mapping[str, Any]]) -> str | None:
+def largest(faces: Sequence[Mapping[str, Any]]) -> str | None:
     """The expression of the largest face, by our names. Boxes are left, top, width, height."""
     if not faces:
         return None
