@@ -107,7 +107,8 @@ def soft_label(code: int, share: float = 0.65) -> list[float]:
 def tree_plus(root: Path, each: int = 6, tests: int = 2, unlabelled: int = 0) -> Pointer:
     """JSON files whose keys differ in capitalisation and nesting, as users report; `unlabelled` images without human labels.
 
-    Image n of a set has expression n % 8, subset n % 3, an age of n % 90, and gender and race by n % 2.
+    Image n of a set has expression n % 8, subset n % 3, an age of n % 90, and gender and race by n % 2. Of four images two have nested
+    landmarks, one has flat ones, and one has none.
     """
     for folder, count in (("train_set", each), ("validation_set", tests)):
         target = root / "human_annotated" / folder
@@ -115,11 +116,8 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2, unlabelled: int = 0) ->
         for number in range(8 * count):
             noise(target / "images" / f"{number}.jpg", number + (1000 if folder == "validation_set" else 0), 224)
             valence, arousal = CLASS_MEANS[number % 8]
-            about: dict[str, Any] = {
-                "valence": valence,
-                "Arousal": arousal,
-                "landmark-68": np.linspace(20, 200, 136).reshape(68, 2).tolist(),
-            }
+            points = np.linspace(20, 200, 136)
+            about: dict[str, Any] = {"valence": valence, "Arousal": arousal, "landmark-68": points.reshape(68, 2).tolist()}
             about |= {
                 "age": number % 90,
                 "gender": {"Male": 0.9, "Female": 0.1},
@@ -131,7 +129,7 @@ def tree_plus(root: Path, each: int = 6, tests: int = 2, unlabelled: int = 0) ->
                 about = {
                     "Valence": valence,
                     "AROUSAL": arousal,
-                    "Landmark-68": None,
+                    "Landmark-68": points.tolist() if number % 4 == 1 else None,
                     "AGE": number % 90,
                     "Gender": {"male": 3, "female": 97},
                 }

@@ -43,6 +43,7 @@ def test_every_value_of_both_capitalisations_is_in_the_annotations(workspace: Pa
         assert (row["gender"], row["race"]) == (("male", "white") if even else ("female", "asian"))
         assert dict(row["gender_probabilities"]) == pytest.approx({"male": 0.9, "female": 0.1} if even else {"male": 0.03, "female": 0.97})
         assert dict(row["race_probabilities"]) == pytest.approx({"asian": 0.2, "white": 0.8} if even else {"asian": 0.7, "white": 0.3})
+        assert (row["landmarks"] is None) == (number % 4 == 3)
         assert dict(row["pose"]) == {"yaw": -3.5 if even else 4}
 
 
