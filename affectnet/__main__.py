@@ -107,11 +107,11 @@ def evaluate(options: argparse.Namespace) -> int:
         return _evaluate_answers(options)
     if options.folder is None:
         raise UserError("nothing to score: give FOLDER with photographs, or for a file of answers --truth")
-    classes = image_folder.with_labels(options.labels)
-    folders = image_folder.class_folders(options.folder, options.split, classes)
     predictor = _predictor(options)
     if not predictor.metadata.labels:
         raise UserError(f"{options.model}: predicts only valence and arousal, and a folder names only expressions; give another model")
+    classes = image_folder.with_labels(options.labels, further=predictor.metadata.labels)
+    folders = image_folder.class_folders(options.folder, options.split, classes)
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _log), "evaluate", total)

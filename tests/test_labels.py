@@ -10,6 +10,7 @@ from chain import ROOT, entry, metrics, refused, run_data_stages, run_stage, tin
 from trees import noise
 
 from affectnet import Predictor
+from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
 from affectnet.predict.colours import COLOURS, colours_of
 from affectnet.sources.registry import open_source
@@ -31,7 +32,7 @@ def tree(root: Path, *folders: str, each: int = 8) -> Pointer:
     return Pointer("folder", str(root), splits=SPLITS, labels=LABELS)
 
 
-def test_labels_of_any_name_pass_through_all_stages(workspace: Path) -> None:
+def test_labels_of_any_name_pass_through_all_stages(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     shutil.copytree(ROOT / "stages" / "templates", "stages/templates")
     run_data_stages(tree(workspace / "root", "Engaged", "bored", "au12+25"), clean={"validation_share": 0.25})
     run_stage("train", model=tiny(), epochs=1, loss=entry("loss", "weighted"))
@@ -45,6 +46,9 @@ def test_labels_of_any_name_pass_through_all_stages(workspace: Path) -> None:
     assert list(metrics("evaluate")["expression"]["recall"]) == list(LABELS) and "expression_7" not in metrics("evaluate")
     page = Path("metrics/report.html").read_text()
     assert all(f'<th scope="row">{label}</th>' in page for label in LABELS) and "Contempt" not in page
+    assert main(["evaluate", "models/model.onnx", str(workspace / "root"), "--split", "test", "--cropped", "--json"]) == 0
+    scored = json.loads(capsys.readouterr().out)
+    assert scored["faces"] == 24 and list(scored["expression"]["recall"]) == list(LABELS)
     for model in ("models/model.safetensors", "models/model.onnx"):
         (face,) = Predictor.load(model).predict(workspace / "root" / "test" / "bored" / "0.jpg", faces="whole")
         assert tuple(face.probabilities) == LABELS and face.expression in LABELS

@@ -12,13 +12,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop import is_its_own_crop
 from affectnet.images.decode import open_photograph, read_photograph
 from affectnet.images.resize import decode_face, resize_face
 from affectnet.models.outputs import Averaging, Outputs
 from affectnet.predict.batch import many, problem, without_warnings
-from affectnet.predict.image_folder import ClassFolders, Labelled, photographs
+from affectnet.predict.image_folder import ClassFolders, Labelled, photographs, vocabulary
 from affectnet.predict.paths import Log
 from affectnet.predict.predictor import Predictor
 from affectnet.reporting.predictions import Predictions
@@ -63,7 +62,7 @@ class Crop:
     """A photograph's face, (image_px, image_px, 3) uint8, and its label; faces: how many were detected, None without a detector."""
 
     pixels: NDArray[np.uint8]
-    code: int
+    label: str
     faces: int | None
 
 
@@ -74,6 +73,7 @@ def predict_folder(predictor: Predictor, inputs: Iterable[Labelled], cropped: bo
     count: is updated; log: gets one line for each that cannot be read. Errors: UserError when none can be read, and as
     `Predictions.from_outputs`.
     """
+    labels = vocabulary(predictor.metadata.labels)
     codes: list[int] = []
     logits: list[NDArray[np.float32]] = []
     affect: list[NDArray[np.float32]] = []
@@ -83,12 +83,12 @@ def predict_folder(predictor: Predictor, inputs: Iterable[Labelled], cropped: bo
             outputs = predictor.outputs(np.stack([crop.pixels for crop in batch_crops]), batch)
             logits.append(outputs.logits)
             affect.append(outputs.affect)
-            codes += [crop.code for crop in batch_crops]
+            codes += [labels.index(crop.label) for crop in batch_crops]
     if not codes:
         raise UserError(f"no photograph could be read, {count.unreadable:,} unreadable, {count.other:,} other files; nothing to score")
     outputs = Outputs(np.concatenate(logits), np.concatenate(affect))
     true_affect = np.full((len(codes), 2), np.nan)
-    return Predictions.from_outputs(predictor.engine.name, predictor.metadata, outputs, EXPRESSIONS, np.array(codes, np.int64), true_affect)
+    return Predictions.from_outputs(predictor.engine.name, predictor.metadata, outputs, labels, np.array(codes, np.int64), true_affect)
 
 
 def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:
@@ -102,7 +102,7 @@ def caveats(predictions: Predictions, averaging: Averaging) -> list[str]:
     counts = dict(zip(predictions.names, np.bincount(predictions.true, minlength=len(predictions.names)).tolist(), strict=True))
     unknown = [f"{count:,} of {name}" for name, count in counts.items() if name not in labels]
     absent = [name for name, count in counts.items() if not count]
-    if len(labels) < len(EXPRESSIONS):
+    if len(labels) < len(counts):
         lines.append(f"the model knows {len(labels)} expressions: {', '.join(labels)}")
     if unknown:
         lines.append(
@@ -129,10 +129,10 @@ def _crop(predictor: Predictor, cropped: bool, photograph: Labelled) -> Crop | U
     path = Path(photograph.path)
     try:
         if cropped:
-            return Crop(_as_cropped(predictor, path), photograph.code, None)
+            return Crop(_as_cropped(predictor, path), photograph.label, None)
         faces = predictor.crops(path)
         largest, *_ = faces or predictor.crops(path, "whole")
-        return Crop(largest.pixels, photograph.code, len(faces))
+        return Crop(largest.pixels, photograph.label, len(faces))
     except Exception as error:  # decoders raise any class of error over broken bytes
         return problem(photograph.path, error)
 

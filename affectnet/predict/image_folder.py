@@ -46,19 +46,24 @@ NUMBERS: Final[Mapping[str, Classes]] = {
 
 @dataclass(frozen=True)
 class Labelled:
-    """A photograph and the code of its expression."""
+    """A photograph and its label."""
 
     path: str
-    code: int
+    label: str
 
 
-def with_labels(labels: Sequence[str], classes: Classes = NAMES, option: str = "--labels") -> dict[str, str | None]:
-    """The classes, extended and overridden by `name=Expression`, `name=null`, and a key of NUMBERS. option: in messages.
+def with_labels(
+    labels: Sequence[str], classes: Classes = NAMES, option: str = "--labels", further: Sequence[str] = ()
+) -> dict[str, str | None]:
+    """The classes, extended and overridden by `name=Expression`, `name=null`, and a key of NUMBERS.
 
+    option: in messages; further: a model's labels, which stand for themselves and are as good as expressions.
     Errors: UserError for anything else.
     """
-    expressions = {name.lower(): name for name in EXPRESSIONS}
+    possible = vocabulary(further)
+    expressions = {name.lower(): name for name in possible}
     extended = {name.lower(): expression for name, expression in classes.items()}
+    extended |= {name.lower(): name for name in further if name.lower() not in extended}
     for text in labels:
         if text.lower() in NUMBERS:
             extended |= NUMBERS[text.lower()]
@@ -66,11 +71,16 @@ def with_labels(labels: Sequence[str], classes: Classes = NAMES, option: str = "
         name, equals, expression = text.rpartition("=")
         if not equals or not name or expression.lower() not in {*expressions, IGNORED}:
             raise UserError(
-                f"{option}: {brief(text)} is not name=Expression; give one of {', '.join(EXPRESSIONS)}, or {IGNORED}; or, for all numbers "
+                f"{option}: {brief(text)} is not name=Expression; give one of {', '.join(possible)}, or {IGNORED}; or, for all numbers "
                 f"of a data set, {', '.join(NUMBERS)}"
             )
         extended[name.lower()] = expressions.get(expression.lower())
     return extended
+
+
+def vocabulary(labels: Sequence[str]) -> tuple[str, ...]:
+    """AffectNet's expressions, then the labels that are none of them: the labels of the codes in a folder's predictions."""
+    return (*EXPRESSIONS, *(label for label in labels if label not in EXPRESSIONS))
 
 
 def class_folders(folder: Path, split: str | None, classes: Classes) -> ClassFolders:
@@ -104,7 +114,7 @@ def photographs(folders: ClassFolders, log: Log, other: Log) -> Iterator[Labelle
             if file.video or expression is None:
                 other(file.path)
             else:
-                yield Labelled(file.path, CODES[expression])
+                yield Labelled(file.path, expression)
 
 
 def _silent(_: str) -> None:

@@ -20,7 +20,6 @@ from typing import Any
 import numpy as np
 
 from affectnet.errors import UserError, exit_code
-from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.images.decode import open_photograph
 from affectnet.predict.image_folder import Labelled, class_folders, photographs, with_labels
 from benchmarks.timing import ROOT
@@ -59,7 +58,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=600, help="photographs, evenly spread; default 600")
     options = parser.parse_args()
     chosen = _chosen(options.folder, options.count)
-    true = [EXPRESSIONS[photograph.code] for photograph in chosen]
+    true = [photograph.label for photograph in chosen]
     install(options.aside.resolve())
     print(f"{len(chosen):,} photographs, one core each\n\n| | with a face | with several | accuracy | ms, median |\n|---|---|---|---|---|")
     with tempfile.TemporaryDirectory(prefix="peers-") as folder:
@@ -72,7 +71,7 @@ def main() -> None:
 def _chosen(folder: Path, count: int) -> list[Labelled]:
     """Photographs of the seven expressions that all three know. Errors: UserError as `class_folders`, and when there is none."""
     folders = class_folders(folder, None, with_labels([]))
-    known = [one for one in photographs(folders, print, lambda _: None) if one.code != CODES["Contempt"]]
+    known = [one for one in photographs(folders, print, lambda _: None) if one.label != "Contempt"]
     if not known:
         raise UserError(f"{folder}: no photograph of {', '.join(NAMES.values())}")
     return [known[at] for at in np.linspace(0, len(known) - 1, min(count, len(known))).round().astype(int)]
