@@ -19,6 +19,7 @@ from affectnet.__main__ import main
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.predict.image_folder import NUMBERS
 from affectnet.sources import fer2013_csv, raf_db
+from affectnet.tables.labels import labels_metadata
 from benchmarks.peers import answers as peers_answers
 
 Rows = Sequence[Mapping[str, Any]]
@@ -160,6 +161,18 @@ def test_valence_and_arousal_of_affectnets_list_and_of_our_table(run: Command, w
     assert by_list["expression"]["accuracy"] == 1 and by_list["faces"] == by_table["faces"]
     code, _, err = run("evaluate", "a.csv", "--truth", "data/annotations.parquet")
     assert code == 2 and "choose one of its splits with --split" in err
+
+
+def test_other_labels_are_those_that_our_table_names(run: Command) -> None:
+    names = ("bored", "very bored", "engaged")
+    columns = {"image": [f"{number}.jpg" for number in range(9)], "expression": pa.array([0, 1, 2] * 3, pa.int8())}
+    empty = {name: [None] * 9 for name in ("list", "row", "left", "group", "valence", "arousal")}
+    pq.write_table(pa.table({**columns, **empty, "split": ["test"] * 9}).replace_schema_metadata(labels_metadata(names)), "table.parquet")
+    answers = [{"image": f"{number}.jpg", "expression": names[number % 3].title()} for number in range(8)]
+    by_name = report(run, write_csv("a.csv", answers), "--truth", "table.parquet")
+    assert by_name["expression"]["recall"] == {"bored": 1, "very bored": 1, "engaged": pytest.approx(2 / 3)}
+    ranked = [{"image": f"{number}.jpg", **{name: float(number % 3 == at) for at, name in enumerate(names)}} for number in range(9)]
+    assert report(run, write_csv("b.csv", ranked), "--truth", "table.parquet")["expression"]["auc"] == 1
 
 
 def test_our_own_table_of_predictions_has_the_scores_of_the_model(run: Command) -> None:

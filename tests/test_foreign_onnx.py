@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 import pytest
+from chain import ROOT
 from onnx import TensorProto, helper, numpy_helper
 from PIL import Image
 from ruamel.yaml import YAML
@@ -83,6 +84,11 @@ def test_facts_of_the_authors() -> None:
     assert seven.labels == [label for label in eight.labels if label != "Contempt"] and seven.image_px == 260
     assert plus.labels == ["Neutral", "Happy", "Surprise", "Sad", "Anger", "Disgust", "Fear", "Contempt"]
     assert (plus.channels, plus.highest, plus.image_px) == ("grey", 255, 64)
+
+
+def test_each_shipped_description_stands_in_the_document() -> None:
+    text = (ROOT / "docs" / "answers.md").read_text(encoding="utf-8")
+    assert SHIPPED and all(f"`{name}`" in text for name in SHIPPED) and all(f"\n{field}: " in text for field in Description.model_fields)
 
 
 def description(**changes: Any) -> dict[str, Any]:

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.outputs import Outputs
 from affectnet.predict.answers.matching import matched
@@ -64,10 +63,10 @@ def score_answers(file: Path, classes: Classes, truth: Truth) -> Scored:
     A photograph without an answer counts as an error: a wrong expression with no confidence, the wrong ones spread evenly over the other
     expressions; as valence and arousal 0. Errors: UserError when the file is not a table of answers, or does not match the truth.
     """
-    table = read_table(file)
+    table, classes = read_table(file), truth.classes(classes)
     expressions, affect = _expressions(table, classes, truth), _affect(table, truth)
     if not expressions.labels and affect is None:
-        columns = f"expression, a column per expression such as {', '.join(EXPRESSIONS[:2])}, or {' and '.join(DIMENSIONS)}"
+        columns = f"expression, a column per expression such as {', '.join(truth.labels[:2])}, or {' and '.join(DIMENSIONS)}"
         raise UserError(
             f"{file}: no answers that {truth.name} has labels for; give {columns}; its columns: {first_few(list(table.columns), 8)}"
         )
@@ -78,12 +77,12 @@ def score_answers(file: Path, classes: Classes, truth: Truth) -> Scored:
     logits, dimensions = np.zeros((n, len(expressions.labels))), np.zeros((n, 2 * answerer.affect))
     if expressions.labels:
         without = _placed(logits, rows, expressions.logits, expressions.answered)
-        logits[without] = _wrong(true[without], answerer.codes(EXPRESSIONS), file)
+        logits[without] = _wrong(true[without], answerer.codes(truth.labels), file, truth.labels)
         missing |= without
     if affect is not None:
         missing |= _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
     outputs = Outputs(logits.astype(np.float32), dimensions.astype(np.float32))
-    predictions = Predictions.from_outputs(file, answerer, outputs, EXPRESSIONS, true, truth.affect, expressions.ranked)
+    predictions = Predictions.from_outputs(file, answerer, outputs, truth.labels, true, truth.affect, expressions.ranked)
     return Scored(predictions, int(missing.sum()), int((rows < 0).sum()), truth.without)
 
 
@@ -114,11 +113,11 @@ def _expressions(table: Table, classes: Classes, truth: Truth) -> _Expressions:
         raise UserError(f"{table.file}: several columns of the same expression, {first_few(twice)}; keep one of each")
     if truth.codes is None or not (columns or "expression" in table.columns):
         return _Expressions((), np.zeros((len(table), 0)), np.ones(len(table), bool), False)
-    return _probabilities(table, columns) if columns else _names(table, classes, truth.codes)
+    return _probabilities(table, columns, truth.labels) if columns else _names(table, classes, truth.codes, truth.labels)
 
 
-def _probabilities(table: Table, columns: dict[str, str | None]) -> _Expressions:
-    labels = tuple(sorted((str(expression) for expression in columns.values()), key=CODES.__getitem__))
+def _probabilities(table: Table, columns: dict[str, str | None], known: Sequence[str]) -> _Expressions:
+    labels = tuple(sorted((str(expression) for expression in columns.values()), key=known.index))
     by_label = {str(expression): name for name, expression in columns.items()}
     values = np.stack([np.array(table.numbers(by_label[label])) for label in labels], 1)
     total = values.sum(1, keepdims=True)
@@ -131,11 +130,11 @@ def _probabilities(table: Table, columns: dict[str, str | None]) -> _Expressions
     return _Expressions(labels, np.log(np.maximum(shares, LEAST)), answered, True)
 
 
-def _names(table: Table, classes: Classes, true: NDArray[np.int64]) -> _Expressions:
-    codes = codes_of(table.file, table.columns["expression"], classes, "--labels")
+def _names(table: Table, classes: Classes, true: NDArray[np.int64], labels: Sequence[str]) -> _Expressions:
+    codes = codes_of(table.file, table.columns["expression"], classes, labels, "--labels")
     known = np.union1d(true, codes[codes >= 0])
     logits = np.where(codes[:, None] == known, 0.0, np.log(LEAST))
-    return _Expressions(tuple(EXPRESSIONS[code] for code in known), logits, codes >= 0, False)
+    return _Expressions(tuple(labels[code] for code in known), logits, codes >= 0, False)
 
 
 def _affect(table: Table, truth: Truth) -> Values | None:
@@ -146,12 +145,12 @@ def _affect(table: Table, truth: Truth) -> Values | None:
     return values if np.isfinite(values).any() else None
 
 
-def _wrong(true: NDArray[np.int64], codes: NDArray[np.int64], file: Path) -> Values:
+def _wrong(true: NDArray[np.int64], codes: NDArray[np.int64], file: Path, labels: Sequence[str]) -> Values:
     """(m, k) logits of wrong answers for m faces: about 0 each, slightly more for one that is not the face's."""
     logits = np.zeros((len(true), len(codes)))
     for code in np.unique(true):
         faces, others = np.flatnonzero(true == code), np.flatnonzero(codes != code)
         if not len(others):
-            raise UserError(f"{file}: answers and truth name one expression only, {EXPRESSIONS[code]}; nothing to score")
+            raise UserError(f"{file}: answers and truth name one expression only, {labels[code]}; nothing to score")
         logits[faces, others[np.arange(len(faces)) % len(others)]] = SLIGHT
     return logits

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import CODES
+from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.predict.answers.tables import Table, read_table
 from affectnet.predict.image_folder import Classes, class_folders, photographs
@@ -18,15 +18,15 @@ NOT_ANNOTATED = -2
 """AffectNet's valence and arousal of a face without them."""
 
 ANNOTATIONS = {"list", "row", "split", "left", "group"}
-"""Columns by which data/annotations.parquet is recognised: its numbers are AffectNet's codes."""
+"""Columns by which data/annotations.parquet is recognised: its numbers are codes of the labels that it names."""
 
 
 @dataclass(frozen=True)
 class Truth:
     """n photographs with their labels.
 
-    codes: (n,) of the expressions, or None for a table without; affect: (n, 2) valence and arousal, NaN where not annotated;
-    without: rows that were left out for want of a label.
+    codes: (n,) of the labels, or None for a table without; affect: (n, 2) valence and arousal, NaN where not annotated; without: rows
+    that were left out for want of a label; labels: AffectNet's expressions, or those of our own table.
     """
 
     name: str
@@ -34,6 +34,11 @@ class Truth:
     codes: NDArray[np.int64] | None
     affect: NDArray[np.float64]
     without: int = 0
+    labels: tuple[str, ...] = EXPRESSIONS
+
+    def classes(self, classes: Classes) -> Classes:
+        """The names of answers: as named for AffectNet's expressions; of other labels the labels."""
+        return classes if self.labels == EXPRESSIONS else {label.lower(): label for label in self.labels}
 
 
 def read_truth(path: Path, split: str | None, classes: Classes) -> Truth:
@@ -46,41 +51,43 @@ def read_truth(path: Path, split: str | None, classes: Classes) -> Truth:
         return _of_folder(path, split, classes)
     table = _of_split(read_table(path), split)
     codes, kept = None, np.ones(len(table), bool)
+    labels: tuple[str, ...] = EXPRESSIONS
+    if table.columns.keys() >= ANNOTATIONS:
+        from affectnet.tables.labels import read_labels  # noqa: PLC0415 (a small installation has no Parquet)
+
+        labels = read_labels(path)
+        classes = {str(code): label for code, label in enumerate(labels)}
     if "expression" in table.columns:
-        codes = codes_of(table.file, table.columns["expression"], _with_codes(table, classes), "--truth-labels")
+        codes = codes_of(table.file, table.columns["expression"], classes, labels, "--truth-labels")
         kept = codes >= 0
         codes = codes[kept]
     affect = np.stack([_affect(table, name) for name in DIMENSIONS], 1)[kept]
     if not kept.any() or (codes is None and np.isnan(affect).all()):
         raise UserError(f"{path}: no labels: no row has an expression, valence or arousal; see its columns")
     images = [image for image, keep in zip(table.images, kept, strict=True) if keep]
-    return Truth(str(path), images, codes, affect, int((~kept).sum()))
+    return Truth(str(path), images, codes, affect, int((~kept).sum()), labels)
 
 
-def codes_of(file: Path, labels: Sequence[Any], classes: Classes, option: str) -> NDArray[np.int64]:
-    """(n,) codes of labels, −1 for an empty one and one that is left out. Errors: UserError for names and numbers without a meaning."""
-    texts = [None if label is None else _text(label) for label in labels]
+def codes_of(file: Path, cells: Sequence[Any], classes: Classes, labels: Sequence[str], option: str) -> NDArray[np.int64]:
+    """(n,) codes of the cells among the labels, −1 for an empty one and one that is left out.
+
+    Errors: UserError for names and numbers without a meaning.
+    """
+    texts = [None if cell is None else _text(cell) for cell in cells]
     unknown = sorted({text for text in texts if text is not None and text not in classes})
     if unknown:
         raise UserError(
             f"{file}: labels without an expression, {first_few(unknown, 8)}; map each with {option} label=Expression or label=null, or all "
             f"numbers with {option} affectnet, fer2013 or raf_db"
         )
-    names = [None if text is None else classes[text] for text in texts]
-    return np.array([-1 if name is None else CODES[name] for name in names], np.int64)
+    codes = {text: -1 if name is None else labels.index(name) for text, name in classes.items() if name is None or name in labels}
+    return np.array([-1 if text is None else codes[text] for text in texts], np.int64)
 
 
 def _text(label: Any) -> str:
     """In lower case; a whole number without a point, as pandas writes one into a column with gaps."""
     text = str(label).lower()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
-
-
-def _with_codes(table: Table, classes: Classes) -> Classes:
-    """In our own table of annotations the numbers are AffectNet's codes."""
-    if not table.columns.keys() >= ANNOTATIONS:
-        return classes
-    return {**{str(code): name for name, code in CODES.items()}, **classes}
 
 
 def _of_folder(folder: Path, split: str | None, classes: Classes) -> Truth:
