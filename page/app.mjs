@@ -26,7 +26,7 @@ start();
 async function start() {
   say('Loading …');
   try {
-    host = await Host.open((share) => say(`Loading: ${Math.round(100 * share)} %`));
+    host = await Host.open((share) => (element('speed').textContent = `${Math.round(100 * share)} %`));
   } catch (error) {
     return fail(`The page cannot start: ${error.message}`);
   }
@@ -37,6 +37,7 @@ async function start() {
   element('card').hidden = !settings.card;
   loop = new Live(host, video, showFrame, (error) => fail(error.message));
   connect();
+  element('speed').textContent = '';
   say('Ready.');
 }
 
@@ -156,7 +157,6 @@ function setButton(id, pressed, text) {
 function setFrame(one, width, height) {
   frame.style.aspectRatio = `${width} / ${height}`;
   frame.style.width = `min(100%, ${((70 * width) / height).toFixed(2)}vh)`;
-  frame.classList.toggle('photo', one === photograph);
   frame.hidden = one.hidden = false;
   element('empty').hidden = true;
 }

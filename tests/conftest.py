@@ -36,6 +36,7 @@ LONGEST = (
     "test_experiments.py",
     "test_engines.py",
     "test_gpu_program.py",
+    "test_page.py",
     "test_forms.py",
     "test_sharing.py",
     "test_own_copy.py",

@@ -7,8 +7,9 @@ import socket
 import subprocess
 import sys
 import threading
+import tomllib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import pytest
 from chain import ROOT
@@ -132,6 +133,13 @@ def test_what_a_browser_cannot_run_is_one_line(built: Path, workspace: Path, cap
         assert main(["demo", *arguments]) == 2
         err = capsys.readouterr().err
         assert err.startswith(line) and err.count("\n") == 1, err
+
+
+def test_a_wheel_takes_every_file_of_the_built_page() -> None:
+    patterns = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]["affectnet"]
+    for name in (*SOURCES, "runtime/ort-wasm-simd-threaded.wasm.gz"):
+        path = PurePosixPath("/", site.BUILT.relative_to(ROOT / "affectnet").as_posix(), name)
+        assert any(path.match(f"/{pattern}") for pattern in patterns), name
 
 
 def test_a_page_that_is_not_built_says_how_to_build_it(
