@@ -4,12 +4,11 @@ import csv
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import pytest
 from playwright.sync_api import BrowserContext, ConsoleMessage, Page, Playwright, Request
@@ -116,8 +115,3 @@ def opened(context: BrowserContext, address: str) -> Tab:
     tab.page.goto(address)
     tab.status("Ready.")
     return tab
-
-
-def within(row: dict[str, str], names: Sequence[str], expected: Callable[[str], Any], most: float) -> bool:
-    """Whether each number of the row is as expected."""
-    return all(abs(float(row[name]) - expected(name)) <= most for name in names)
