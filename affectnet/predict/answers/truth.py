@@ -97,7 +97,9 @@ def _of_folder(folder: Path, split: str | None, classes: Classes) -> Truth:
     if problems:
         raise UserError(*problems)
     images = [Path(one.path).relative_to(folder).as_posix() for one in labelled]
-    return Truth(str(folder), images, np.array([CODES[one.label] for one in labelled], np.int64), np.full((len(images), 2), np.nan))
+    return Truth(
+        str(folder), images, np.array([EXPRESSIONS.index(one.label) for one in labelled], np.int64), np.full((len(images), 2), np.nan)
+    )
 
 
 def _of_split(table: Table, split: str | None) -> Table:
