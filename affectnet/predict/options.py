@@ -64,6 +64,7 @@ def add_predict(parser: argparse.ArgumentParser) -> None:
     form.add_argument("--parquet", type=Path, metavar="FILE", help="the same rows, into this file")
     parser.add_argument("--annotate", type=Path, metavar="DIR", help=ANNOTATE)
     add_reading(parser)
+    parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
     parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
     parser.add_argument("--every", type=_seconds, metavar="SECONDS", help=EVERY)
     parser.add_argument("--track", action="store_true", help="give each face of a video a number that it keeps")
@@ -78,6 +79,7 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--cropped", action="store_true", help="each photograph is one face, already cropped")
     add_truth(parser)
     add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
+    parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
     parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
 
 
@@ -106,7 +108,6 @@ def add_info(parser: argparse.ArgumentParser) -> None:
 def add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> None:
     parser.add_argument("--detector", metavar="NAME|FILE", help=DETECTOR)
     parser.add_argument("--averaging", choices=AVERAGING, default=averaging, help=f"views per face that are averaged; default {averaging}")
-    parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
