@@ -8,10 +8,14 @@ import pytest
 from chain import local
 
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.params import parse, read_document
+from affectnet.sources.registry import open_source
+from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.faults import Faults
+from affectnet.synthetic.further import soft_label, subset
 from affectnet.synthetic.plan import ALL_CODES
+from affectnet.tables.source_pointer import Pointer
 from stages.acquire import AcquireParams, run
 
 NEVER_SEEN = Path("no-record.json")
@@ -50,6 +54,30 @@ def test_the_same_seed_draws_the_same_bytes_whatever_the_workers(files: dict[str
     assert draw(tmp_path / "raw", workers=2) == files
     other = draw(tmp_path / "other", seed=4)
     assert set(other) != set(files)
+
+
+def test_the_second_lists_say_what_was_drawn_and_are_read_with_the_first(files: dict[str, bytes], tmp_path: Path) -> None:
+    for name, content in files.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(content)
+    rows = [row for part in open_source(Pointer.read(tmp_path)).rows() for row in part.to_pylist()]
+    assert {row["list"] for row in rows} == {f"Manually_Annotated_file_lists/{name}.csv" for name in ("training", "validation")}
+    for row in rows:
+        second = lines(files, Path(row["list"]).stem + "_further.csv")
+        cells = dict(zip(second[0], second[row["row"]], strict=True))
+        assert sum(row["soft_label"]) == pytest.approx(1) and row["age"] == pytest.approx(float(cells["age"]))
+        assert row["soft_label"] == pytest.approx([float(cells[name]) for name in EXPRESSIONS], abs=1e-3)
+        assert (row["subset"], row["gender"]) == (cells["subset"], "woman" if float(cells["woman"]) > float(cells["man"]) else "man")
+        assert dict(row["pose"]) == pytest.approx({angle: float(cells[angle]) for angle in ("yaw", "pitch", "roll")})
+    tests = [row for row in rows if row["split"] == "test"]
+    assert sum(int(np.argmax(row["soft_label"])) == row["expression"] for row in tests) >= 0.8 * len(tests)
+
+
+def test_a_weak_expression_is_partly_neutral_and_a_wrong_label_is_difficult() -> None:
+    for name in EXPRESSIONS[1:]:
+        weak, strong = (soft_label(draw_actions(name, np.random.default_rng(1), intensity)) for intensity in (0.25, 0.7))
+        assert strong.argmax() == CODES[name] and weak[0] > strong[0] and weak.sum() == pytest.approx(1)
+        assert subset(strong, name) == "easy" and subset(strong, "Neutral") == "difficult" == subset(strong, "Uncertain")
 
 
 def test_training_list_has_a_header_and_the_validation_list_none(files: dict[str, bytes]) -> None:
