@@ -102,6 +102,8 @@ def test_the_targets_are_the_calibrated_answers_of_the_teachers_with_the_skew_of
     single = shares(one)
     torch.testing.assert_close(single, expected(one, prior, (False,), 1.0), rtol=1e-2, atol=1e-3)
     assert float(single.max()) > 0.15
+    other_pixels = {**read_policy(FACES, "train"), "resampling": "bicubic", "image_px": 96, "format": "png"}
+    assert torch.equal(shares(teacher("pixels.safetensors", 1, params={"loss": loss}, crop=other_pixels)), single)
     flipped = shares(one, two, teacher_averaging="flip", teacher_temperature=2.0)
     mean = (expected(one, prior, (False, True), 2.0) + expected(two, prior, (False, True), 2.0)) / 2
     torch.testing.assert_close(flipped, mean, rtol=1e-2, atol=1e-3)

@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
@@ -106,14 +106,16 @@ def read_metadata(path: Path, text: str | None) -> ModelMetadata:
     return replace(metadata, crop=crop.model_dump())
 
 
-def refuse_other_crops(model: Path | str, metadata: ModelMetadata, faces: Path, policy: dict[str, Any]) -> None:
+def refuse_other_crops(
+    model: Path | str, metadata: ModelMetadata, faces: Path, policy: dict[str, Any], fields: Collection[str] = CropPolicy.model_fields
+) -> None:
     """Errors: UserError when the policy that cut the faces of the folder is not that of the model's training faces.
 
-    policy: as shards hold it; those of an earlier version lack later fields.
+    policy: as shards hold it; those of an earlier version lack later fields. fields: those that must be equal.
     """
     complete = CropPolicy.model_validate(policy).model_dump()
-    if complete != metadata.crop:
-        differing = sorted(key for key in {*complete, *metadata.crop} if complete.get(key) != metadata.crop.get(key))
+    differing = sorted(name for name in fields if complete[name] != metadata.crop[name])
+    if differing:
         raise UserError(
             f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
         )

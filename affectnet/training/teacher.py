@@ -23,6 +23,9 @@ from affectnet.training.losses.expression_loss import LOSSES, Classes, Expressio
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.targets import has_soft_label
 
+REGION = ("margin", "square", "align", "padding")
+"""Fields of a crop policy that decide which part of a photograph is seen: a teacher's must be those of the faces. Its pixels may differ."""
+
 Load = Callable[[int], tuple[FaceDataset, FaceDataset]]
 """The training and validation faces at a side in px."""
 
@@ -81,7 +84,7 @@ def teacher_shares(file: Path, params: TrainerParams, classes: Classes, faces: P
     Errors: UserError when the file cannot be read, lacks an expression that is learned, or saw faces of another crop.
     """
     network, metadata = load_model(file)
-    refuse_other_crops(file, metadata, faces, read_policy(faces, "train"))
+    refuse_other_crops(file, metadata, faces, read_policy(faces, "train"), REGION)
     train, validation = load(metadata.image_px)
     columns = _columns(file, metadata, _names(train, classes))
     loss = _own_loss(file, metadata, classes)
