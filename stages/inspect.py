@@ -20,10 +20,12 @@ from pydantic import Field
 from affectnet.cleaning.label_order import permuted
 from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
-from affectnet.files.atomic import write_text
+from affectnet.files.atomic import write_json, write_text
+from affectnet.files.sha256 import file_sha256
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import open_photograph
 from affectnet.params import Section
+from affectnet.reporting.data_card import card, croissant_of
 from affectnet.reporting.svg import means_svg
 from affectnet.reporting.templates import fill
 from affectnet.running.progress import progress
@@ -137,10 +139,13 @@ def run(
     templates: Path,
     *,
     cleaning: Path,
+    data_card: Path,
+    croissant: Path,
 ) -> str:
-    """Writes the page; returns the summary line."""
+    """Writes the page and the cards of the data; returns the summary line."""
     files = INVENTORY.read(inventory, ["path", "status", "sha256", "width", "height", "dhash"])
-    photographs = Photographs(Path(Pointer.read(raw).root), files, read_labels(annotations))
+    pointer = Pointer.read(raw)
+    photographs = Photographs(Path(pointer.root), files, read_labels(annotations))
     kept = ANNOTATIONS.read(annotations, ["image", "list", "row", "split", *EDGES, "expression", "valence", "arousal", "group"])
     with checked_against_inventory():
         by_reason = list(progress(rejected_by_reason(params, photographs, kept, REJECTED.read(rejected)), "inspect", unit="reason"))
@@ -155,6 +160,9 @@ def run(
         "splits": SPLITS,
     }
     write_text(cleaning, fill(templates / "cleaning.html", values))
+    name, sha256 = pointer.name or "demo", file_sha256(annotations).hex()
+    write_text(data_card, card(name, pointer.layout, values["counts"], str(annotations), sha256))
+    write_json(croissant, croissant_of(name, photographs.labels, annotations, sha256))
     shown = sum(len(pictures) for _, _, examples in by_reason for pictures in examples) + sum(map(len, pairs)) + len(beyond)
     return f"inspect: {shown:,} photographs of {len(files):,} files shown in {cleaning}"
 

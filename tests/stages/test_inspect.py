@@ -1,22 +1,25 @@
 import base64
+import hashlib
 import io
 import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import mlcroissant
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from chain import ROOT, annotations, refused, run_stage
+from chain import ROOT, annotations, metrics, refused, run_stage
 from pages import Page
 from PIL import Image
 from test_clean import DIRT, clean, copies, dirty  # noqa: F401 (a fixture)
 from trees import images_2017, noise, row, tree_2017, write_2017
 
-from affectnet.expressions import CLASS_MEANS
-from affectnet.tables.annotations import REJECTED
+from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
+from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
 from stages.inspect import BEYOND_COLOUR, BOX_COLOUR, THUMBNAIL_PX, thumbnail
 
@@ -157,3 +160,18 @@ def test_a_wrong_input_is_one_line(dirty: Pointer, name: str) -> None:  # noqa: 
     with refused(message):
         run_stage("inspect")
     assert pc.count(pq.read_table("data/annotations.parquet")["image"]).as_py()
+
+
+def test_the_cards_say_what_the_data_are_and_hold_no_row(workspace: Path) -> None:
+    inspected(tree_2017(workspace / "root", tests=3))
+    card, counts = Path("metrics/data_card.md").read_text(), metrics("clean")
+    digest = hashlib.sha256(Path("data/annotations.parquet").read_bytes()).hexdigest()
+    assert f"{counts['read']:,} rows read, {counts['kept']:,} kept" in card and digest in card
+    assert all(f"| {name} | " in card for name in EXPRESSIONS) and "An expression is not an emotion" in card
+    dataset = mlcroissant.Dataset(jsonld="metrics/croissant.json")
+    assert not dataset.metadata.ctx.issues.errors
+    described, _ = dataset.metadata.record_sets
+    assert {field.name for field in described.fields} == {column.name for column in ANNOTATIONS.columns if not pa.types.is_map(column.type)}
+    assert [row["labels/name"] for row in dataset.records("labels")] == list(EXPRESSIONS)
+    text = Path("metrics/croissant.json").read_text()
+    assert digest in text and not any(row["image"] in text + card for row in ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist())
