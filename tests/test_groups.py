@@ -11,7 +11,7 @@ from chain import refused
 from sklearn.metrics import accuracy_score, f1_score, recall_score
 
 from affectnet.expressions import EXPRESSIONS
-from affectnet.metrics.groups import Answers, Gap, group_intervals, group_scores, largest_gaps
+from affectnet.metrics.groups import Answers, Gap, bounds, group_intervals, group_scores, largest_gaps
 from affectnet.metrics.regression import affect_scores
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.groups import read_groupings
@@ -93,6 +93,14 @@ def test_another_mix_of_expressions_is_no_gap_that_the_test_reports() -> None:
     true = (generator.random(800) < np.array([0.1, 0.9])[group]).astype(int)
     gap = gaps_of(answers(true, generator.random(800) < np.array([0.95, 0.5])[true], generator), group)["accuracy"]
     assert gap.value > 0.25 and gap.p > 0.05
+
+
+def test_a_rare_expression_is_scored_over_the_resamples_that_have_it() -> None:
+    true = np.array([0] * 30 + [1])
+    resamples = group_intervals(answers(true, np.full(31, True), np.random.default_rng(0)), 200, 5, np.random.default_rng(0))
+    ends = bounds(resamples)
+    assert 0 < np.isnan(resamples["recall/Happy"]).sum() < 200 and "recall/Sad" not in ends
+    assert ends["recall/Happy"] == ends["macro_f1"] == ends["accuracy"] == (1, 1)
 
 
 def test_a_group_with_too_few_faces_or_annotations_has_no_interval_of_them() -> None:

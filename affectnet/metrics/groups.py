@@ -69,19 +69,22 @@ def group_scores(answers: Answers, group: NDArray[np.integer], groups: int, leas
     if classes := len(answers.names):
         cells = (group * classes + answers.true) * classes + answers.predicted
         confusion = np.bincount(cells, minlength=groups * classes**2).reshape(groups, classes, classes)
-        values |= _expression_scores(confusion, confusion.sum(-1) > 0, answers.names)
+        values |= _expression_scores(confusion, answers.names)
     for column in range(answers.affect.shape[1]):
         values[f"{DIMENSIONS[column]}_ccc"] = _ccc(answers.true_affect[:, column], answers.affect[:, column], group, groups, least)
     return values
 
 
 def group_intervals(answers: Answers, draws: int, least: int, generator: np.random.Generator) -> Scores:
-    """(draws,) of each score over resamples of the faces of one group, with replacement; only of those that `group_scores` has."""
+    """(draws,) of each score over resamples of the faces of one group, with replacement; only of those that `group_scores` has.
+
+    A recall is NaN in a resample without a face of its expression.
+    """
     values: Scores = {}
     if classes := len(answers.names):
         cells = answers.true * classes + answers.predicted
         confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
-        values |= _expression_scores(resampled(confusion, draws, generator), confusion.sum(-1) > 0, answers.names)
+        values |= _expression_scores(resampled(confusion, draws, generator), answers.names)
     for column in range(answers.affect.shape[1]):
         annotated = np.isfinite(answers.true_affect[:, column])
         if annotated.sum() >= least:
@@ -94,7 +97,7 @@ def group_intervals(answers: Answers, draws: int, least: int, generator: np.rand
 def group_floors(answers: Answers) -> dict[str, float]:
     """The best constant answers' accuracy and macro-F1 over these faces."""
     confusion = constant_answers(np.diag(np.bincount(answers.true, minlength=len(answers.names))))
-    constant = _expression_scores(confusion, confusion.sum(-1) > 0, answers.names)
+    constant = _expression_scores(confusion, answers.names)
     return {name: float(constant[name].max()) for name in ("accuracy", "macro_f1")}
 
 
@@ -124,8 +127,9 @@ def _gap(name: str, values: Values, resamples: Sequence[Scores], p: float) -> Ga
     return Gap(float(values[highest] - values[lowest]), highest, lowest, float(low), float(high), p)
 
 
-def _expression_scores(confusion: Counts, present: NDArray[np.bool_], names: Sequence[str]) -> Scores:
-    """Of (…, k, k) confusion matrices. present: the classes that are averaged over, (…, k) or (k,)."""
+def _expression_scores(confusion: Counts, names: Sequence[str]) -> Scores:
+    """Of (…, k, k) confusion matrices, each over the classes that have faces in it."""
+    present = confusion.sum(-1) > 0
     scored = scores(confusion)
     macro_f1 = (scored.f1 * present).sum(-1) / np.maximum(present.sum(-1), 1)
     recall = np.where(present, scored.recall, np.nan)
@@ -162,6 +166,7 @@ def _extent(values: Values) -> float:
 
 
 def bounds(resamples: Mapping[str, Values]) -> dict[str, tuple[float, float]]:
-    """The 95 % interval of each score, without those that a resample may lack."""
-    finite = {name: values for name, values in resamples.items() if np.isfinite(values).all()}
-    return {name: (float(low), float(high)) for name, (low, high) in ((name, interval(values)) for name, values in finite.items())}
+    """The 95 % interval of each score, over the resamples that have it; without the scores that none has."""
+    known = {name: values[np.isfinite(values)] for name, values in resamples.items()}
+    ends = {name: interval(values) for name, values in known.items() if len(values)}
+    return {name: (float(low), float(high)) for name, (low, high) in ends.items()}
