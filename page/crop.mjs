@@ -39,8 +39,9 @@ export function target([left, top, right, bottom], policy) {
   return [Math.max(1, roundEven((side * width) / longest)), Math.max(1, roundEven((side * height) / longest))];
 }
 
-// The crop as it is stored for training. jpeg: whether the photograph is a JPEG, which Python decodes smaller where the crop allows it.
-export function cropped(pixels, box, policy, jpeg = false) {
+// The crop as it is stored for training. jpeg: whether the photograph is a JPEG, which Python decodes smaller where the crop allows it;
+// grey: only for a network that sees no colour; saves two thirds of the time of the JPEG's loss, and differs in saturated colours.
+export function cropped(pixels, box, policy, {jpeg = false, grey = false} = {}) {
   const cut = region(pixels, box, policy);
   const [width, height] = target(cut, policy);
   const room = Math.min((cut[2] - cut[0]) / width, (cut[3] - cut[1]) / height) / DECODE_GAP;
@@ -48,7 +49,7 @@ export function cropped(pixels, box, policy, jpeg = false) {
   const part = extracted(pixels, snapped(cut, shrink), policy, shrink);
   const resize = policy.resampling === 'area' ? resizedByOpencv : resized;
   const crop = resize(part, width, height);
-  return policy.format === 'jpeg' ? asJpeg(crop === pixels ? {...crop, data: crop.data.slice()} : crop, policy.quality) : crop;
+  return policy.format === 'jpeg' ? asJpeg(crop === pixels ? {...crop, data: crop.data.slice()} : crop, policy.quality, grey) : crop;
 }
 
 // The nearest region with edges on multiples of `grid` px, in units of the grid.

@@ -29,8 +29,8 @@ function quantiser(table, quality) {
 
 const level = (value) => (value < 0 ? 0 : value > 255 ? 255 : value);
 
-// The pixels as they come out of a JPEG of this quality; in place.
-export function asJpeg(pixels, quality) {
+// The pixels as they come out of a JPEG of this quality; in place. grey: only their brightness, for a network that sees no colour.
+export function asJpeg(pixels, quality, grey = false) {
   const {width, height, data} = pixels;
   const count = width * height;
   const [luma, blueness, redness] = [new Int32Array(count), new Int32Array(count), new Int32Array(count)];
@@ -40,8 +40,12 @@ export function asJpeg(pixels, quality) {
     blueness[at] = (-11059 * red - 21709 * green + 32768 * blue + 8421375) >> 16;
     redness[at] = (32768 * red - 27439 * green - 5329 * blue + 8421375) >> 16;
   }
-  const [bright, colour] = [quantiser(LUMA, quality), quantiser(CHROMA, quality)];
-  roundTrip(luma, width, height, bright);
+  roundTrip(luma, width, height, quantiser(LUMA, quality));
+  if (grey) {
+    for (let at = 0; at < data.length; at++) data[at] = luma[Math.trunc(at / 3)];
+    return pixels;
+  }
+  const colour = quantiser(CHROMA, quality);
   roundTrip(blueness, width, height, colour);
   roundTrip(redness, width, height, colour);
   for (let at = 0, to = 0; at < count; at++, to += 3) {

@@ -60,12 +60,16 @@ async function photograph({bitmap, jpeg}) {
   bitmap.close();
   Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
   const boxes = fromLeft(await detector.detect(pixels, settings.smallest, jpeg));
-  const crops = boxes.length ? boxes.map((box) => crop(pixels, box, jpeg)) : [cropped(pixels, null, settings.model.crop, jpeg)];
+  const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg}));
   const faces = await predicted(boxes.length ? boxes : [[0, 0, pixels.width, pixels.height]], crops, settings.averaging);
   return {faces: faces.map((face, at) => ({...face, number: at + 1})), whole: !boxes.length};
 }
 
-const crop = (pixels, box, jpeg = false) => cropped(pixels, mapped(box, settings.model.box_maps[settings.detector]), settings.model.crop, jpeg);
+// The face in a detected box, null for the whole photograph. options: of cropped().
+function crop(pixels, box, options) {
+  const {box_maps: maps, crop: policy} = settings.model;
+  return cropped(pixels, box && mapped(box, maps[settings.detector]), policy, options);
+}
 
 const fromLeft = (boxes) => [...boxes].sort((one, other) => one[0] + one[2] - other[0] - other[2]);
 
@@ -85,7 +89,7 @@ async function frame({bitmap, seconds, first}) {
   const boxes = fromLeft(await detector.detect(pixels, settings.live_smallest));
   const numbers = tracker.follow(seconds, look(pixels, settings.tracks), boxes);
   times.push(performance.now());
-  const crops = boxes.map((box) => crop(pixels, box));
+  const crops = boxes.map((box) => crop(pixels, box, {grey: settings.model.grey}));
   const faces = await predicted(boxes, crops, 'none'); // frames are averaged over time
   times.push(performance.now());
   const [readMs, detectMs, networkMs] = [1, 2, 3].map((at) => times[at] - times[at - 1]);
