@@ -61,9 +61,10 @@ class InspectParams(Section):
 
 @dataclass(frozen=True)
 class Picture:
-    """A photograph on the page: its name and captions, and a thumbnail as a `data:` URI, None where it cannot be decoded."""
+    """A photograph on the page: its name, list and row, captions, and a thumbnail as a `data:` URI, None where it cannot be decoded."""
 
     image: str
+    source: str
     caption: str
     detail: str
     picture: str | None
@@ -92,19 +93,19 @@ class Photographs:
         """Bits in which the difference hashes of two photographs differ, 0–128."""
         return np.asarray(np.bitwise_count(self.words[first] ^ self.words[second]).sum(-1), np.int64)
 
-    def picture(self, image: str, caption: str, detail: str = "", box: Box | None = None) -> Picture:
-        """The thumbnail with the box drawn. Errors: ChangedFileError when the file is not the one that verify read."""
-        (row,) = self.at([image])
-        file = self.inventory.slice(row, 1).to_pylist()[0] if row >= 0 else {"status": "missing"}
+    def picture(self, row: Mapping[str, Any], where: str = "", detail: str = "") -> Picture:
+        """The thumbnail of a row of annotations or rejected rows, its box drawn. Errors: ChangedFileError."""
+        source = f"{row['list']}, row {row['row']}" if row.get("list") else ""
+        caption = ", ".join(filter(None, (label_of(row.get("expression"), self.labels), where)))
+        (at,) = self.at([row["image"]])
+        file = self.inventory.slice(at, 1).to_pylist()[0] if at >= 0 else {"status": "missing"}
         if file["status"] != "ok":
-            return Picture(image, caption, detail or str(file["status"]).replace("_", " "), None)
-        content = read_unchanged(self.root / image, file["sha256"])
-        photograph = open_photograph(content, image)
+            return Picture(row["image"], source, caption, detail or str(file["status"]).replace("_", " "), None)
+        photograph = open_photograph(read_unchanged(self.root / row["image"], file["sha256"]), row["image"])
         shrink = 8 if photograph.jpeg and min(photograph.dimensions) >= 16 * THUMBNAIL_PX else 1
-        pixels = thumbnail(photograph.pixels(shrink), photograph.dimensions, box)
-        return Picture(
-            image, caption, detail, data_uri(pixels, "JPEG", quality=THUMBNAIL_QUALITY), width=pixels.shape[1], height=pixels.shape[0]
-        )
+        pixels = thumbnail(photograph.pixels(shrink), photograph.dimensions, box_of(row))
+        uri = data_uri(pixels, "JPEG", quality=THUMBNAIL_QUALITY)
+        return Picture(row["image"], source, caption, detail, uri, width=pixels.shape[1], height=pixels.shape[0])
 
 
 def thumbnail(pixels: NDArray[np.uint8], dimensions: tuple[int, int], box: Box | None) -> NDArray[np.uint8]:
@@ -185,15 +186,11 @@ def rejected_by_reason(
         reason = count["values"]
         rows = rejected.filter(pc.equal(rejected["reason"], reason))
         at = np.sort(np.random.default_rng([params.seed, number]).permutation(len(rows))[: params.examples])
-        examples = [rejected_pictures(photographs, kept, row) for row in rows.take(pa.array(at)).to_pylist()]
+        examples = [
+            [photographs.picture(row, detail=row["detail"] or ""), *partner(photographs, (kept, rejected), row["image"], reason)]
+            for row in rows.take(pa.array(at)).to_pylist()
+        ]
         yield reason, count["counts"], examples
-
-
-def rejected_pictures(photographs: Photographs, kept: pa.Table, row: Mapping[str, Any]) -> list[Picture]:
-    """The photograph of a rejected row, and of a duplicate the one that it is like."""
-    caption = f"{label_of(row['expression'], photographs.labels)}, {row['list']}, row {row['row']}"
-    first = photographs.picture(row["image"], caption, row["detail"] or "", box_of(row))
-    return [first, *partner(photographs, kept, row["image"], row["reason"])]
 
 
 def label_of(code: int | None, labels: Sequence[str]) -> str:
@@ -207,22 +204,28 @@ def box_of(row: Mapping[str, Any]) -> Box | None:
     return None if None in edges else edges
 
 
-def partner(photographs: Photographs, kept: pa.Table, image: str, reason: str) -> list[Picture]:
-    """The photograph that a rejected duplicate is most like, in the split that has it; none for other reasons."""
+def partner(photographs: Photographs, tables: Sequence[pa.Table], image: str, reason: str) -> list[Picture]:
+    """The photograph that a rejected duplicate is most like, in the split that has it; none for other reasons.
+
+    tables: the rows that are kept, and those that are rejected.
+    """
     (position,) = photographs.at([image])
     if reason not in PARTNERS or position < 0 or not photographs.hashed[position]:
         return []
-    split = PARTNERS[reason]
+    split, kept = PARTNERS[reason], tables[0]
     if split is None:
-        candidates = np.flatnonzero(photographs.hashed & (np.arange(len(photographs.hashed)) != position))
+        candidates = np.unique(np.concatenate([photographs.at(table["image"]) for table in tables]))
+        candidates = candidates[(candidates >= 0) & (candidates != position)]
+        candidates = candidates[photographs.hashed[candidates]]
     else:
-        candidates = np.unique(photographs.at(kept["image"].filter(pc.equal(kept["split"], split))))
+        kept = kept.filter(pc.equal(kept["split"], split))
+        candidates = np.unique(photographs.at(kept["image"]))
     if not len(candidates):
         return []
     distances = photographs.distance(np.full(len(candidates), position), candidates)
-    nearest = candidates[distances.argmin()]
-    name = photographs.inventory["path"][int(nearest)].as_py()
-    return [photographs.picture(name, f"in {split}" if split else "the same again", f"{distances.min()} of 128 bits differ")]
+    name = photographs.inventory["path"][int(candidates[distances.argmin()])].as_py()
+    rows = [row for table in (kept, tables[1]) for row in table.filter(pc.equal(table["image"], name)).to_pylist()]
+    return [photographs.picture(rows[0], rows[0].get("split", "rejected"), f"{distances.min()} of 128 bits differ")]
 
 
 def near_duplicates(params: InspectParams, photographs: Photographs, kept: pa.Table) -> tuple[int, list[list[Picture]]]:
@@ -256,8 +259,7 @@ def boxes_beyond_edges(params: InspectParams, photographs: Photographs, kept: pa
 
 def _kept_picture(photographs: Photographs, kept: pa.Table, row: int, detail: str) -> Picture:
     values = kept.slice(row, 1).to_pylist()[0]
-    caption = f"{label_of(values['expression'], photographs.labels)}, {values['split']}, {values['list']}, row {values['row']}"
-    return photographs.picture(values["image"], caption, detail, box_of(values))
+    return photographs.picture(values, values["split"], detail)
 
 
 def label_values(kept: pa.Table, labels: Sequence[str]) -> dict[str, Any]:

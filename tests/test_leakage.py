@@ -22,6 +22,7 @@ from drawn import NAMES, pointer, tree_drawn
 from PIL import Image, ImageEnhance
 from ruamel.yaml import YAML
 from tally import Tally
+from test_audit import run_audit
 from trees import tree_2017
 
 from affectnet.search import compare
@@ -244,6 +245,7 @@ def test_each_program_opens_the_splits_that_the_document_names(prepared: Path, m
         assert [splits_opened(partial(run_stage, name, **small.get(name, {})))] == readers(name)[:1], name
     monkeypatch.setattr("sys.argv", ["compare", *["models/model.safetensors"] * 2, "--draws", "10"])
     assert [splits_opened(compare.main)] == readers("affectnet compare")
+    assert [splits_opened(run_audit)] == readers("make audit")
     chosen: dict[str, dict[str, Any]] = {
         "evaluate": {"bootstrap": 100, "averaging": "flip"},
         "export": {"precision": "int8", "most_lost": 1.0},
@@ -262,10 +264,10 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
-    programs = {"benchmarks/pixels_baseline.py", "benchmarks/gpu/trainings.py"}
+    programs = {"benchmarks/pixels_baseline.py", "benchmarks/label_audit.py", "benchmarks/gpu/trainings.py"}
     assert able == {"affectnet/reporting/split_predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
-    assert readers("benchmarks.gpu") == [{"train", "validation", "test"}]
+    assert readers("benchmarks.gpu") == readers("benchmarks.label_audit") == [{"train", "validation", "test"}]
 
 
 def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> None:

@@ -153,14 +153,15 @@ def means_svg(points: Sequence[tuple[str, tuple[float, ...], tuple[float, float]
         '<rect width="100%" height="100%" fill="#fff"/>',
         *_circumplex_frame(left, top),
     ]
-    for name, mean, reference in points:
+    for number, (name, mean, reference) in enumerate(points):
         x, y = at(mean)
         if reference is not None:
             ring_x, ring_y = at(reference)
             parts.append(f'<path d="M{x:.1f} {y:.1f}L{ring_x:.1f} {ring_y:.1f}" stroke="#999"/>')
             parts.append(f'<circle cx="{ring_x:.1f}" cy="{ring_y:.1f}" r="6" fill="none" stroke="#999" stroke-width="2"/>')
         parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{COLOURS[0]}"/>')
-        parts.append(f'<text x="{x + 9:.1f}" y="{y - 6:.1f}">{escape(name)}</text>')
+        text_y = y + (15 if number % 2 else -6)  # names of neighbours would cover one another
+        parts.append(f'<text x="{x + 9:.1f}" y="{text_y:.1f}">{escape(name)}</text>')
     return "\n".join([*parts, "</svg>", ""])
 
 
