@@ -136,9 +136,16 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
     labels = with_errors(true, share, generator)
     validation = with_errors(bench.shared.validation.expression.numpy(), share, generator)
     noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
-    name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}"
+    name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}-{bench.training.batch}"
     judgement, _ = audited(bench, noisy, name)
-    key = {"share": share, "seed": seed, "folds": bench.audit.folds, "epochs_at_most": bench.training.epochs}
+    key = {
+        "share": share,
+        "seed": seed,
+        "folds": bench.audit.folds,
+        "epochs_at_most": bench.training.epochs,
+        "batch": bench.training.batch,
+        "image_px": bench.training.model.image_px,
+    }
     lines.once({**key, "part": "audit"}, lambda: found_errors(judgement, labels != true, true))
     without = replace(noisy, rows=noisy.rows[~judgement.is_issue[noisy.rows]])
     suggested = relabelled(noisy.faces, np.where(judgement.is_issue, judgement.suggested, labels))
@@ -167,6 +174,7 @@ def opened(options: argparse.Namespace) -> Bench:
     """The faces and the recipe of params.yaml, with the options' changes. Errors: UserError."""
     document = read_document()
     document["train"]["epochs"] = options.epochs or document["train"]["epochs"]
+    document["train"]["batch"] = options.batch or document["train"]["batch"]
     document["train"]["precision"] = options.precision or document["train"]["precision"]
     if options.image_px:
         document["models"][document["model"]]["image_px"] = options.image_px
@@ -189,6 +197,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the errors and of the trainings")
     parser.add_argument("--folds", type=int, help="in place of audit.folds")
     parser.add_argument("--epochs", type=int, help="in place of train.epochs")
+    parser.add_argument("--batch", type=int, help="in place of train.batch")
     parser.add_argument("--image-px", type=int, help="in place of the model's image_px")
     parser.add_argument("--precision", choices=["auto", "float32", "bfloat16"], help="in place of train.precision")
     parser.add_argument("--out", type=Path, required=True, help="file of finished parts, one JSON line each")

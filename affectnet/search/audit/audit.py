@@ -57,6 +57,7 @@ def audit(params: AuditParams, training: FoldParams, runtime: Runtime) -> str:
     """Trains the folds, judges the labels and writes the table, the counts and the page; returns the summary line."""
     if not training.task.expressions:
         raise UserError("params.yaml: task: the network learns no expression, so no label can be audited; choose expression or both")
+    training = training.model_copy(update={"targets": "hard", "teacher": ()})  # a teacher may have learned the held-out labels
     refuse_audited_data(CLEANED)
     annotated = training_rows(ANNOTATED)
     labels, groups = (annotated[name].to_numpy().astype(np.int64) for name in ("expression", "group"))
