@@ -30,7 +30,7 @@ from affectnet.models.device import configure_torch
 from affectnet.models.forward import predict
 from affectnet.params import parse, read_document
 from affectnet.search.audit.audit import ANNOTATED, FACES, PLANNED, WEIGHED, AuditParams, training_rows
-from affectnet.search.audit.confident_learning import Judgement, judge
+from affectnet.search.audit.confident_learning import Judgement, judge, with_label_shares
 from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group
@@ -86,15 +86,15 @@ def relabelled(faces: FaceDataset, labels: Codes) -> FaceDataset:
     return replace(faces, expression=torch.from_numpy(labels))
 
 
-def audited(bench: Bench, faces: TrainingFaces, name: str) -> tuple[Judgement, NDArray[np.float32]]:
-    """The judgement of the audit and its probabilities; finished folds are kept in the cache folder under the name."""
+def audited(bench: Bench, faces: TrainingFaces, name: str) -> Judgement:
+    """The judgement of the audit; finished folds are kept in the cache folder under the name."""
     labels = faces.faces.expression.numpy()
     fold = cut_folds(labels, bench.groups, faces.faces.labels, bench.audit.folds, bench.audit.seed)
     folder = cache_folder("benchmark", name)
     predicted = out_of_fold(
         bench.training, bench.group, faces, fold, lambda number: folder / f"fold-{number}.npy", lambda number: state(f"{name} {number}")
     )
-    return judge(labels, predicted.astype(np.float64)), predicted
+    return judge(labels, with_label_shares(labels, predicted))
 
 
 def state(name: str) -> AbstractContextManager[TrainingState]:
@@ -137,7 +137,7 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
     validation = with_errors(bench.shared.validation.expression.numpy(), share, generator)
     noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
     name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}-{bench.training.batch}"
-    judgement, _ = audited(bench, noisy, name)
+    judgement = audited(bench, noisy, name)
     key = {
         "share": share,
         "seed": seed,

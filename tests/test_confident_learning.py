@@ -7,7 +7,15 @@ from hypothesis import strategies as st
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
-from affectnet.search.audit.confident_learning import Codes, Probabilities, class_thresholds, confident_classes, estimated_joint, judge
+from affectnet.search.audit.confident_learning import (
+    Codes,
+    Probabilities,
+    class_thresholds,
+    confident_classes,
+    estimated_joint,
+    judge,
+    with_label_shares,
+)
 from affectnet.search.audit.folds import cut_folds
 
 LABELS = np.array([0, 0, 0, 0, 1, 1, 1, 1])
@@ -70,7 +78,22 @@ def test_cleanlab_counts_and_finds_the_same(seed: int) -> None:
     confident = confident_classes(kept_probabilities, class_thresholds(kept, kept_probabilities))
     joint, issues = count.compute_confident_joint(kept, kept_probabilities, calibrate=True, return_indices_of_off_diagonals=True)
     assert same.mean() > 0.9 and np.abs(estimated_joint(kept, confident, 4) - joint).max() <= 1  # cleanlab rounds to whole faces
-    assert sorted(issues) == np.flatnonzero(judge(kept, kept_probabilities).is_issue).tolist()
+    doubted = [row for row in sorted(issues) if kept_probabilities[row].argmax() != kept[row]]
+    assert doubted == np.flatnonzero(judge(kept, kept_probabilities).is_issue).tolist() and len(doubted) > 10
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_network_that_ignores_the_skew_is_judged_by_the_shares_of_the_labels(seed: int) -> None:
+    labels, true, probabilities = drawn(seed, 2000, 4)
+    shares, wrong = np.bincount(labels, minlength=4) / len(labels), labels != true
+    skewed = probabilities * np.array([1, 2, 4, 8]) ** 2
+    skewed /= skewed.sum(1, keepdims=True)
+    scaled = with_label_shares(labels, skewed)
+    assert scaled.sum(1) == pytest.approx(1) and scaled.mean(0) == pytest.approx(shares, abs=1e-3)
+    assert scaled == pytest.approx(with_label_shares(labels, probabilities), abs=0.02)  # a factor per class has no part in the result
+    first = {name: judge(labels, values).rank <= 2 * wrong.sum() for name, values in (("scaled", scaled), ("skewed", skewed))}
+    assert wrong[first["scaled"]].sum() > wrong[first["skewed"]].sum()
+    assert (with_label_shares(labels, np.eye(4)[labels]) == np.eye(4)[labels]).all()
 
 
 def test_folds_keep_near_duplicates_together_and_spread_the_labels() -> None:

@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 from pydantic import Field
 
 from affectnet.errors import UserError
@@ -26,8 +27,8 @@ from affectnet.models.dataset import load_faces
 from affectnet.models.device import configure_torch, select_device, select_precision
 from affectnet.params import Runtime, Section, parse, read_document
 from affectnet.reporting.templates import fill
-from affectnet.search.audit.confident_learning import Judgement, judge
-from affectnet.search.audit.folds import Codes, FoldParams, Probabilities, TrainingFaces, cut_folds, out_of_fold
+from affectnet.search.audit.confident_learning import Judgement, Probabilities, judge, with_label_shares
+from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
 from affectnet.search.audit.page import page_values
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.face_shards import shard_paths
@@ -63,8 +64,8 @@ def audit(params: AuditParams, training: FoldParams, runtime: Runtime) -> str:
     labels, groups = (annotated[name].to_numpy().astype(np.int64) for name in ("expression", "group"))
     names = read_labels(ANNOTATED)
     fold = cut_folds(labels, groups, names, params.folds, params.seed)
-    probabilities = _probabilities(params, training, runtime, labels, fold)
-    judgement = judge(labels, probabilities.astype(np.float64))
+    probabilities = with_label_shares(labels, _out_of_fold(params, training, runtime, labels, fold))
+    judgement = judge(labels, probabilities)
     LABEL_ISSUES.write(ISSUES, issues_table(annotated, labels, fold, judgement), labels_metadata(names))
     counts = issue_counts(names, labels, probabilities, judgement, params.folds)
     write_json(METRICS, counts)
@@ -94,7 +95,7 @@ def training_rows(annotations: Path) -> pa.Table:
     return rows.filter(pc.equal(rows["split"], "train"))
 
 
-def _probabilities(params: AuditParams, training: FoldParams, runtime: Runtime, labels: Codes, fold: Codes) -> Probabilities:
+def _out_of_fold(params: AuditParams, training: FoldParams, runtime: Runtime, labels: Codes, fold: Codes) -> NDArray[np.float32]:
     """(n, k) out-of-fold probabilities of the training faces."""
     device = select_device(runtime.device)
     configure_torch(device)

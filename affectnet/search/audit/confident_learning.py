@@ -5,13 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+MOST_STEPS, CLOSE = 500, 1e-4
+"""Of the iteration to the shares of the labels: steps at most, and the difference of a share at which it ends."""
+
 Codes = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
 class Judgement:
-    """The labels of n faces. suggested: (n,) codes; confidence, suggested_confidence: (n,) probabilities of label and suggestion.
+    """The labels of n faces. suggested: (n,) most probable codes; confidence, suggested_confidence: (n,) of label and suggestion.
 
     is_issue: (n,) whether the label is probably wrong; rank: (n,) from 1, the most doubtful label; joint: (k, k) faces by label and by
     the expression that they probably show, estimated.
@@ -28,23 +31,36 @@ class Judgement:
 def judge(labels: Codes, probabilities: Probabilities) -> Judgement:
     """The judgement of (n,) labels 0 … k−1 from (n, k) probabilities of networks that were not trained on the face.
 
-    A face is an issue when it counts off the diagonal of the confident joint: its probability of another class reaches the mean of
-    the faces with that label. Ranked are all faces, by the probability of the label minus the largest of another class, each divided
-    by its class's threshold, so that a class which the network is rarely sure of is not doubtful as a whole.
+    A face is an issue when it counts off the diagonal of the confident joint, that is when its probability of another class reaches
+    the mean of the faces with that label, and its most probable class is not the label either. All faces are ranked by the probability
+    of their label (docs/experiments.md compares).
     """
     rows = np.arange(len(labels))
-    thresholds = class_thresholds(labels, probabilities)
-    confident = confident_classes(probabilities, thresholds)
-    suggested = np.where(confident >= 0, confident, probabilities.argmax(1))
-    relative = probabilities / thresholds
-    others = relative.copy()
-    others[rows, labels] = -np.inf
-    margin = relative[rows, labels] - others.max(1)
-    is_issue = (confident >= 0) & (confident != labels)
+    confident = confident_classes(probabilities, class_thresholds(labels, probabilities))
+    suggested = probabilities.argmax(1)
+    confidence = probabilities[rows, labels]
+    is_issue = (confident >= 0) & (confident != labels) & (suggested != labels)
     rank = np.empty(len(labels), np.int64)
-    rank[np.argsort(margin, kind="stable")] = rows + 1
+    rank[np.argsort(confidence, kind="stable")] = rows + 1
     joint = estimated_joint(labels, confident, probabilities.shape[1])
-    return Judgement(suggested, probabilities[rows, labels], probabilities[rows, suggested], is_issue, rank, joint)
+    return Judgement(suggested, confidence, probabilities[rows, suggested], is_issue, rank, joint)
+
+
+def with_label_shares(labels: Codes, probabilities: Probabilities) -> Probabilities:
+    """(n, k) probabilities with one factor per class, so that the mean probability of each class is its share of the labels.
+
+    Networks that are trained against the skew answer as if all classes were equally frequent, and would doubt every label of a frequent
+    class. The factors are those of a change of the class shares (Saerens et al. 2002), found by iterative scaling.
+    """
+    shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
+    scaled = np.asarray(probabilities, np.float64)
+    for _ in range(MOST_STEPS):
+        means = scaled.mean(0)
+        if np.abs(means - shares).max() < CLOSE:
+            break
+        scaled = scaled * np.divide(shares, means, out=np.zeros_like(means), where=means > 0)
+        scaled /= scaled.sum(1, keepdims=True)
+    return scaled
 
 
 def class_thresholds(labels: Codes, probabilities: Probabilities) -> Probabilities:

@@ -38,7 +38,7 @@ def page_values(
     faces: Path,
     names: Sequence[str],
     labels: NDArray[np.int64],
-    probabilities: NDArray[np.float32],
+    probabilities: NDArray[np.float64],
     judgement: Judgement,
     counts: Mapping[str, Any],
     examples: int,
