@@ -46,7 +46,7 @@ def judge(labels: Codes, probabilities: Probabilities) -> Judgement:
     return Judgement(suggested, confidence, probabilities[rows, suggested], is_issue, rank, joint)
 
 
-def with_label_shares(labels: Codes, probabilities: Probabilities) -> Probabilities:
+def with_label_shares(labels: Codes, probabilities: NDArray[np.floating]) -> Probabilities:
     """(n, k) probabilities with one factor per class, so that the mean probability of each class is its share of the labels.
 
     Networks that are trained against the skew answer as if all classes were equally frequent, and would doubt every label of a frequent
