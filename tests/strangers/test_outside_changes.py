@@ -1,7 +1,8 @@
-"""Changes that DVC does not track: start weights replaced under their name, a download edited, a disk that is not mounted."""
+"""Changes that DVC does not track: start weights replaced under their name, a download edited, a disk that is not mounted, an audit."""
 
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 from chain import TINY
 from clones import Clone
@@ -9,6 +10,11 @@ from ruamel.yaml import YAML
 from running import executed
 from safetensors.torch import load_file, save_file
 from trees import noise, tree_folder
+
+from affectnet.expressions import EXPRESSIONS
+from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.label_issues import LABEL_ISSUES
+from affectnet.tables.labels import labels_metadata
 
 
 @pytest.fixture
@@ -55,3 +61,35 @@ def test_an_edited_download_is_seen_and_one_that_is_not_mounted_keeps_what_was_m
     root.rename(tmp_path / "elsewhere")
     output = clone.dvc("repro", "clean")
     assert executed(output) == [] and "not there or empty, its record kept" in output
+
+
+def write_audit(folder: Path, issues: int) -> None:
+    """Writes data/label_issues.parquet, with doubts about the labels of the first training faces."""
+    rows = ANNOTATIONS.read(folder / "data" / "annotations.parquet").to_pylist()
+    train = [row for row in rows if row["split"] == "train"]
+    content = [
+        {name: row[name] for name in ("image", "list", "row")}
+        | {"label": row["expression"], "suggested": (row["expression"] + 1) % 8, "confidence": 0.1, "suggested_confidence": 0.9}
+        | {"rank": rank, "is_issue": rank <= issues, "fold": 0}
+        for rank, row in enumerate(train, 1)
+    ]
+    LABEL_ISSUES.write(folder / "data" / "label_issues.parquet", pa.Table.from_pylist(content), labels_metadata(EXPRESSIONS))
+
+
+def test_an_audit_runs_clean_again_only_where_it_is_used(fresh: Clone, tmp_path: Path) -> None:
+    clone = fresh.copy(tmp_path / "clone")
+    clone.dvc("repro", "inspect")
+    kept, path, params = clone.metrics("clean"), clone.folder / "data" / "label_issues.parquet", clone.folder / "params.yaml"
+    write_audit(clone.folder, 3)
+    assert executed(clone.dvc("repro", "inspect")) == []
+    params.write_text(params.read_text().replace("label_issues: keep", "label_issues: reject"))
+    assert executed(clone.dvc("repro", "inspect")) == ["clean", "inspect"]
+    assert clone.metrics("clean")["kept"] == kept["kept"] - 3 and "label issue" in (clone.folder / "data" / "cleaning.html").read_text()
+    assert executed(clone.dvc("repro", "inspect")) == []
+    path.rename(path.with_suffix(".aside"))
+    assert executed(clone.dvc("repro", "inspect")) == []  # the record stays, as for start weights
+    write_audit(clone.folder, 2)
+    done = clone.attempt("dvc", "repro", "inspect")  # of the faces that are left: three are not audited
+    assert done.returncode == 0 and clone.metrics("clean")["label_issues"]["not_audited"] == 3
+    params.write_text(params.read_text().replace("label_issues: reject", "label_issues: keep"))
+    assert "Stage 'clean' is cached" in clone.dvc("repro", "inspect") and clone.metrics("clean") == kept
