@@ -21,7 +21,7 @@ ENDING = "_further.csv"
 GENDERS, ANGLES = ("woman", "man"), ("yaw", "pitch", "roll")
 
 COLUMNS = (*EXPRESSIONS, "subset", "age", *GENDERS, *ANGLES)
-"""Columns of the second list: shares of the expressions, subset, years, probabilities, degrees."""
+"""Columns of the second list after the photograph's path: shares of the expressions, subset, years, probabilities, degrees."""
 
 
 @layout("drawn")

@@ -106,7 +106,7 @@ def _write_item(images: Path, params: DemoParams, item: Item) -> list[Lines]:
     scores = np.random.default_rng([*item.drawing, item.number])
     labels = [_line(item, box, points, image.size, scores) for box, points in zip(boxes, landmarks, strict=True)]
     opinions = np.random.default_rng([*item.drawing, item.number, 3])  # of its own: what it draws changes no photograph and no label
-    return [(line, further_line(shot, item.label, opinions)) for line, shot in zip(labels, shots, strict=True)]
+    return [(line, further_line(item.path, shot, item.label, opinions)) for line, shot in zip(labels, shots, strict=True)]
 
 
 def _draw_shot(generator: np.random.Generator, params: DemoParams, item: Item) -> Photograph:

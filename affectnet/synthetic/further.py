@@ -21,16 +21,16 @@ EASY, CHALLENGING = 0.75, 0.6
 YOUNGEST, OLDEST = 8.0, 85.0
 """Age in years of a face drawn with the fewest and with the deepest folds."""
 
-HEADER = ",".join(COLUMNS)
+HEADER = ",".join(("image", *COLUMNS))
 
 
-def further_line(shot: Photograph, label: str, generator: np.random.Generator) -> str:
-    """The line of the second list about a drawn face. label: in the first list."""
+def further_line(image: str, shot: Photograph, label: str, generator: np.random.Generator) -> str:
+    """The line of the second list about a drawn face. image: its path in the first list; label: there."""
     shares = soft_label(shot.actions)
     age = YOUNGEST + (OLDEST - YOUNGEST) * shot.look.age
     woman = generator.uniform()
     angles = (shot.scene.yaw, shot.scene.pitch, shot.scene.roll)
-    cells = [f"{share:.4f}" for share in shares]
+    cells = [image, *(f"{share:.4f}" for share in shares)]
     return ",".join(
         [*cells, subset(shares, label), f"{age:.1f}", f"{woman:.4f}", f"{1 - woman:.4f}", *(f"{angle:.1f}" for angle in angles)]
     )
