@@ -1,10 +1,11 @@
 """Frames a second of the page in headless Chromium, by part: `python -m benchmarks.page [--seconds 20] [--video FILE.mjpeg]`.
 
-The camera of the browser is a film: by default two drawn people who move, 640 × 480 px at 30 frames a second; any film in Motion JPEG or
-y4m by --video. The page runs with threads, as `affectnet demo` serves it, and without them, as on a host that sends no headers.
+The camera of the browser is a film: one drawn person who moves, then two, 640 × 480 px at 30 frames a second; or any film in Motion JPEG or
+y4m by --video. Each time the page runs with threads, as `affectnet demo` serves it, and without them, as on a host that sends no headers.
 """
 
 import argparse
+import os
 import shutil
 import statistics
 import tempfile
@@ -20,6 +21,7 @@ from playwright.sync_api import sync_playwright
 from affectnet.errors import UserError, exit_code
 from affectnet.images.decode import Pixels
 from affectnet.predict.defaults import SHIPPED
+from affectnet.running.parallel import cores
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_photograph, draw_scene
 from affectnet.web import server
@@ -47,10 +49,10 @@ OBSERVE = """() => { window.parts = {};
     .observe({type: 'measure'}); }"""
 
 
-def film() -> Iterator[Pixels]:
-    """(480, 640, 3) RGB frames of two drawn people who sway."""
+def film(count: int) -> Iterator[Pixels]:
+    """(480, 640, 3) RGB frames of one or two drawn people who sway."""
     people = []
-    for seed, expression, side in PEOPLE:
+    for seed, expression, side in PEOPLE[:count]:
         generator = np.random.default_rng(seed)
         scene = replace(draw_scene(generator, side, side), occlusion="", yaw=0.0, pitch=0.0, roll=0.0, blur=0.0)
         people.append(np.asarray(draw_photograph(draw_actions(expression, generator, 1.0), generator, scene).image))
@@ -63,9 +65,9 @@ def film() -> Iterator[Pixels]:
         yield frame
 
 
-def write_camera(path: Path) -> Path:
+def write_camera(path: Path, people: int = 2) -> Path:
     """The film as Motion JPEG, which Chromium repeats."""
-    content = (simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 90, colorspace="RGB") for frame in film())
+    content = (simplejpeg.encode_jpeg(np.ascontiguousarray(frame), 90, colorspace="RGB") for frame in film(people))
     path.write_bytes(b"".join(content))
     return path
 
@@ -96,8 +98,6 @@ def measured(camera: Path, seconds: float, isolated: bool) -> tuple[float, dict[
             page.evaluate(OBSERVE)
             page.wait_for_timeout(1000 * seconds)
             parts = page.evaluate("window.parts")
-            faces = page.locator("#speed").inner_text()
-            print(f"threads: {page.evaluate('crossOriginIsolated')}; the page says: {faces}")
             browser.close()
             served.shutdown()
     finally:
@@ -110,13 +110,18 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=20.0, help="of each measurement; default 20")
     parser.add_argument("--video", type=Path, metavar="FILE", help="a film in Motion JPEG or y4m as the camera")
     options = parser.parse_args()
+    columns = {}
     with tempfile.TemporaryDirectory(prefix="page-") as folder:
-        camera = (options.video or write_camera(Path(folder) / "camera.mjpeg")).absolute()
-        columns = [measured(camera, options.seconds, isolated) for isolated in (True, False)]
-    print(f"{commit()}, {processor()}\n\n| | with threads | without |\n|---|---|---|")
-    print(f"| frames a second | {columns[0][0]:.1f} | {columns[1][0]:.1f} |")
+        drawn = {f"{count} face{'s' * (count > 1)}": write_camera(Path(folder) / f"{count}.mjpeg", count) for count in (1, 2)}
+        cameras = {options.video.name: options.video.absolute()} if options.video else drawn
+        for name, camera in cameras.items():
+            for isolated in (True, False):
+                columns[f"{name}, {'isolated' if isolated else 'not isolated'}"] = measured(camera, options.seconds, isolated)
+    machine = f"{commit()}, {cores()} cores, {processor()}, load {os.getloadavg()[0]:.1f}"
+    print(f"{machine}\n\n| | {' | '.join(columns)} |\n|---|{'---|' * len(columns)}")
+    print(f"| frames a second | {' | '.join(f'{rate:.1f}' for rate, _ in columns.values())} |")
     for part, what in PARTS.items():
-        print(f"| {what}, ms, median | {' | '.join(f'{statistics.median(parts[part]):.1f}' for _, parts in columns)} |")
+        print(f"| {what}, ms, median | {' | '.join(f'{statistics.median(parts[part]):.1f}' for _, parts in columns.values())} |")
 
 
 if __name__ == "__main__":

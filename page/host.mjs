@@ -14,7 +14,7 @@ export class Host {
     host.example = new File([example], 'example.jpg', {type: 'image/jpeg'});
     closeNetwork();
     host.start();
-    host.threads = self.crossOriginIsolated ? Math.min(4, navigator.hardwareConcurrency || 1) : 1;
+    host.threads = self.crossOriginIsolated ? Math.max(1, Math.min(4, (navigator.hardwareConcurrency || 1) - 1)) : 1; // one core is the page's
     const content = {
       settings: host.settings,
       runtime: address(runtime, 'text/javascript'),
