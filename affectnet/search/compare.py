@@ -149,7 +149,7 @@ def markdown(results: Tree) -> str:
 
 
 def _p(row: Tree) -> list[str]:
-    return [f"{row['p']:.4f}", f"{row['p_holm']:.4f}"]
+    return [f"{p:.4f}" if p >= 0.0001 else "< 0.0001" for p in (row["p"], row["p_holm"])]
 
 
 def _label(name: str) -> str:
