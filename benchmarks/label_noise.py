@@ -61,7 +61,10 @@ Codes = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Case:
-    """One training: noise is none, or one of KINDS; share: of the training faces whose label is wrong; seed: of noise and training."""
+    """One training: noise is none, or one of KINDS; share: of the training faces whose label is wrong; seed: of noise and training.
+
+    image_px: side of the network's input.
+    """
 
     data: str
     method: str
@@ -69,11 +72,12 @@ class Case:
     share: float
     seed: int
     epochs: int
+    image_px: int
 
     @property
     def teacher(self) -> str:
         """The file of the model that is the teacher of a student with the same labels."""
-        return f"{self.data}_{self.noise}_{self.share:g}_{self.seed}_{self.epochs}.safetensors"
+        return f"{self.data}_{self.noise}_{self.share:g}_{self.seed}_{self.epochs}_{self.image_px}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -100,16 +104,21 @@ def corrupted(labels: Codes, chances: NDArray[np.float64], share: float, seed: i
     return wrong
 
 
+def clean_baseline(name: str, options: argparse.Namespace) -> Case:
+    """The training whose confusions are those of `confused` noise."""
+    return Case(name, BASELINE, "none", 0.0, options.seeds[0], options.epochs, options.image_px)
+
+
 def grid(options: argparse.Namespace) -> Iterator[Case]:
     """The trainings, the clean baseline of each data set first: its confusions are those of the noise."""
     noises = [("none", 0.0)] * (0 in options.shares) + [(kind, share) for kind in options.noise for share in options.shares if share]
     methods = sorted(options.methods, key=lambda method: (method != BASELINE, method == BORN_AGAIN))
     for name in options.data:
-        yield Case(name, BASELINE, "none", 0.0, options.seeds[0], options.epochs)
+        yield clean_baseline(name, options)
         for seed in options.seeds:
             for noise, share in noises:
                 for method in methods:
-                    yield Case(name, method, noise, share, seed, options.epochs)
+                    yield Case(name, method, noise, share, seed, options.epochs, options.image_px)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -124,7 +133,7 @@ def run(options: argparse.Namespace) -> None:
             return
         if case.data not in loaded:
             loaded[case.data] = _load(options.data[case.data], case)
-        clean = done.get(Case(case.data, BASELINE, "none", 0.0, options.seeds[0], case.epochs), {})
+        clean = done.get(clean_baseline(case.data, options), {})
         line = train(case, loaded[case.data], np.array(clean.get("confusion", [])), options.results.with_suffix(".models"))
         done[case] = line
         write_text(options.results, "".join(json.dumps(one) + "\n" for one in done.values()))
@@ -135,7 +144,12 @@ def _params(case: Case, teacher: Path) -> TrainParams:
     document = read_document()
     teachers = [str(teacher)] if case.method == BORN_AGAIN else None
     changes = {"model": "vgg16_small", "loss": BASELINE, "task": "expression", "train.epochs": case.epochs, "train.seed": case.seed}
-    changes |= {"train.precision": "auto", "train.patience": case.epochs, "train.teacher": teachers}
+    changes |= {
+        "models.vgg16_small.image_px": case.image_px,
+        "train.precision": "auto",
+        "train.patience": case.epochs,
+        "train.teacher": teachers,
+    }
     for dotted, value in {**changes, **METHODS[case.method]}.items():
         *sections, key = dotted.split(".")
         section = document
@@ -213,20 +227,28 @@ def _case_of(line: Mapping[str, Any]) -> Case:
     return Case(**{name: line[name] for name in Case.__annotations__})
 
 
-def table(lines: Sequence[Mapping[str, Any]], data: str, score: str) -> str:
-    """Markdown: a row per method, a column per noise, mean ± sample standard deviation over seeds, with n where it is not three."""
+def table(lines: Sequence[Mapping[str, Any]], title: str, score: str) -> str:
+    """Markdown: a row per method, a column per noise, mean ± sample standard deviation over seeds, with n where it is not three.
+
+    lines: those with this title.
+    """
     values: dict[tuple[str, str], list[float]] = defaultdict(list)
     for line in lines:
-        if line["data"] == data and line[score] is not None:
+        if _title(line) == title and line[score] is not None:
             values[line["method"], f"{100 * line['share']:g} %, {line['noise']}" if line["share"] else "none"].append(line[score])
     columns = sorted({noise for _, noise in values}, key=_kind_and_share)
-    rows = [f"| {data}, {score} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
+    rows = [f"| {title}, {score} | {' | '.join(columns)} |", f"|---|{'---|' * len(columns)}"]
     rows += [
         f"| `{method}` | {' | '.join(_cell(values.get((method, noise), [])) for noise in columns)} |"
         for method in METHODS
         if any(one == method for one, _ in values)
     ]
     return "\n".join(rows)
+
+
+def _title(line: Mapping[str, Any]) -> str:
+    """What the trainings of one table share."""
+    return f"{line['data']}, {line['epochs']} epochs, {line['image_px']} px"
 
 
 def _kind_and_share(noise: str) -> tuple[str, float]:
@@ -260,12 +282,13 @@ def main() -> None:
     parser.add_argument("--shares", nargs="+", type=float, default=[0.0, 0.1, 0.2, 0.3], help="of the training faces, 0–1")
     parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
     parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--image-px", type=int, default=64, help="side of the network's input")
     options = parser.parse_args()
     options.data = dict(options.data)
     run(options)
     lines = read_lines(options.results)
-    for data in dict.fromkeys(line["data"] for line in lines):
-        print(*(f"\n{table(lines, data, score)}" for score in ("macro_f1", "accuracy", "memorised")), sep="\n")
+    for title in dict.fromkeys(map(_title, lines)):
+        print(*(f"\n{table(lines, title, score)}" for score in ("macro_f1", "accuracy", "memorised")), sep="\n")
 
 
 if __name__ == "__main__":

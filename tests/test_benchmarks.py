@@ -58,7 +58,21 @@ def test_label_noise_is_the_share_that_was_asked_for_and_falls_where_faces_are_c
 
 def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(reproduced: Clone, tmp_path: Path) -> None:
     results = tmp_path / "noise.jsonl"
-    grid = ["--methods", "logit_adjusted", "born_again", "--noise", "confused", "--shares", "0.3", "--seeds", "11", "--epochs", "1"]
+    grid = [
+        "--methods",
+        "logit_adjusted",
+        "born_again",
+        "--noise",
+        "confused",
+        "--shares",
+        "0.3",
+        "--seeds",
+        "11",
+        "--epochs",
+        "1",
+        "--image-px",
+        "32",
+    ]
     command = ["python", "-m", "benchmarks.label_noise", str(results), "--data", "demo=data", *grid]
     reproduced.run(*command, "--minutes", "0.01")
     assert len(results.read_text().splitlines()) == 1
@@ -70,7 +84,9 @@ def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(repro
     faces = sum(map(sum, lines[0]["confusion"]))
     assert lines[0]["wrong_labels"] == 0 and lines[0]["memorised"] is None and faces > 100 and len(lines[0]["confusion"]) == 8
     assert 0 < lines[1]["wrong_labels"] == lines[2]["wrong_labels"] and 0 <= lines[2]["memorised"] <= 1
-    assert re.search(r"\| demo, macro_f1 \| none \| 30 %, confused \|\n.*\n\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|", said)
+    assert re.search(
+        r"\| demo, 1 epochs, 32 px, macro_f1 \| none \| 30 %, confused \|\n.*\n\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|", said
+    )
     written = results.read_bytes()
     assert reproduced.run(*command) == said and results.read_bytes() == written
     failed = reproduced.attempt(*command[:4], "--data", "demo=nowhere")
