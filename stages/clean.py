@@ -11,13 +11,14 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pydantic import Field
 
+from affectnet.cleaning.agreement import agreements, rows_with
 from affectnet.cleaning.label_issues import read_label_issues
 from affectnet.cleaning.label_order import permuted
 from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
 from affectnet.cleaning.splits import missing_expressions, stratified_cut
 from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import CODES, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
+from affectnet.expressions import EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
 from affectnet.files.atomic import write_json
 from affectnet.files.checksums import sha256_or_none
 from affectnet.files.file_walk import readable
@@ -157,7 +158,7 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     rows.reject(fault == "malformed", "malformed")
     rows.judge(fault == "null_box", "null_box", params.null_box)
     rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
-    for name, where in _unread(rows.table["unread"]).items():
+    for name, where in rows_with(rows.table["unread"]).items():
         rows.judge(where, f"{name}_malformed", "drop")
     rows.reject(fault == "expression_no_face", "expression_no_face")
     for code, name in NOT_AN_EXPRESSION.items() if tuple(rows.labels) == EXPRESSIONS else ():
@@ -217,7 +218,7 @@ def _reject_disagreement(rows: Rows, params: CleanParams) -> None:
         rows.reject(training & ~np.isin(subset, params.subsets), "subset_left_out")
     if params.least_agreement > 0:
         _require(rows, "soft_label", f"least_agreement: {params.least_agreement:g}")
-        agreement = _agreement(rows)
+        agreement = agreements(rows.table["soft_label"], rows.expression)
         rows.reject(training & np.isnan(agreement), "agreement_unknown")
         rows.reject(training & (agreement < params.least_agreement - ROUNDING), "agreement_too_low")
 
@@ -225,15 +226,6 @@ def _reject_disagreement(rows: Rows, params: CleanParams) -> None:
 def _require(rows: Rows, column: str, rule: str) -> None:
     if rows.table[column].null_count == len(rows.table):
         raise UserError(f"clean.{rule}: no row of the data set has a {column.replace('_', ' ')}; set it to what params.yaml ships")
-
-
-def _agreement(rows: Rows) -> NDArray[np.float64]:
-    """(n,) share that the soft label gives to the row's expression; NaN without a soft label, or for a code that is no expression."""
-    agreement = np.full(len(rows.table), np.nan)
-    labelled = pc.is_valid(rows.table["soft_label"]).to_numpy() & np.isin(rows.expression, list(CODES.values()))
-    soft_labels = pc.list_flatten(rows.table["soft_label"].filter(pa.array(labelled))).to_numpy().reshape(-1, len(EXPRESSIONS))
-    agreement[labelled] = soft_labels[np.arange(len(soft_labels)), rows.expression[labelled]]
-    return agreement
 
 
 def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
@@ -379,14 +371,6 @@ def _by_expression(codes: NDArray[np.int16], labels: Sequence[str]) -> dict[str,
 def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:
     """The column as a new array, nulls replaced."""
     return np.array(pc.fill_null(column, value).to_numpy())
-
-
-def _unread(names: pa.ChunkedArray) -> dict[str, Mask]:
-    """For each name in (n,) lists of names, (n,) true where the list has it."""
-    lists = names.combine_chunks()
-    rows, flat = pc.list_parent_indices(lists).to_numpy(), pc.list_flatten(lists)
-    present = {name: rows[pc.equal(flat, name).to_numpy(zero_copy_only=False)] for name in pc.unique(flat).to_pylist()}
-    return {name: np.isin(np.arange(len(lists)), at) for name, at in sorted(present.items())}
 
 
 def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
