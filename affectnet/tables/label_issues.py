@@ -23,7 +23,7 @@ LABEL_ISSUES = Contract(
         Column("confidence", pa.float32(), "probability of the label", low=0, high=1),
         Column("suggested_confidence", pa.float32(), "probability of the suggested expression", low=0, high=1),
         Column("rank", pa.int32(), "1 for the most doubtful label", low=1),
-        Column("is_issue", pa.bool_(), "the label is probably wrong: off the diagonal of the confident joint, and not the most probable"),
+        Column("is_issue", pa.bool_(), "the label is doubtful: off the diagonal of the confident joint, and not the most probable"),
         Column("fold", pa.int16(), "the fold of the face, whose network was trained on the others", low=0),
     ),
     remedy=AUDIT_AGAIN,

@@ -1,7 +1,7 @@
 """Ranks the training faces by how doubtful their labels are: `python -m affectnet.search.audit`, or `make audit`.
 
 Networks are trained with the recipe of params.yaml, each on all folds of the training split but one, and predict the fold that they
-did not see. Confident learning then says which labels are probably wrong. Written are data/label_issues.parquet, which
+did not see. Confident learning then says which labels are doubtful. Written are data/label_issues.parquet, which
 `clean.label_issues` may use, data/audit.html with the doubtful faces, and the counts in metrics/audit.json. Nothing else changes: no
 label and no file. Ctrl-C, and the same command continues.
 """
@@ -71,7 +71,7 @@ def audit(params: AuditParams, training: FoldParams, runtime: Runtime) -> str:
     write_json(METRICS, counts)
     write_text(PAGE, fill(TEMPLATE, page_values(FACES, names, labels, probabilities, judgement, counts, params.examples)))
     return (
-        f"audit: {counts['issues']:,} of {counts['faces']:,} training labels are probably wrong; {PAGE} shows them, {ISSUES} lists them; "
+        f"audit: {counts['issues']:,} of {counts['faces']:,} training labels are doubtful; {PAGE} shows them, {ISSUES} lists them; "
         "`dvc exp run -S clean.label_issues=reject` trains without them"
     )
 
