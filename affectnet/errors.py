@@ -35,6 +35,11 @@ class UserError(Exception):
         self.problems = problems
 
 
+def many(count: int, noun: str) -> str:
+    """`1 face`, `2 faces`."""
+    return f"{count:,} {noun}" + "s" * (count != 1)
+
+
 def first_few(names: Sequence[object], most: int = 3) -> str:
     """`3: a, b, c` or `812: a, b, c, …`: a count and the first few, for messages about many things at once."""
     shown = ", ".join(one_line(str(name)) for name in names[:most])

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from pydantic import Field
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, many
 from affectnet.files.atomic import write_json
 from affectnet.images.box_map import read_box_maps
 from affectnet.models.checkpoint import save_model
@@ -152,7 +152,7 @@ def _train(
     best = reached.history[reached.best_epoch - 1]
     shown = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
     return (
-        f"train: {len(rows):,} faces per epoch, {reached.epoch} epochs on {device.type} from {trainer.started_from}; best is epoch "
+        f"train: {len(rows):,} faces per epoch, {many(reached.epoch, 'epoch')} on {device.type} from {trainer.started_from}; best is epoch "
         f"{reached.best_epoch}, on {len(validation):,} validation faces {shown}{params.scaled_rate}"
         f"{soft.summary(torch.from_numpy(rows)) if soft else ''}{collapse_summary(reached.history)}"
     )

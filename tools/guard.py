@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from affectnet.errors import UserError, exit_code
+from affectnet.errors import UserError, exit_code, many
 from tools.licensed import LONGEST, File, reason
 
 
@@ -121,7 +121,7 @@ def main() -> None:
         files = in_git(pushed(options.push, sys.stdin.read()))
     else:
         files = in_git(staged() if options.staged else tracked())
-    print(f"guard: {check(files):,} files, nothing of a data set")
+    print(f"guard: {many(check(files), 'file')}, nothing of a data set")
 
 
 if __name__ == "__main__":

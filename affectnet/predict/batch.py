@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from affectnet.errors import UserError, reraise_machine_fault
+from affectnet.errors import UserError, many, reraise_machine_fault
 from affectnet.images.decode import Pixels, open_photograph
 from affectnet.predict.album import Album
 from affectnet.predict.annotate import annotated_answer
@@ -232,11 +232,6 @@ def problem(path: str, error: Exception) -> UserError:
     if isinstance(error, UserError):
         return error
     return UserError(f"{path}: unreadable image: {type(error).__name__}: {error}")
-
-
-def many(count: int, noun: str) -> str:
-    """`1 face`, `2 faces`."""
-    return f"{count:,} {noun}" + "s" * (count != 1)
 
 
 def silent(_: str) -> None:

@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, many
 from affectnet.images.crop import is_its_own_crop
 from affectnet.images.decode import open_photograph, read_photograph
 from affectnet.images.resize import decode_face, resize_face
 from affectnet.models.outputs import Averaging, Outputs
-from affectnet.predict.batch import many, problem, without_warnings
+from affectnet.predict.batch import problem, without_warnings
 from affectnet.predict.image_folder import ClassFolders, Labelled, photographs, vocabulary
 from affectnet.predict.paths import Log
 from affectnet.predict.predictor import Predictor

@@ -8,13 +8,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError, first_few, many
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.outputs import Outputs
 from affectnet.predict.answers.matching import matched
 from affectnet.predict.answers.tables import Table, read_table
 from affectnet.predict.answers.truth import Truth, codes_of, in_range
-from affectnet.predict.batch import many
 from affectnet.predict.image_folder import Classes
 from affectnet.reporting.predictions import Predictions
 
