@@ -21,7 +21,7 @@ from affectnet.cleaning.inspection import inspect_file
 from affectnet.params import parse, read_document
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_photograph, draw_scene
-from affectnet.tables.annotations import LANDMARKS
+from affectnet.tables.annotations import ANNOTATIONS, LANDMARKS
 from benchmarks.timing import ABSENT, Row, Scale, installed, medians
 from stages.crop import CropParams, _cut_chunk
 
@@ -106,7 +106,7 @@ def _annotations(paths: list[Path], box: tuple[int, int, int, int]) -> pa.Table:
             "sha256": pa.array([hashlib.sha256(path.read_bytes()).digest() for path in paths], pa.binary(32)),
             **edges,
             "expression": pa.array([1] * count, pa.int8()),
-            "valence": pa.nulls(count, pa.float32()),
+            **{name: pa.nulls(count, ANNOTATIONS.schema.field(name).type) for name in ("valence", "soft_label")},
             "arousal": pa.nulls(count, pa.float32()),
             "landmarks": pa.nulls(count, LANDMARKS),
             "list": ["training.csv"] * count,

@@ -45,9 +45,9 @@ def run_case(case: str, folder: Path) -> None:
     else:
         from stages.clean import CleanParams, run  # noqa: PLC0415 (the other cases do not need its imports)
 
-        paths = {name: folder / f"{name}.parquet" for name in ("annotations", "rejected")}
+        paths = {name: folder / f"{name}.parquet" for name in ("label_issues", "inventory", "annotations", "rejected")}
         params = parse(read_document(), "clean", CleanParams)
-        print(run(params, folder / "raw", folder / "inventory.parquet", **paths, metrics=folder / "clean.json"))
+        print(run(params, folder / "raw", **paths, audit=folder / "audit.json", metrics=folder / "clean.json"))
 
 
 def _pandas(folder: Path) -> None:

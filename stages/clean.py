@@ -15,6 +15,7 @@ from affectnet.cleaning.agreement import agreements, rows_with
 from affectnet.cleaning.label_issues import read_label_issues
 from affectnet.cleaning.label_order import permuted
 from affectnet.cleaning.near_duplicates import near_duplicate_groups, repeated_faces
+from affectnet.cleaning.rows import TEST, TRAIN, VALIDATION, Mask, Rows, filled, value_codes, write_rows
 from affectnet.cleaning.splits import missing_expressions, stratified_cut
 from affectnet.cleaning.va_rules import contradicts
 from affectnet.errors import UserError, first_few
@@ -26,22 +27,13 @@ from affectnet.params import Section
 from affectnet.running.progress import progress
 from affectnet.running.run_stage import launch
 from affectnet.sources.registry import open_source
-from affectnet.sources.source import ONLY_TRAIN, ROWS, Source
-from affectnet.tables.annotations import ANNOTATIONS, EDGES, FURTHER, REJECTED, SUBSETS
-from affectnet.tables.contract import take_rows
+from affectnet.sources.source import ROWS, Source
+from affectnet.tables.annotations import SUBSETS
 from affectnet.tables.inventory import DHASH_BYTES, INVENTORY, VERIFY_AGAIN, ChangedFileError, checked_against_inventory
-from affectnet.tables.labels import labels_metadata
 from affectnet.tables.source_pointer import Pointer
-
-Mask = NDArray[np.bool_]
-PIECE = 1 << 14
-"""Rows that are written at a time."""
 
 ROUNDING = 1e-6
 """Soft labels are stored as float32."""
-
-TRAIN, VALIDATION, TEST, UNLABELLED = range(4)
-"""Splits by code; the rows of the last one, which people have not labelled, end in train."""
 
 
 class CleanParams(Section):
@@ -62,47 +54,6 @@ class CleanParams(Section):
     near_duplicate_bits: int = Field(ge=0, le=15)
     validation_share: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
-
-
-class Rows:
-    """All rows of a download: the table, its columns as arrays, and the first rule that each row breaks ('' for none).
-
-    labels: the names of the codes; file_row: the position of each row's photograph in the inventory, −1 where it is missing.
-    """
-
-    def __init__(self, table: pa.Table, inventory: pa.Table, labels: Sequence[str]) -> None:
-        self.table, self.labels = table, labels
-        self.reason = np.full(len(table), "", dtype=object)
-        self.dropped: dict[str, Mask] = {}
-        self.audited: dict[str, int] = {}
-        self.expression = _filled(table["expression"], -1)
-        self.split = _filled(pc.index_in(table["split"], pa.array([*SPLITS, ONLY_TRAIN])), -1)
-        self.unlabelled = self.split == UNLABELLED
-        self.valence, self.arousal = (_filled(table[name], np.nan) for name in ("valence", "arousal"))
-        self.box = np.stack([_filled(table[name], np.nan).astype(np.float64) for name in EDGES], axis=1)
-        self.landmarks = pc.is_valid(table["landmarks"]).to_numpy()
-        file_row = pc.index_in(table["image"], inventory["path"])
-        self.in_inventory = pc.is_valid(file_row).to_numpy()
-        files = inventory.select(["status", "sha256", "width", "height"])
-        self.file = files.take(pc.fill_null(file_row, 0)) if len(inventory) else files
-        relative = _filled(table["relative"], False)
-        self.box[relative] *= np.stack([_filled(self.file[name], 0)[relative] for name in ("width", "height")] * 2, axis=1)
-        self.file_row = _filled(file_row, -1)
-
-    def reject(self, where: Mask, reason: str) -> None:
-        """Marks these rows as rejected, except those that an earlier rule rejected."""
-        self.reason[where & (self.reason == "")] = reason
-
-    def judge(self, where: Mask, fault: str, rule: str) -> None:
-        """Rejects the rows, or counts those that the caller keeps without the faulty value. rule: `reject`, or any other."""
-        if rule == "reject":
-            self.reject(where, fault)
-        else:
-            self.dropped[fault] = where
-
-    @property
-    def kept(self) -> Mask:
-        return np.asarray(self.reason == "", np.bool_)
 
 
 def run(
@@ -126,7 +77,7 @@ def run(
     if params.label_issues != "keep":
         rows.audited = _use_audit(rows, params, label_issues, audit)
     warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept], rows.labels)
-    _write(rows, groups, annotations, rejected)
+    write_rows(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
     absent = f"no row has {', '.join(names)}, which layout {pointer.layout} has" if (names := source.absent(rows.table)) else None
@@ -185,7 +136,7 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
     """A box must have an extent and overlap its photograph; otherwise the row is rejected, or gets the whole photograph."""
     rows.box[null_box] = np.nan
     left, top, right, bottom = rows.box.T
-    width, height = _filled(rows.file["width"], 0), _filled(rows.file["height"], 0)
+    width, height = filled(rows.file["width"], 0), filled(rows.file["height"], 0)
     boxed = np.isfinite(rows.box).all(axis=1)
     empty = boxed & ((right - left < 1) | (bottom - top < 1))
     beyond = boxed & ~empty & ((right <= 0) | (bottom <= 0) | (left >= width) | (top >= height))
@@ -242,7 +193,7 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
 
 def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
     """Rejects training rows that are in test, too, which stays complete; then exact duplicates within training."""
-    content = _codes(rows.file["sha256"])
+    content = value_codes(rows.file["sha256"])
     test = rows.kept & (rows.split == TEST)
     if params.copies_of_test == "reject":
         for reason, key in (("listed_in_test", rows.file_row), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
@@ -305,41 +256,6 @@ def _mask(at: NDArray[np.int64], count: int) -> Mask:
     return mask
 
 
-def _write(rows: Rows, groups: NDArray[np.int32], annotations: Path, rejected: Path) -> None:
-    """Both tables, in order of split, list and row, a piece at a time."""
-    lists = _codes(rows.table["list"])
-    order = np.lexsort((_filled(rows.table["row"], 0), lists, rows.split))
-    kept = order[rows.kept[order]]
-    _, dense = np.unique(groups[kept], return_inverse=True)
-
-    def piece(at: NDArray[np.intp], group: NDArray[np.intp]) -> pa.Table:
-        part = take_rows(rows.table.select(["image", "list", "row", "landmarks", *(column.name for column in FURTHER)]), at)
-        columns: dict[str, Any] = {name: part[name] for name in part.column_names}
-        columns["split"] = pa.array(SPLITS).take(pa.array(rows.split[at]))
-        columns |= {name: pa.array(rows.box[at, edge], pa.float32(), from_pandas=True) for edge, name in enumerate(EDGES)}
-        columns |= {
-            name: pa.array(values[at], pa.float32(), from_pandas=True)
-            for name, values in (("valence", rows.valence), ("arousal", rows.arousal))
-        }
-        return pa.table({**columns, "expression": rows.expression[at].astype(np.int8), "group": group.astype(np.int32)})
-
-    with ANNOTATIONS.writer(annotations, labels_metadata(rows.labels)) as writer:
-        for first in range(0, max(len(kept), 1), PIECE):
-            writer.write(piece(kept[first : first + PIECE], dense[first : first + PIECE]))
-    out = np.lexsort((_filled(rows.table["row"], 0), lists))
-    out = out[~rows.kept[out]]
-    dropped = take_rows(rows.table.select(["image", "list", "row", "detail"]), out)
-    dropped = dropped.set_column(0, "image", pc.fill_null(dropped["image"], ""))
-    columns = {
-        "reason": pa.array(rows.reason[out].tolist(), pa.string()),
-        "expression": take_rows(rows.table.select(["expression"]), out)["expression"],
-        **{name: pa.array(rows.box[out, edge], pa.float32(), from_pandas=True) for edge, name in enumerate(EDGES)},
-    }
-    for name, values in columns.items():
-        dropped = dropped.append_column(name, values)
-    REJECTED.write(rejected, dropped)
-
-
 def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
     """metrics/clean.json; read = kept + rejected by construction, and asserted."""
     reasons, counts = np.unique(rows.reason[~rows.kept].astype(str), return_counts=True)
@@ -366,17 +282,6 @@ def _counts(rows: Rows, warning: str | None) -> dict[str, Any]:
 
 def _by_expression(codes: NDArray[np.int16], labels: Sequence[str]) -> dict[str, int]:
     return dict(zip(labels, np.bincount(codes, minlength=len(labels)).tolist(), strict=True))
-
-
-def _filled(column: pa.ChunkedArray, value: float) -> NDArray[Any]:
-    """The column as a new array, nulls replaced."""
-    return np.array(pc.fill_null(column, value).to_numpy())
-
-
-def _codes(column: pa.ChunkedArray) -> NDArray[np.int64]:
-    """A number for each distinct value, in order of first appearance sorted by value for text; −1 for null."""
-    values = pc.unique(column.drop_null()).sort() if pa.types.is_string(column.type) else pc.unique(column.drop_null())
-    return _filled(pc.index_in(column, values), -1).astype(np.int64)
 
 
 if __name__ == "__main__":

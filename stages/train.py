@@ -121,11 +121,11 @@ def _train(
     rows = planned_rows(plan)
 
     @cache
-    def load(image_px: int) -> tuple[FaceDataset, FaceDataset]:
+    def splits_at(image_px: int) -> tuple[FaceDataset, FaceDataset]:
         with group.first_process_first():
             return load_faces(faces, "train", image_px, workers), load_faces(faces, "validation", image_px, workers)
 
-    train, validation = load(params.model.image_px)
+    train, validation = splits_at(params.model.image_px)
     shards = [*shard_paths(faces, "train"), *shard_paths(faces, "validation")]
     # The key leaves out stop_after, so that a training that was stopped early continues from there.
     processes = {"processes": group.count} if group.count > 1 else {}
@@ -136,7 +136,7 @@ def _train(
     if group.first and params.scaled_rate:
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
     _refuse_own_teacher(params, model)
-    soft = soft_targets(params, classes, faces, load, group)
+    soft = soft_targets(params, classes, faces, splits_at, group)
     teachers = soft.teachers if soft else {}
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation, soft.shares if soft else None)

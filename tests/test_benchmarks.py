@@ -74,8 +74,8 @@ def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(repro
         "32",
     ]
     command = ["python", "-m", "benchmarks.label_noise", str(results), "--data", "demo=data", *grid]
-    reproduced.run(*command, "--minutes", "0.01")
-    assert len(results.read_text().splitlines()) == 1
+    reproduced.run(*command, "--methods", "logit_adjusted")
+    assert len(results.read_text().splitlines()) == 2
     with results.open("a") as file:
         file.write('{"data": "demo", "meth')  # cut
     said = reproduced.run(*command)

@@ -285,7 +285,7 @@ def test_a_mistake_on_the_command_line_is_exit_code_2_without_a_traceback(scratc
 def test_paths_are_looked_at_as_they_lie_on_the_disk(scratch: Scratch) -> None:
     face = scratch.folder / "untracked.txt"
     face.write_bytes(CONTENTS["JPEG"])
-    assert scratch.run(*GUARD, "hooks/pre-commit").startswith("guard: 1 files")
+    assert scratch.run(*GUARD, "hooks/pre-commit").startswith("guard: 1 file,")
     done = scratch.attempt(*GUARD, "hooks/pre-commit", "untracked.txt")
     face.unlink()
     assert done.returncode == 2 and done.stderr.startswith("error: untracked.txt: a picture")

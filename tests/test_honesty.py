@@ -78,6 +78,7 @@ def params(**changes: Any) -> TrainerParams:
         "task": entry("task", "expression"), "model": SHARP, "optimizer": entry("optimizer", "adam", lr=3e-3),
         "loss": entry("loss", "plain"), "seed": 1, "epochs": 60, "batch": 64, "accumulate": 1, "sampler": "plan",
         "augmentation": entry("augmentation", "none"), "precision": "float32", "clip_norm": 0.0, "ema": 0.0,
+        "targets": "hard", "target_share": 0.5, "teacher": None, "teacher_averaging": "none", "teacher_temperature": 1.0,
         "schedule": {"shape": "constant", "warmup_epochs": 0.0, "step_epochs": 10, "gamma": 0.9},
     }  # fmt: skip
     return TrainerParams.model_validate({**content, **changes})

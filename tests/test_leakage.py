@@ -264,10 +264,11 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         names = {node.id for node in nodes if isinstance(node, ast.Name)}
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
-    programs = {"benchmarks/pixels_baseline.py", "benchmarks/label_audit.py", "benchmarks/gpu/trainings.py"}
+    programs = {f"benchmarks/{name}.py" for name in ("pixels_baseline", "label_audit", "label_noise", "gpu/trainings")}
     assert able == {"affectnet/reporting/split_predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
-    assert readers("benchmarks.gpu") == readers("benchmarks.label_audit") == [{"train", "validation", "test"}]
+    for program in ("gpu", "label_audit", "label_noise"):
+        assert readers(f"benchmarks.{program}") == [{"train", "validation", "test"}]
 
 
 def test_the_labels_of_test_have_no_part_in_what_is_learned(prepared: Path) -> None:

@@ -118,7 +118,7 @@ def test_the_wheel_holds_the_package_and_the_shipped_model_and_is_small(built: P
 
 def test_every_extra_is_part_of_all(metadata: list[str]) -> None:
     extras = {line.removeprefix("Provides-Extra: ") for line in metadata if line.startswith("Provides-Extra: ")}
-    assert extras == {"all", "dask", "demo", "export", "pipeline", "timm", "train", "video"}
+    assert extras == {"all", "dask", "export", "pipeline", "timm", "train", "video"}
 
 
 def test_the_commands_run_from_another_folder(environment: Path, tmp_path: Path) -> None:

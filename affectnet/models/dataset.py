@@ -70,7 +70,8 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
     larger than memory. Errors: UserError when the split has no faces.
     """
     shards = shard_paths(folder, split)
-    labels = [_labels(shard) for shard in shards]
+    names = read_face_labels(folder, split)
+    labels = [_labels(shard, len(names)) for shard in shards]
     count = sum(len(table) for table in labels)
     if not count:
         raise UserError(f"{folder}: the split {split} holds no faces; see metrics/clean.json for why rows were rejected")
@@ -84,7 +85,7 @@ def load_faces(folder: Path, split: str, image_px: int, workers: int) -> FaceDat
         expression=torch.from_numpy(columns["expression"].astype(np.int64)),
         valence=torch.from_numpy(columns["valence"].astype(np.float32)),
         arousal=torch.from_numpy(columns["arousal"].astype(np.float32)),
-        labels=read_face_labels(folder, split),
+        labels=names,
         soft_label=_soft_labels(pa.concat_tables(labels)["soft_label"]),
     )
 
@@ -98,10 +99,10 @@ def _soft_labels(column: pa.ChunkedArray) -> torch.Tensor | None:
     return torch.from_numpy(shares)
 
 
-def _labels(shard: Path) -> pa.Table:
+def _labels(shard: Path, names: int) -> pa.Table:
     with open_shard(shard) as file, readable_parquet(shard, CROP_AGAIN):
         table = file.read(list(LABELS))
-    if wrong := [line for column in FACES.columns if column.name in LABELS for line in column.violations(table[column.name])]:
+    if wrong := [line for column in FACES.columns if column.name in LABELS for line in column.violations(table[column.name], names)]:
         raise UserError(f"{shard}: not the faces that crop wrote, {'; '.join(wrong)}; {CROP_AGAIN}")
     return table
 

@@ -17,8 +17,8 @@ PREDICTIONS = Contract(
     "predictions",
     "one test face, in the order of the shards data/faces/test-*.parquet; the first four columns are null for a model without expressions",
     (
-        Column("expression", pa.int8(), "annotated expression, its code", low=0, high=MOST_LABELS - 1, nullable=True),
-        Column("predicted", pa.int8(), "the model's prediction, its code", low=0, high=MOST_LABELS - 1, nullable=True),
+        Column("expression", pa.int8(), "annotated expression, its code", low=0, high=MOST_LABELS - 1, nullable=True, coded=True),
+        Column("predicted", pa.int8(), "the model's prediction, its code", low=0, high=MOST_LABELS - 1, nullable=True, coded=True),
         Column("confidence", pa.float32(), "calibrated probability of the prediction", low=0, high=1, nullable=True),
         Column(
             "probabilities",

@@ -35,6 +35,7 @@ LABEL_CODE = Column(
     "position of the label in `labels`: 0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt",
     low=0,
     high=MOST_LABELS - 1,
+    coded=True,
 )
 
 EDGES = ("left", "top", "right", "bottom")

@@ -1,5 +1,6 @@
 """Parquet tables with a contract: columns, types, units, ranges and nullability, in one place, checked on each write."""
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -13,6 +14,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, reraise_machine_fault
+from affectnet.expressions import EXPRESSIONS
 from affectnet.files.atomic import replacing
 
 BUFFER = 1 << 20
@@ -35,9 +37,16 @@ def readable_parquet(path: Path, remedy: str = "run `dvc repro`") -> Iterator[No
         raise UserError(f"{path}: unreadable Parquet: {error}; {remedy}") from None
 
 
+LABELS_KEY = b"affectnet.labels"
+"""In the metadata of a schema: the labels of the codes, as JSON."""
+
+
 @dataclass(frozen=True)
 class Column:
-    """One column: `low` and `high` bound numbers (inclusive); `choices` are the allowed strings, if they are few."""
+    """One column: `low` and `high` bound numbers (inclusive); `choices` are the allowed strings, if they are few.
+
+    coded: codes of the table's labels, which bound them.
+    """
 
     name: str
     type: pa.DataType
@@ -47,17 +56,19 @@ class Column:
     high: float | None = None
     nullable: bool = False
     choices: tuple[str, ...] = ()
+    coded: bool = False
 
     @property
     def field(self) -> pa.Field:
         return pa.field(self.name, self.type, nullable=self.nullable)
 
-    def violations(self, values: pa.ChunkedArray | pa.Array) -> list[str]:
-        """A line per rule that the values break: `name: rule: count`."""
+    def violations(self, values: pa.ChunkedArray | pa.Array, labels: int | None = None) -> list[str]:
+        """A line per rule that the values break: `name: rule: count`. labels: how many the table has, where its file says so."""
         lines = []
         if not self.nullable and values.null_count:
             lines.append(f"{self.name}: must not be null: {values.null_count} are")
-        for bound, outside, sign in ((self.low, pc.less, "≥"), (self.high, pc.greater, "≤")):
+        high = labels - 1 if self.coded and labels is not None else self.high
+        for bound, outside, sign in ((self.low, pc.less, "≥"), (high, pc.greater, "≤")):
             if bound is not None and (bad := pc.sum(outside(values, pa.scalar(bound, self.type))).as_py() or 0):
                 lines.append(f"{self.name}: must be {sign} {bound:g}: {bad} are not")
         if self.choices:
@@ -139,7 +150,8 @@ class Contract:
     def _check_values(self, path: Path, table: pa.Table) -> pa.Table:
         """The table. Errors: UserError when its values break the contract."""
         columns = [column for column in self.columns if column.name in table.column_names]
-        if violations := [line for column in columns for line in column.violations(table[column.name])]:
+        labels = _label_count(table.schema)
+        if violations := [line for column in columns for line in column.violations(table[column.name], labels)]:
             raise UserError(f"{path}: not the table '{self.title}' as it was written, {'; '.join(violations)}; {self.remedy}")
         return table
 
@@ -183,3 +195,9 @@ def _range(column: Column) -> str:
         return ", ".join(column.choices)
     bounds = ["" if bound is None else f"{bound:g}" for bound in (column.low, column.high)]
     return " … ".join(bounds).strip(" …") if column.low is not None else ""
+
+
+def _label_count(schema: pa.Schema) -> int:
+    """How many labels the schema names; AffectNet's where it names none."""
+    content = (schema.metadata or {}).get(LABELS_KEY)
+    return len(EXPRESSIONS) if content is None else len(json.loads(content))

@@ -8,21 +8,19 @@ import pyarrow.parquet as pq
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS, invalid_labels
-from affectnet.tables.contract import readable_parquet
-
-LABELS_KEY = "affectnet.labels"
+from affectnet.tables.contract import LABELS_KEY, readable_parquet
 
 
 def labels_metadata(labels: Sequence[str]) -> dict[str, str]:
     """For the schema of a table with codes of these labels."""
-    return {LABELS_KEY: json.dumps(list(labels), ensure_ascii=False)}
+    return {LABELS_KEY.decode(): json.dumps(list(labels), ensure_ascii=False)}
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """The labels of a table, AffectNet's where it names none. Errors: UserError when it is missing or broken, or they are invalid."""
     with readable_parquet(path):
         metadata = pq.read_schema(path).metadata or {}
-        content = metadata.get(LABELS_KEY.encode())
+        content = metadata.get(LABELS_KEY)
         names = EXPRESSIONS if content is None else json.loads(content)
     return valid_labels(path, names)
 

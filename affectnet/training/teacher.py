@@ -45,7 +45,7 @@ class SoftTargets:
         return f"; soft targets {origin} for {soft:,} faces, {hard:,} without one learn their label"
 
 
-def soft_targets(params: TrainerParams, classes: Classes, faces: Path, load: Load, group: Group) -> SoftTargets | None:
+def soft_targets(params: TrainerParams, classes: Classes, faces: Path, splits_at: Load, group: Group) -> SoftTargets | None:
     """None for hard targets. faces: the folder of shards.
 
     Errors: UserError when there is no teacher and no training face has a soft label, and those of `teacher_shares`.
@@ -53,8 +53,8 @@ def soft_targets(params: TrainerParams, classes: Classes, faces: Path, load: Loa
     if params.targets == "hard":
         return None
     if params.teacher:
-        return _of_teachers(params, classes, faces, load, group)
-    train = load(params.model.image_px)[0]
+        return _of_teachers(params, classes, faces, splits_at, group)
+    train = splits_at(params.model.image_px)[0]
     if train.soft_label is None:
         shares = torch.empty(0, len(classes))
     else:
@@ -67,15 +67,15 @@ def soft_targets(params: TrainerParams, classes: Classes, faces: Path, load: Loa
     return SoftTargets(shares)
 
 
-def _of_teachers(params: TrainerParams, classes: Classes, faces: Path, load: Load, group: Group) -> SoftTargets:
+def _of_teachers(params: TrainerParams, classes: Classes, faces: Path, splits_at: Load, group: Group) -> SoftTargets:
     """The mean of the teachers' probabilities."""
     teachers = named_teachers(params.teacher)
     read = {name: replace(weights, sha256=_sha256(Path(weights.name))) for name, weights in teachers.items()}
-    shares = [teacher_shares(Path(file), params, classes, faces, load, group) for file in params.teacher]
+    shares = [teacher_shares(Path(file), params, classes, faces, splits_at, group) for file in params.teacher]
     return SoftTargets(torch.stack(shares).mean(0), read)
 
 
-def teacher_shares(file: Path, params: TrainerParams, classes: Classes, faces: Path, load: Load, group: Group) -> torch.Tensor:
+def teacher_shares(file: Path, params: TrainerParams, classes: Classes, faces: Path, splits_at: Load, group: Group) -> torch.Tensor:
     """(n, k) probabilities of a model file for the training faces.
 
     They are softmax(z' / (T · train.teacher_temperature)). z' are the logits, averaged over the views of `train.teacher_averaging`, as the
@@ -85,7 +85,7 @@ def teacher_shares(file: Path, params: TrainerParams, classes: Classes, faces: P
     """
     network, metadata = load_model(file)
     refuse_other_crops(file, metadata, faces, read_policy(faces, "train"), REGION)
-    train, validation = load(metadata.image_px)
+    train, validation = splits_at(metadata.image_px)
     columns = _columns(file, metadata, _names(train, classes))
     loss = _own_loss(file, metadata, classes)
     network = network.to(group.device)

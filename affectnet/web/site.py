@@ -38,11 +38,11 @@ def site_files(model: Path, reading: Reading) -> Files:
 
     Errors: UserError when the page is not built, the model is not an ONNX file of this pipeline, or the detector is no network.
     """
-    files = _built()
     if file_kind(model) != "onnx":
         raise UserError(f"{model}: a browser runs only ONNX files; give the model.onnx that `dvc repro export` writes")
     engine = OnnxEngine(model, "cpu")
     name, detector = _detector(reading)
+    files = _built()
     card = card_path(model)
     content = model.read_bytes()
     licences = files["licences.txt"] + PACKAGED.with_suffix(".LICENSE").read_bytes()

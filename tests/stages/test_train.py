@@ -515,7 +515,7 @@ def test_start_weights_match_their_record_and_stand_in_the_model_file(prepared: 
     with pytest.raises(UserError, match=r"weights.json: records none.*, training reads start.pth of SHA-256 \w+; run `dvc repro`"):
         fit(epochs=1, model=model)
     run_stage("fingerprint", model=model)
-    assert "1 epochs on cpu from start.pth; best" in fit(epochs=1, model=model)
+    assert "1 epoch on cpu from start.pth; best" in fit(epochs=1, model=model)
     record = load_model(MODEL)[1].training["started_from"]
     assert record == {
         "weights": {"source": "file", "name": "start.pth", "version": None, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()},
