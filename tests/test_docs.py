@@ -49,7 +49,7 @@ def test_the_committed_metrics_are_those_of_the_committed_lock() -> None:
     stages = YAML(typ="safe").load(committed("dvc.lock"))["stages"]
     outs = [out for stage in stages.values() for out in stage["outs"]]
     metrics = {out["path"]: out["md5"] for out in outs if out["path"].startswith("metrics/") and not out["md5"].endswith(".dir")}
-    assert len(metrics) == 15
+    assert len(metrics) == 20
     for path, digest in metrics.items():
         assert hashlib.md5(committed(path)).hexdigest() == digest, path
 
