@@ -148,12 +148,12 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "an expression that does not exist": (
         written(lambda table: column(table, "suggested", [9] * len(table))),
-        r"suggested: codes above 7, the last of the labels",
+        r"suggested: must be ≤ 7: \d+ are not; run `make audit`",
     ),
     "a negative code": (written(lambda table: column(table, "suggested", [-1] * len(table))), r"suggested: must be ≥ 0: \d+ are not"),
     "labels of another data set": (
-        written(lambda table: table.replace_schema_metadata(labels_metadata(["calm", "cross"]))),
-        "an audit of the labels calm, cross, the data have Neutral, Happy",
+        written(lambda table: table.replace_schema_metadata(labels_metadata([f"mood {number}" for number in range(8)]))),
+        "an audit of the labels mood 0, mood 1, .*, the data have Neutral, Happy",
     ),
     "NaN": (written(lambda table: column(table, "confidence", [float("nan")] * len(table))), r"confidence: NaN in \d+ rows; run"),
     "other photographs": (

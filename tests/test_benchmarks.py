@@ -82,7 +82,7 @@ def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(repro
     lines = [json.loads(line) for line in results.read_text().splitlines()]
     assert [(line["method"], line["share"]) for line in lines] == [("logit_adjusted", 0), ("logit_adjusted", 0.3), ("born_again", 0.3)]
     faces = sum(map(sum, lines[0]["confusion"]))
-    assert lines[0]["wrong_labels"] == 0 and lines[0]["memorised"] is None and faces > 100 and len(lines[0]["confusion"]) == 8
+    assert lines[0]["wrong_labels"] == 0 and lines[0]["memorised"] is None and faces > 10 and len(lines[0]["confusion"]) == 8
     assert 0 < lines[1]["wrong_labels"] == lines[2]["wrong_labels"] and 0 <= lines[2]["memorised"] <= 1
     assert re.search(
         r"\| demo, 1 epochs, 32 px, macro_f1 \| none \| 30 %, confused \|\n.*\n\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|", said

@@ -42,8 +42,6 @@ def read_label_issues(
         raise UserError(f"{path}: not the file that fingerprint recorded; run `dvc repro`, which records it first")
     if (audited := read_labels(path)) != tuple(labels):
         raise UserError(f"{path}: an audit of the labels {', '.join(audited)}, the data have {', '.join(labels)}; {AUDIT_AGAIN}")
-    if issues["suggested"].to_numpy().max(initial=0) >= len(labels):
-        raise UserError(f"{path}: suggested: codes above {len(labels) - 1}, the last of the labels; {AUDIT_AGAIN}")
     confidence = issues["confidence"].to_numpy()
     if not np.isfinite(confidence).all():
         raise UserError(f"{path}: confidence: NaN in {int((~np.isfinite(confidence)).sum()):,} rows; {AUDIT_AGAIN}")
