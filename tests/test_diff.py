@@ -42,6 +42,8 @@ def committed(workspace: Path) -> Path:
 
 def test_a_page_says_what_changed_and_only_that(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     page = run_diff(monkeypatch)
+    git("update-ref", "refs/exps/1f/5a93/tried-001", "HEAD")
+    assert run_diff(monkeypatch, "--base", "tried-001").startswith("# tried-001 → here")
     assert page.count("The same on both sides.") == 4 and "+0.000" in page and "Not tested: data/test_predictions.parquet" in page
     params = Path("params.yaml").read_text()
     Path("params.yaml").write_text(params.replace("null_box: reject ", "null_box: whole "))
@@ -77,7 +79,7 @@ def test_the_same_faces_are_tested_and_others_are_not(workspace: Path) -> None:
 
 
 def test_what_cannot_be_compared_is_one_line(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refused("git rev-parse"):
+    with refused("nowhere: neither a revision of Git nor an experiment of DVC"):
         run_diff(monkeypatch, "--base", "nowhere")
     with refused("--draws: 1, at least 100"):
         run_diff(monkeypatch, "--draws", "1")

@@ -15,15 +15,22 @@ from affectnet.search.study import git
 
 @dataclass(frozen=True)
 class Revision:
-    """name: a revision of Git or an experiment of DVC; None for the files of the working folder as they are."""
+    """name: a revision of Git or an experiment of DVC; None for the files of the working folder as they are. commit: of the name."""
 
     name: str | None
+    commit: str = ""
 
     @classmethod
     def named(cls, name: str) -> "Revision":
-        """Errors: UserError when Git does not know it."""
-        git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{name}^{{commit}}")
-        return cls(name)
+        """Errors: UserError when neither Git nor DVC knows it."""
+        experiments = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines() if ref.endswith(f"/{name}")]
+        for candidate in (name, *experiments):
+            try:
+                commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}").strip()
+            except UserError:
+                continue
+            return cls(name, commit)
+        raise UserError(f"{name}: neither a revision of Git nor an experiment of DVC; `git branch -a` and `dvc exp list` name them")
 
     @property
     def title(self) -> str:
@@ -34,9 +41,9 @@ class Revision:
         if self.name is None:
             file = Path(path)
             return file.read_text(encoding="utf-8") if file.is_file() else None
-        if not git("ls-tree", "--name-only", self.name, "--", path).strip():
+        if not git("ls-tree", "--name-only", self.commit, "--", path).strip():
             return None
-        return git("show", f"{self.name}:{path}")
+        return git("show", f"{self.commit}:{path}")
 
     def metrics(self, stage: str) -> dict[str, Any]:
         """metrics/<stage>.json; empty where the revision has none. Errors: UserError when it is not a mapping in JSON."""
