@@ -61,7 +61,7 @@ def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, 
         if not document:
             raise UserError(f"metrics/evaluate.json: {side.title} has none; run `dvc repro` there and commit its metrics")
     params = [base.document("params.yaml"), head.document("params.yaml")]
-    parts = [f"# {base.title} → {head.title}", *_scores(base, head, before, after, draws, seed)]
+    parts = [f"# {base.title} → {head.title}", "", *_scores(base, head, before, after, draws, seed)]
     parts += _section("Params", ("param", base.title, head.title), changed_params(*params))
     parts += _section("Rows of the data set", ("what `clean` counts", base.title, head.title, "change"), changed_counts(base, head))
     if confusions is not None:
