@@ -29,9 +29,9 @@ from affectnet.models.network import weight_count
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
-from affectnet.reporting.groups import groups_svg, score_label
+from affectnet.reporting.groups import groups_svg
 from affectnet.reporting.metric_report import headlines
-from affectnet.reporting.model_facts import model_facts
+from affectnet.reporting.model_facts import model_facts, score_label
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.reporting.templates import fill, numbers

@@ -7,7 +7,7 @@ from chain import TINY, entry, local, run_stage
 
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
-from affectnet.metrics.paired import holm, mcnemar, paired_bootstrap
+from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.reporting.split_predictions import predict_split
 from affectnet.search.compare import differences, main
 
@@ -29,10 +29,16 @@ def test_holm_by_hand() -> None:
 
 def bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 400) -> float:
     right = (first, second)
-    difference = paired_bootstrap("accuracy", lambda rows, model: right[model][rows].mean(-1), len(first), draws, np.random.default_rng(0))
-    assert difference.low <= difference.second - difference.first <= difference.high
-    assert (difference.first, difference.second) == (first.mean(), second.mean())
-    return difference.p
+
+    def accuracy(rows: np.ndarray, model: int) -> np.ndarray:
+        return np.asarray(right[model][rows].mean(-1))
+
+    of_first, of_second = (whole_score(accuracy, model, len(first)) for model in (0, 1))
+    resamples = resampled_scores(accuracy, 2, len(first), draws, np.random.default_rng(0))
+    tested = difference("accuracy", of_first, of_second, resamples)
+    assert tested.low <= tested.second - tested.first <= tested.high
+    assert (tested.first, tested.second) == (first.mean(), second.mean())
+    return tested.p
 
 
 def test_chance_is_called_small_about_as_often_as_it_says() -> None:

@@ -63,12 +63,6 @@ def difference(name: str, first: float, second: float, resamples: Values) -> Dif
     return Difference(name, first, second, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
 
 
-def paired_bootstrap(name: str, score: Score, faces: int, draws: int, generator: np.random.Generator) -> Difference:
-    """The difference between two models over resamples of the faces, the same for both."""
-    first, second = (whole_score(score, model, faces) for model in (0, 1))
-    return difference(name, first, second, resampled_scores(score, 2, faces, draws, generator))
-
-
 def holm(p_values: Sequence[float]) -> list[float]:
     """The p-values corrected for their number: the chance of any false difference among them stays below each (Holm 1979)."""
     p = np.asarray(p_values, np.float64)

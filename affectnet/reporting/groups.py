@@ -14,9 +14,8 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.groups import TESTED, Answers, Scores, bounds, group_floors, group_intervals, group_scores, largest_gaps
 from affectnet.metrics.intervals import Tree
 from affectnet.metrics.paired import holm
-from affectnet.metrics.registry import label
-from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.metric_report import Scoring
+from affectnet.reporting.model_facts import score_label
 from affectnet.reporting.predictions import Predictions
 from affectnet.tables.groups import Grouping
 
@@ -154,12 +153,6 @@ def _tree(flat: Flat) -> Tree:
         node = tree.setdefault(above[0], {}) if above else tree
         node[last] = {"low": value[0], "high": value[1]} if isinstance(value, tuple) else value
     return tree
-
-
-def score_label(name: str) -> str:
-    """The label of one of TESTED for people, as `valence CCC`."""
-    dimension = name.removesuffix("_ccc")
-    return f"{dimension} {label('ccc')}" if dimension in DIMENSIONS else label(name)
 
 
 def groups_line(report: Mapping[str, Any]) -> str:

@@ -12,6 +12,7 @@ from affectnet.metrics.registry import Kind, label, registered
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.outputs import Averaging
 from affectnet.params import Section
+from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.predictions import Predictions
 
 HEADLINES = (("expression", "accuracy"), ("expression", "macro_f1"), *((dimension, "ccc") for dimension in DIMENSIONS))
@@ -60,7 +61,7 @@ def headlines(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:
     """(label, group, key) of the first scores, those that the report has."""
     for group, key in HEADLINES:
         if group in report:
-            yield (f"{group} {label(key)}" if group in DIMENSIONS else label(key)), group, key
+            yield report_label(group, key), group, key
 
 
 def summary(report: Mapping[str, Any]) -> str:

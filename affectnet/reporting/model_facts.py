@@ -51,3 +51,8 @@ def score_label(name: str) -> str:
     """The label of a score as training logs it: `macro_f1`, `valence_ccc`, `loss`."""
     dimension, _, key = name.partition("_")
     return f"{dimension} {label(key)}" if dimension in DIMENSIONS else label(name)
+
+
+def report_label(group: str, key: str) -> str:
+    """The label of a score of metrics/evaluate.json: `expression`, `macro_f1` → `macro-F1`; `valence`, `ccc` → `valence CCC`."""
+    return f"{group} {label(key)}" if group in DIMENSIONS else label(key)

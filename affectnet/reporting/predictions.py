@@ -15,14 +15,12 @@ from affectnet.models.outputs import Outputs
 class Predicting(Protocol):
     """What scores need to know of a model: ModelMetadata says it of ours.
 
-    labels: names of the expressions; codes: their (k,) positions among other labels, −1 for one that is not there; affect: whether it
-    predicts valence and arousal; temperature: what its logits are divided by; training: scores on our validation split, empty for a
-    model that was not trained here.
+    labels: names of the expressions; affect: whether it predicts valence and arousal; temperature: what its logits are divided by;
+    training: scores on our validation split, empty for a model that was not trained here.
     """
 
     @property
     def labels(self) -> tuple[str, ...]: ...
-    def codes(self, labels: Sequence[str]) -> NDArray[np.int64]: ...
     @property
     def affect(self) -> bool: ...
     @property
@@ -61,15 +59,14 @@ class Predictions:
         true_affect: NDArray[np.float64],
         ranked: bool = True,
     ) -> "Predictions":
-        """Joins the model's outputs for n faces and what is annotated: expression (n,) codes of the labels, true_affect (n, 2), NaN where
+        """Joins the model's outputs for n faces and their annotations.
 
-        not annotated.
-
+        expression: (n,) codes of the labels; true_affect: (n, 2), NaN where not annotated.
         Errors: UserError when an output is NaN or infinite.
         """
         outputs.require_finite(model)
         labels = (*labels, *(label for label in metadata.labels if label not in labels))
-        known = metadata.codes(labels)
+        known = np.array([labels.index(label) for label in metadata.labels], np.int64)
         logits = np.full((len(expression), len(labels)), -np.inf)
         logits[:, known] = outputs.logits
         faces = slice(None) if metadata.labels else slice(0)

@@ -22,10 +22,10 @@ from affectnet.errors import UserError, exit_code
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
-from affectnet.metrics.registry import label
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging
 from affectnet.predict.options import Parser, add_compare
+from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.predictions import Predictions
 
 MODEL = "models/model.safetensors"
@@ -154,7 +154,7 @@ def _p(row: Tree) -> list[str]:
 
 def _label(name: str) -> str:
     group, _, key = name.partition(".")
-    return label(key) if group == "expression" else f"{group} {label(key)}"
+    return report_label(group, key)
 
 
 def _with_interval(score: Tree | None) -> str:

@@ -55,7 +55,7 @@ def main() -> None:
 
 
 def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, seed: int) -> str:
-    """The page in Markdown. Errors: UserError when a side has no scores, or they are of different data sets."""
+    """The page in Markdown. Errors: UserError when a side has no scores."""
     before, after = base.metrics("evaluate"), head.metrics("evaluate")
     for side, document in ((base, before), (head, after)):
         if not document:

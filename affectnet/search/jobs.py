@@ -34,7 +34,10 @@ def run_jobs(jobs: int, arguments: Sequence[str], finished: Callable[[], int], t
 
 
 def _round(jobs: int, arguments: Sequence[str]) -> list[int]:
-    """The exit codes of so many searches that run at the same time. Errors: KeyboardInterrupt, after they have ended."""
+    """Runs this search in `jobs` processes at the same time and returns their exit codes.
+
+    Errors: KeyboardInterrupt, once all of them have ended.
+    """
     gpus = visible_gpus()
     running = [
         subprocess.Popen([sys.executable, "-m", "affectnet.search", *arguments], env=environment(job, jobs, gpus), start_new_session=True)

@@ -5,15 +5,15 @@
 
 import argparse
 import shutil
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from affectnet.errors import UserError, exit_code
-from affectnet.metrics.registry import label
 from affectnet.params import PARAMS_FILE, read_document, switches
+from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.values import leaves, setting
+from affectnet.search.revision import Revision
 
 WIDEST = 160
 """Characters of a line at most."""
@@ -66,12 +66,7 @@ def _lock(revision: str | None) -> Mapping[str, Any]:
     """dvc.lock of the revision, or of the workspace; empty where there is none."""
     from ruamel.yaml import YAML  # noqa: PLC0415
 
-    if revision is None:
-        text = Path("dvc.lock").read_text(encoding="utf-8") if Path("dvc.lock").exists() else ""
-    else:
-        done = subprocess.run(["git", "show", f"{revision}:dvc.lock"], capture_output=True, text=True, check=False)
-        text = done.stdout if done.returncode == 0 else ""
-    return YAML(typ="safe").load(text) or {}
+    return YAML(typ="safe").load(Revision(revision, revision or "").text("dvc.lock") or "") or {}
 
 
 def fresh(lock: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
@@ -136,9 +131,7 @@ def _own(row: Row, entries: set[str], catalogues: Any) -> dict[str, Any]:
 
 def _score_label(name: str) -> str:
     group, _, key = name.partition(".")
-    if group == "selection":
-        return "selection"
-    return label(key) if group == "expression" else f"{group} {label(key)}"
+    return "selection" if group == "selection" else report_label(group, key)
 
 
 def _cut(text: str, longest: int) -> str:

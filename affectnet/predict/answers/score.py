@@ -35,10 +35,6 @@ class Answerer:
     temperature: float = 1.0
     training: dict[str, Any] = field(default_factory=dict)
 
-    def codes(self, labels: Sequence[str]) -> NDArray[np.int64]:
-        """(k,) positions of these labels among others, −1 for one that is not there."""
-        return np.array([labels.index(label) if label in labels else -1 for label in self.labels], np.int64)
-
 
 @dataclass(frozen=True)
 class Scored:
@@ -76,7 +72,7 @@ def score_answers(file: Path, classes: Classes, truth: Truth) -> Scored:
     logits, dimensions = np.zeros((n, len(expressions.labels))), np.zeros((n, 2 * answerer.affect))
     if expressions.labels:
         without = _placed(logits, rows, expressions.logits, expressions.answered)
-        logits[without] = _wrong(true[without], answerer.codes(truth.labels), file, truth.labels)
+        logits[without] = _wrong(true[without], answerer.labels, file, truth.labels)
         missing |= without
     if affect is not None:
         missing |= _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
@@ -144,8 +140,9 @@ def _affect(table: Table, truth: Truth) -> Values | None:
     return values if np.isfinite(values).any() else None
 
 
-def _wrong(true: NDArray[np.int64], codes: NDArray[np.int64], file: Path, labels: Sequence[str]) -> Values:
-    """(m, k) logits of wrong answers for m faces: about 0 each, slightly more for one that is not the face's."""
+def _wrong(true: NDArray[np.int64], answered: Sequence[str], file: Path, labels: Sequence[str]) -> Values:
+    """(m, k) logits of wrong answers for m faces: about 0 each, slightly more for one of the k answered labels that is not the face's."""
+    codes = np.array([labels.index(label) for label in answered])
     logits = np.zeros((len(true), len(codes)))
     for code in np.unique(true):
         faces, others = np.flatnonzero(true == code), np.flatnonzero(codes != code)
