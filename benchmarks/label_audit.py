@@ -9,14 +9,11 @@ training at the shipped size.
 
 import argparse
 import hashlib
-import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from statistics import mean, stdev
-from typing import Any
 
 import numpy as np
 import torch
@@ -37,8 +34,7 @@ from affectnet.training.distributed import Group
 from affectnet.training.fit import fit
 from affectnet.training.resume import TrainingState, training_state
 from affectnet.training.trainer import Trainer, learned_classes
-
-Row = dict[str, Any]
+from benchmarks.label_errors import Line, Lines, spread, with_errors
 
 
 @dataclass(frozen=True)
@@ -53,33 +49,12 @@ class Bench:
     group: Group
 
 
-class Lines:
-    """The finished parts of a benchmark, one JSON line each: an interrupted run continues after the last."""
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        self.rows: list[Row] = [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
-
-    def once(self, key: Row, compute: Callable[[], Row]) -> Row:
-        """The row of this key, computed and appended unless the file has it."""
-        for row in self.rows:
-            if key.items() <= row.items():
-                return row
-        row = {**key, **compute()}
-        self.rows.append(row)
-        with self.path.open("a") as file:
-            file.write(f"{json.dumps(row)}\n")
-        print(json.dumps(row), flush=True)
-        return row
-
-
-def with_errors(labels: Codes, share: float, generator: np.random.Generator) -> Codes:
-    """The labels, a share of them replaced by another expression that the labels have, all others equally probable."""
-    present = np.unique(labels)
-    changed = labels.copy()
-    for row in generator.permutation(len(labels))[: round(share * len(labels))]:
-        changed[row] = generator.choice(present[present != labels[row]])
-    return changed
+def errors(faces: FaceDataset, share: float, generator: np.random.Generator) -> Codes:
+    """The labels of the faces, a share of them replaced by another label that occurs, all others equally probable."""
+    present, columns = np.unique(faces.expression.numpy(), return_inverse=True)
+    chances = np.ones((len(present), len(present)))
+    wrong: Codes = present[with_errors(columns, chances, share, generator)]
+    return wrong
 
 
 def relabelled(faces: FaceDataset, labels: Codes) -> FaceDataset:
@@ -101,7 +76,7 @@ def state(name: str) -> AbstractContextManager[TrainingState]:
     return training_state(hashlib.sha256(f"benchmark {name}".encode()).hexdigest())
 
 
-def found_errors(judgement: Judgement, wrong: NDArray[np.bool_], true: Codes) -> Row:
+def detected_errors(judgement: Judgement, wrong: NDArray[np.bool_], true: Codes) -> Line:
     """How many of the injected errors are among the first rows, and among the issues; and how many suggestions are the true label."""
     first = judgement.rank <= 2 * wrong.sum()
     issues = judgement.is_issue
@@ -116,7 +91,7 @@ def found_errors(judgement: Judgement, wrong: NDArray[np.bool_], true: Codes) ->
     }
 
 
-def score(bench: Bench, faces: TrainingFaces, seed: int) -> Row:
+def score(bench: Bench, faces: TrainingFaces, seed: int) -> Line:
     """Accuracy and macro-F1 on test of one training with this seed."""
     params = bench.training.model_copy(update={"seed": seed})
     trainer = Trainer(params, bench.group, faces.classes, faces.rows, faces.faces, faces.validation)
@@ -133,8 +108,7 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
     """Injects errors with this seed, audits, and trains the three ways."""
     generator = np.random.default_rng(seed)
     true = bench.shared.faces.expression.numpy()
-    labels = with_errors(true, share, generator)
-    validation = with_errors(bench.shared.validation.expression.numpy(), share, generator)
+    labels, validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
     noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
     name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}-{bench.training.batch}"
     judgement = audited(bench, noisy, name)
@@ -146,15 +120,15 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
         "batch": bench.training.batch,
         "image_px": bench.training.model.image_px,
     }
-    lines.once({**key, "part": "audit"}, lambda: found_errors(judgement, labels != true, true))
+    print(lines.once({**key, "part": "audit"}, lambda: detected_errors(judgement, labels != true, true)), flush=True)
     without = replace(noisy, rows=noisy.rows[~judgement.is_issue[noisy.rows]])
     suggested = relabelled(noisy.faces, np.where(judgement.is_issue, judgement.suggested, labels))
     ways: Mapping[str, TrainingFaces] = {"keep": noisy, "reject": without, "relabel": replace(noisy, faces=suggested)}
     for way, faces in ways.items():
-        lines.once({**key, "part": way}, partial(score, bench, faces, seed))
+        print(lines.once({**key, "part": way}, partial(score, bench, faces, seed)), flush=True)
 
 
-def markdown(rows: Sequence[Row]) -> str:
+def markdown(rows: Sequence[Line]) -> str:
     """A table of the audits, and one of the scores: mean ± standard deviation over the seeds."""
     table = ["| part | n | |", "|---|---|---|"]
     for part in ("audit", "keep", "reject", "relabel"):
@@ -163,11 +137,6 @@ def markdown(rows: Sequence[Row]) -> str:
         shown = [f"{name} {spread([row[name] for row in of_part])}" for name in names if of_part]
         table.append(f"| {part} | {len(of_part)} | {', '.join(shown)} |")
     return "\n".join(table)
-
-
-def spread(values: Sequence[float]) -> str:
-    """`0.812 ± 0.010`, or the value without a deviation when there is one."""
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def opened(options: argparse.Namespace) -> Bench:

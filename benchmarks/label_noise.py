@@ -7,23 +7,20 @@ prints the table of all lines. A data set is a folder `data` of a clone in which
 """
 
 import argparse
-import json
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError, exit_code
-from affectnet.files.atomic import write_text
+from affectnet.errors import exit_code
 from affectnet.metrics.classification import confusion_matrix, scores_of_codes
 from affectnet.models.checkpoint import save_model
 from affectnet.models.dataset import FaceDataset, load_faces
@@ -38,6 +35,7 @@ from affectnet.training.resume import ReadOnlyState
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Trainer, learned_classes
 from benchmarks.__main__ import commit
+from benchmarks.label_errors import Codes, Line, Lines, spread, with_errors
 from stages.train import TrainParams
 
 BASELINE, BORN_AGAIN = "logit_adjusted", "born_again"
@@ -55,8 +53,6 @@ METHODS: dict[str, dict[str, Any]] = {
 
 KINDS = ("symmetric", "confused")
 """symmetric: each other expression equally often; confused: as often as the baseline confuses them on our validation split."""
-
-Codes = NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -90,20 +86,6 @@ class Data:
     rows: Codes
 
 
-def corrupted(labels: Codes, chances: NDArray[np.float64], share: float, seed: int) -> Codes:
-    """The labels, of which the share is wrong: a label c becomes d with the chance chances[c, d], never c.
-
-    labels: (n,) columns; chances: (k, k), of which only the proportions off the diagonal of a row count.
-    """
-    draws = np.random.default_rng([seed, round(1000 * share)])
-    others = np.where(np.eye(len(chances), dtype=bool), 0.0, chances)
-    others = others / others.sum(1, keepdims=True)
-    wrong = labels.copy()
-    for row in draws.permutation(len(labels))[: round(share * len(labels))]:
-        wrong[row] = draws.choice(len(chances), p=others[labels[row]])
-    return wrong
-
-
 def clean_baseline(name: str, options: argparse.Namespace) -> Case:
     """The training whose confusions are those of `confused` noise."""
     return Case(name, BASELINE, "none", 0.0, options.seeds[0], options.epochs, options.image_px)
@@ -121,22 +103,16 @@ def grid(options: argparse.Namespace) -> Iterator[Case]:
                     yield Case(name, method, noise, share, seed, options.epochs, options.image_px)
 
 
-def run(options: argparse.Namespace) -> None:
+def run(options: argparse.Namespace, lines: Lines) -> None:
     """Trains what has no line yet, until the minutes are over."""
-    until = time.monotonic() + 60 * options.minutes
-    done = {_case_of(line): line for line in read_lines(options.results)}
-    loaded: dict[str, Data] = {}
+    until, models = time.monotonic() + 60 * options.minutes, options.results.with_suffix(".models")
+    confusions: dict[str, Codes] = {}
     for case in grid(options):
-        if case in done:
-            continue
         if time.monotonic() > until:
             return
-        if case.data not in loaded:
-            loaded[case.data] = _load(options.data[case.data], case)
-        clean = done.get(clean_baseline(case.data, options), {})
-        line = train(case, loaded[case.data], np.array(clean.get("confusion", [])), options.results.with_suffix(".models"))
-        done[case] = line
-        write_text(options.results, "".join(json.dumps(one) + "\n" for one in done.values()))
+        confusion = confusions.get(case.data, np.array([]))
+        line = lines.once(asdict(case), partial(train, case, options.data[case.data], confusion, models))
+        confusions.setdefault(case.data, np.array(line["confusion"]))
         print(f"{case}: macro-F1 {line['macro_f1']:.3f}, {line['seconds']:.0f} s", file=sys.stderr)
 
 
@@ -159,25 +135,26 @@ def _params(case: Case, teacher: Path) -> TrainParams:
     return parse(document, "train", TrainParams)
 
 
-def _load(folder: Path, case: Case) -> Data:
-    params = _params(case, folder)
+def _load(folder: Path, params: TrainParams) -> Data:
     splits = {split: load_faces(folder / "faces", split, params.model.image_px, 1) for split in ("train", "validation", "test")}
     classes = learned_classes(CLASS_WEIGHTS.read(folder / "class_weights.parquet"), params.task)
     return Data(folder / "faces", splits, classes, planned_rows(folder / "plan.parquet"))
 
 
-def train(case: Case, data: Data, confusion: Codes, models: Path) -> dict[str, Any]:
+def train(case: Case, folder: Path, confusion: Codes, models: Path) -> Line:
     """The line of a training. confusion: (k, k) counts of the clean baseline, one more than counted; empty for symmetric noise."""
     began, device = time.monotonic(), select_device("cpu")
     configure_torch(device)
     params, group = _params(case, models / case.teacher), Group(device)
+    data = _load(folder, params)
     codes, clean = data.classes.codes.numpy(), data.splits["train"].expression.numpy()
     chances = np.ones((len(codes), len(codes)))
     if case.noise == "confused":
         chances += confusion
     learned = np.isin(clean, codes)
+    draws = np.random.default_rng([case.seed, round(1000 * case.share)])
     noisy = clean.copy()
-    noisy[learned] = codes[corrupted(np.searchsorted(codes, clean[learned]), chances, case.share, case.seed)]
+    noisy[learned] = codes[with_errors(np.searchsorted(codes, clean[learned]), chances, case.share, draws)]
     faces, validation = replace(data.splits["train"], expression=torch.from_numpy(noisy)), data.splits["validation"]
     counts = np.bincount(noisy[data.rows], minlength=8)[codes].clip(1)
     classes = replace(data.classes, plan_counts=torch.from_numpy(counts))
@@ -212,21 +189,6 @@ def _logits(trainer: Trainer, faces: FaceDataset) -> NDArray[np.float32]:
     return predict(trainer.evaluated, faces.images, trainer.device, len(trainer.classes), trainer.mean, trainer.std).logits
 
 
-def read_lines(results: Path) -> list[dict[str, Any]]:
-    """The finished trainings; a last line that a cut run left unfinished is not one of them."""
-    if not results.exists():
-        return []
-    lines = results.read_text(encoding="utf-8").splitlines(keepends=True)
-    try:
-        return [json.loads(line) for line in lines if line.endswith("\n")]
-    except ValueError as error:
-        raise UserError(f"{results}: not lines of JSON as this program writes them: {error}; name another file") from None
-
-
-def _case_of(line: Mapping[str, Any]) -> Case:
-    return Case(**{name: line[name] for name in Case.__annotations__})
-
-
 def table(lines: Sequence[Mapping[str, Any]], title: str, score: str) -> str:
     """Markdown: a row per method, a column per noise, mean ± sample standard deviation over seeds, with n where it is not three.
 
@@ -258,9 +220,7 @@ def _kind_and_share(noise: str) -> tuple[str, float]:
 
 
 def _cell(values: Sequence[float]) -> str:
-    if len(values) < 2:
-        return f"{values[0]:.3f} (n = 1)" if values else ""
-    return f"{mean(values):.3f} ± {stdev(values):.3f}" + (f" (n = {len(values)})" if len(values) != 3 else "")
+    return spread(values) + (f" (n = {len(values)})" if len(values) != 3 else "") if values else ""
 
 
 def _named_folder(text: str) -> tuple[str, Path]:
@@ -285,10 +245,10 @@ def main() -> None:
     parser.add_argument("--image-px", type=int, default=64, help="side of the network's input")
     options = parser.parse_args()
     options.data = dict(options.data)
-    run(options)
-    lines = read_lines(options.results)
-    for title in dict.fromkeys(map(_title, lines)):
-        print(*(f"\n{table(lines, title, score)}" for score in ("macro_f1", "accuracy", "memorised")), sep="\n")
+    lines = Lines(options.results)
+    run(options, lines)
+    for title in dict.fromkeys(map(_title, lines.rows)):
+        print(*(f"\n{table(lines.rows, title, score)}" for score in ("macro_f1", "accuracy", "memorised")), sep="\n")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from clones import Clone
 
 from affectnet.errors import exit_code
 from benchmarks import __main__ as benchmarks
-from benchmarks.label_noise import corrupted
+from benchmarks.label_errors import with_errors
 from benchmarks.timing import ABSENT, Failure, Row, heading, line, run_process
 
 ROWS = {"images": 4, "lists": 4, "training": 3, "predict": 8, "workers": 2, "idle": 1, "growth": 10}
@@ -48,10 +48,10 @@ def test_the_pixels_and_the_learning_curve_give_their_numbers(reproduced: Clone)
 
 def test_label_noise_is_the_share_that_was_asked_for_and_falls_where_faces_are_confused() -> None:
     labels, chances = np.repeat([0, 1, 2], 400), np.array([[9.0, 3, 1], [0, 5, 1], [1, 1, 0]])
-    noisy = corrupted(labels, chances, 0.25, 3)
+    noisy, again, other = (with_errors(labels, chances, 0.25, np.random.default_rng(seed)) for seed in (3, 3, 4))
     wrong = noisy != labels
-    assert wrong.sum() == 300 and np.array_equal(noisy, corrupted(labels, chances, 0.25, 3))
-    assert not np.array_equal(wrong, corrupted(labels, chances, 0.25, 4) != labels) and corrupted(labels, chances, 0.0, 3) is not labels
+    assert wrong.sum() == 300 and np.array_equal(noisy, again) and not np.array_equal(wrong, other != labels)
+    assert with_errors(labels, chances, 0.0, np.random.default_rng(3)) is not labels
     became = [np.bincount(noisy[wrong & (labels == label)], minlength=3) for label in range(3)]
     assert became[0][1] > 2 * became[0][2] > 0 and became[1][0] == 0 and became[1][2] > 0 and min(became[2][:2]) > 25
 

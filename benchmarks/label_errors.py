@@ -1,0 +1,61 @@
+"""What the benchmarks of wrong labels share: the errors they inject, and the file of their finished parts."""
+
+import json
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from statistics import mean, stdev
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from affectnet.errors import UserError
+from affectnet.files.atomic import write_text
+
+Codes = NDArray[np.int64]
+Line = dict[str, Any]
+
+
+def with_errors(labels: Codes, chances: NDArray[np.float64], share: float, generator: np.random.Generator) -> Codes:
+    """The labels, of which the share is wrong: a label c becomes d with the chance chances[c, d], never c.
+
+    labels: (n,) columns of chances; chances: (k, k), of which only the proportions off the diagonal of a row count.
+    """
+    others = np.where(np.eye(len(chances), dtype=bool), 0.0, chances)
+    others = others / others.sum(1, keepdims=True)
+    wrong = labels.copy()
+    for row in generator.permutation(len(labels))[: round(share * len(labels))]:
+        wrong[row] = generator.choice(len(chances), p=others[labels[row]])
+    return wrong
+
+
+class Lines:
+    """The finished parts of a benchmark, one JSON line each: an interrupted run continues after the last.
+
+    A last line that an interrupted run left incomplete is dropped. Errors: UserError for another file.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
+        self.complete = [line for line in lines if line.endswith("\n")]
+        try:
+            self.rows: list[Line] = [json.loads(line) for line in self.complete]
+        except ValueError as error:
+            raise UserError(f"{path}: not lines of JSON as this program writes them: {error}; name another file") from None
+
+    def once(self, key: Line, compute: Callable[[], Line]) -> Line:
+        """The row of this key, computed and written unless the file has it."""
+        for row in self.rows:
+            if key.items() <= row.items():
+                return row
+        row = {**key, **compute()}
+        self.rows.append(row)
+        self.complete.append(f"{json.dumps(row)}\n")
+        write_text(self.path, "".join(self.complete))
+        return row
+
+
+def spread(values: Sequence[float]) -> str:
+    """`0.812 ± 0.010`, mean and sample standard deviation; the value without a deviation when there is one."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
