@@ -105,6 +105,8 @@ def evaluate(options: argparse.Namespace) -> int:
 
     if options.truth is not None:
         return _evaluate_answers(options)
+    if options.label_set is not None:
+        raise UserError("--label-set: a model file names its labels; give it with --truth only")
     if options.folder is None:
         raise UserError("nothing to score: give FOLDER with photographs, or for a file of answers --truth")
     predictor = _predictor(options)
@@ -124,13 +126,12 @@ def evaluate(options: argparse.Namespace) -> int:
 def _evaluate_answers(options: argparse.Namespace) -> int:
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
-    from affectnet.predict.image_folder import with_labels  # noqa: PLC0415
 
     asking = {"FOLDER": options.folder, "--cropped": options.cropped, "--detector": options.detector, "--as": options.description}
     if useless := [name for name, value in asking.items() if value]:
         raise UserError(f"{', '.join(useless)}: with --truth no model is asked, its answers are read; leave out one of the two")
-    truth = read_truth(options.truth, options.split, with_labels(options.truth_labels, option="--truth-labels"))
-    scored = score_answers(options.model, with_labels(options.labels), truth)
+    truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
+    scored = score_answers(options.model, options.labels, truth)
     _print_scores(options, scored.predictions, scored.caveats())
     return 0
 

@@ -175,6 +175,34 @@ def test_other_labels_are_those_that_our_table_names(run: Command) -> None:
     assert report(run, write_csv("b.csv", ranked), "--truth", "table.parquet")["expression"]["auc"] == 1
 
 
+def test_other_labels_are_named_for_folders_and_lists(run: Command) -> None:
+    names = ("bored", "very bored", "AU12")
+    images = [f"{name}/{number}.jpg" for name in names for number in range(3)]
+    for image in images:
+        Path("faces", image).parent.mkdir(parents=True, exist_ok=True)
+        Path("faces", image).write_bytes(b"a photograph")
+    label_set = ("--label-set", "bored, very bored,AU12")
+    codes = [0, 0, 1, 1, 1, 1, 2, 2, 0]
+    answers = write_csv("a.csv", [{"image": image, "expression": names[code]} for image, code in zip(images, codes, strict=True)])
+    by_folder = report(run, answers, "--truth", "faces", *label_set)
+    assert by_folder["expression"]["recall"] == {"bored": pytest.approx(2 / 3), "very bored": 1, "AU12": pytest.approx(2 / 3)}
+    listed = write_csv("truth.csv", [{"image": image, "expression": number // 3} for number, image in enumerate(images)])
+    numbers = [option for code, name in enumerate(names) for option in ("--truth-labels", f"{code}={name}")]
+    assert report(run, answers, "--truth", listed, *numbers, *label_set) == by_folder
+    dull = [{"image": image, "expression": "dull" if code == 0 else names[code]} for image, code in zip(images, codes, strict=True)]
+    assert report(run, write_csv("dull.csv", dull), "--truth", "faces", *label_set, "--labels", "dull=bored") == by_folder
+    assert "9 test faces" in run("compare", answers, "dull.csv", "--truth", "faces", *label_set, "--labels", "dull=bored", "--draws", 100)[1]
+    for options, said in (
+        (("--label-set", "bored,AU12"), "folders that name no expression, 1: very bored"),
+        (("--label-set", "bored"), "--label-set: 1 labels, 2 to 100 are possible; give all labels, with commas between"),
+        ((*label_set, "--truth-labels", "9=Happy"), "--truth-labels: 1: 9 is Happy, not one of the 3: bored, very bored, AU12"),
+    ):
+        code, out, err = run("evaluate", answers, "--truth", "faces", *options)
+        assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+    code, _, err = run("evaluate", MODEL, "faces", *label_set)
+    assert code == 2 and "--label-set: a model file names its labels" in err
+
+
 def test_our_own_table_of_predictions_has_the_scores_of_the_model(run: Command) -> None:
     write_model(affect=False)
     for number, name in enumerate(("happy", "sad", "fear")):

@@ -31,6 +31,7 @@ COMPARE = (
 )
 TRUTH = "labels for a file of answers: a table (CSV, JSON lines, Parquet), or a folder with one folder per expression"
 LABELS = "what another name or number means; null: left out; affectnet, fer2013 or raf_db: all numbers of the data set; may be repeated"
+LABEL_SET = "all labels of --truth and its answers where they are not AffectNet's, such as engaged,bored,confused"
 DESCRIPTION = "what an ONNX file of other authors expects and returns: the name of a shipped description, or a YAML file (docs/answers.md)"
 INFO = "Describes a model file: its labels, input, training and scores on validation."
 MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
@@ -97,6 +98,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--truth", type=Path, metavar="TABLE|FOLDER", help=TRUTH)
     parser.add_argument("--split", metavar="NAME", help="the folders of FOLDER/NAME, or the rows of a table with this split")
     parser.add_argument("--labels", action="append", default=[], metavar="NAME=EXPRESSION", help=f"of a folder or an answer: {LABELS}")
+    parser.add_argument("--label-set", metavar="LABEL,LABEL,…", help=LABEL_SET)
     parser.add_argument("--truth-labels", action="append", default=[], metavar="NAME=EXPRESSION", help=f"of --truth: {LABELS}")
 
 

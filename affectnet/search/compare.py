@@ -206,11 +206,9 @@ def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
     """Each file's answers for the same photographs, and lines about what was counted how."""
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
-    from affectnet.predict.image_folder import with_labels  # noqa: PLC0415
 
-    truth = read_truth(options.truth, options.split, with_labels(options.truth_labels, option="--truth-labels"))
-    classes = with_labels(options.labels)
-    scored = [(name, score_answers(Path(name), classes, truth)) for name in options.models]
+    truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
+    scored = [(name, score_answers(Path(name), options.labels, truth)) for name in options.models]
     lines = [f"{name}: {line}" for name, one in scored for line in one.caveats()]
     return [(name, one.predictions) for name, one in scored], lines
 

@@ -24,7 +24,6 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.images.resize import resize_face
 from affectnet.metrics.calibration import probabilities
 from affectnet.predict.answers.truth import Truth, read_truth
-from affectnet.predict.image_folder import with_labels
 from benchmarks.peers.__main__ import commands, install, largest, results_of, write_lists
 from benchmarks.pixels_baseline import SIDE, fitted, grey_pixels
 
@@ -41,8 +40,7 @@ def main() -> None:
     parser.add_argument("--whole", action="store_true", help="each photograph is one face, already cropped")
     parser.add_argument("--aside", type=Path, metavar="DIR", help="where the peers are installed, 8 GB")
     options = parser.parse_args()
-    classes = with_labels(options.truth_labels, option="--truth-labels")
-    truth, train = (read_truth(path, None, classes) for path in (options.truth, options.train))
+    truth, train = (read_truth(path, None, options.truth_labels, None) for path in (options.truth, options.train))
     options.out.mkdir(parents=True, exist_ok=True)
     paths, train_paths = (_paths(one, path, options.root) for one, path in ((truth, options.truth), (train, options.train)))
     if train.codes is None:

@@ -52,13 +52,13 @@ class Scored:
         return answers + ([f"{many(self.without, 'row')} of the truth without a label, left out"] if self.without else [])
 
 
-def score_answers(file: Path, classes: Classes, truth: Truth) -> Scored:
-    """The answers of a file for the photographs of the truth. classes: the expression of each name or number of the answers.
+def score_answers(file: Path, mappings: Sequence[str], truth: Truth) -> Scored:
+    """The answers of a file for the photographs of the truth. mappings: what other names and all numbers mean, of --labels.
 
     A photograph without an answer counts as an error: a wrong expression with no confidence, the wrong ones spread evenly over the other
     expressions; as valence and arousal 0. Errors: UserError when the file is not a table of answers, or does not match the truth.
     """
-    table, classes = read_table(file), truth.classes(classes)
+    table, classes = read_table(file), truth.classes(mappings)
     expressions, affect = _expressions(table, classes, truth), _affect(table, truth)
     if not expressions.labels and affect is None:
         columns = f"expression, a column per expression such as {', '.join(truth.labels[:2])}, or {' and '.join(DIMENSIONS)}"

@@ -1,4 +1,4 @@
-"""The labels of photographs, from a table or from folders named by expression."""
+"""The labels of photographs, from a table or from folders named by label."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError, first_few
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import EXPRESSIONS, invalid_labels
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.predict.answers.tables import Table, read_table
-from affectnet.predict.image_folder import Classes, class_folders, photographs
+from affectnet.predict.image_folder import Classes, class_folders, photographs, with_labels
 
 NOT_ANNOTATED = -2
 """AffectNet's valence and arousal of a face without them."""
@@ -36,25 +36,28 @@ class Truth:
     without: int = 0
     labels: tuple[str, ...] = EXPRESSIONS
 
-    def classes(self, classes: Classes) -> Classes:
-        """The names of answers: as named for AffectNet's expressions; of other labels the labels."""
-        return classes if self.labels == EXPRESSIONS else {label.lower(): label for label in self.labels}
+    def classes(self, mappings: Sequence[str]) -> Classes:
+        """The label of each name or number of answers. mappings: of --labels."""
+        return _classes(self.labels, mappings, "--labels")
 
 
-def read_truth(path: Path, split: str | None, classes: Classes) -> Truth:
-    """The labels of a table, or of a folder with one folder per expression. split: rows of the table, or a folder of the folder.
+def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set: str | None) -> Truth:
+    """The labels of a table, or of a folder with one folder per label. split: rows of the table, or a folder of the folder.
 
-    classes: the expression of each name or number, None to leave it out.
-    Errors: UserError when there is no such path, split or label, or a value is out of range.
+    mappings: name=label and name=null, of --truth-labels; label_set: the labels with commas between, None: AffectNet's, or those that our
+    own table names. Errors: UserError when there is no such path, split or label, or a value is out of range.
     """
+    labels = EXPRESSIONS if label_set is None else _label_set(label_set)
+    classes = _classes(labels, mappings, "--truth-labels")
     if path.is_dir():
-        return _of_folder(path, split, classes)
+        return _of_folder(path, split, classes, labels)
     table = _of_split(read_table(path), split)
     codes, kept = None, np.ones(len(table), bool)
-    labels: tuple[str, ...] = EXPRESSIONS
     if table.columns.keys() >= ANNOTATIONS:
         from affectnet.tables.labels import read_labels  # noqa: PLC0415 (a small installation has no Parquet)
 
+        if label_set is not None:
+            raise UserError(f"--label-set: {path} names its labels; leave it out")
         labels = read_labels(path)
         classes = {str(code): label for code, label in enumerate(labels)}
     if "expression" in table.columns:
@@ -68,13 +71,30 @@ def read_truth(path: Path, split: str | None, classes: Classes) -> Truth:
     return Truth(str(path), images, codes, affect, int((~kept).sum()), labels)
 
 
+def _label_set(text: str) -> tuple[str, ...]:
+    labels = tuple(label.strip() for label in text.split(","))
+    if problem := invalid_labels(labels):
+        raise UserError(f"--label-set: {problem}; give all labels, with commas between, such as engaged,bored,confused")
+    return labels
+
+
+def _classes(labels: tuple[str, ...], mappings: Sequence[str], option: str) -> Classes:
+    """The label of each name: of AffectNet's in the forms of class folders, of others as they are, and as the mappings say."""
+    if labels == EXPRESSIONS:
+        return with_labels(mappings, option=option)
+    classes = with_labels(mappings, {}, option, labels)
+    if beyond := [f"{name} is {label}" for name, label in classes.items() if label not in {*labels, None}]:
+        raise UserError(f"{option}: {first_few(beyond)}, not one of the {first_few(labels, 8)}")
+    return classes
+
+
 def codes_of(file: Path, cells: Sequence[Any], classes: Classes, labels: Sequence[str], option: str) -> NDArray[np.int64]:
     """(n,) codes of the cells among the labels, −1 for an empty one and one that is left out.
 
     Errors: UserError for names and numbers without a meaning.
     """
     texts = [None if cell is None else _text(cell) for cell in cells]
-    unknown = sorted({text for text in texts if text is not None and text not in classes})
+    unknown = sorted({text for text in texts if text is not None and classes.get(text, text) not in {*labels, None}})
     if unknown:
         raise UserError(
             f"{file}: labels without an expression, {first_few(unknown, 8)}; map each with {option} label=Expression or label=null, or all "
@@ -90,16 +110,15 @@ def _text(label: Any) -> str:
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
 
 
-def _of_folder(folder: Path, split: str | None, classes: Classes) -> Truth:
+def _of_folder(folder: Path, split: str | None, classes: Classes, labels: tuple[str, ...]) -> Truth:
     problems: list[str] = []
     folders = class_folders(folder, split, classes)
     labelled = list(photographs(folders, problems.append, lambda _: None))
     if problems:
         raise UserError(*problems)
     images = [Path(one.path).relative_to(folder).as_posix() for one in labelled]
-    return Truth(
-        str(folder), images, np.array([EXPRESSIONS.index(one.label) for one in labelled], np.int64), np.full((len(images), 2), np.nan)
-    )
+    codes = np.array([labels.index(one.label) for one in labelled], np.int64)
+    return Truth(str(folder), images, codes, np.full((len(images), 2), np.nan), labels=labels)
 
 
 def _of_split(table: Table, split: str | None) -> Table:
