@@ -191,7 +191,9 @@ def test_other_labels_are_named_for_folders_and_lists(run: Command) -> None:
     assert report(run, answers, "--truth", listed, *numbers, *label_set) == by_folder
     dull = [{"image": image, "expression": "dull" if code == 0 else names[code]} for image, code in zip(images, codes, strict=True)]
     assert report(run, write_csv("dull.csv", dull), "--truth", "faces", *label_set, "--labels", "dull=bored") == by_folder
-    assert "9 test faces" in run("compare", answers, "dull.csv", "--truth", "faces", *label_set, "--labels", "dull=bored", "--draws", 100)[1]
+    assert (
+        "9 test faces" in run("compare", answers, "dull.csv", "--truth", "faces", *label_set, "--labels", "dull=bored", "--draws", 100)[1]
+    )
     for options, said in (
         (("--label-set", "bored,AU12"), "folders that name no expression, 1: very bored"),
         (("--label-set", "bored"), "--label-set: 1 labels, 2 to 100 are possible; give all labels, with commas between"),
