@@ -26,24 +26,28 @@ hypothesis.settings.register_profile("repeated", derandomize=True, deadline=None
 hypothesis.settings.load_profile("repeated")
 
 LONGEST = (
-    "test_tutorial.py",
     "test_kills.py",
+    "test_train.py",
+    "test_page.py",
     "test_distributed.py",
     "test_search.py",
+    "test_experiments.py",
     "test_dask.py",
     "test_concurrent.py",
-    "test_train.py",
-    "test_experiments.py",
-    "test_engines.py",
-    "test_gpu_program.py",
-    "test_page.py",
-    "test_forms.py",
-    "test_sharing.py",
-    "test_own_copy.py",
     "test_benchmarks.py",
+    "test_outside_changes.py",
+    "test_sharing.py",
+    "test_gpu_program.py",
+    "test_backbone_families.py",
+    "test_export.py",
+    "test_engines.py",
+    "test_detect.py",
+    "test_own_copy.py",
+    "test_searches.py",
     "test_faults.py",
 )
-"""Files that take longest, the longest first; those that need the reproduced clone alternate with others, while it is made."""
+"""Files that take longest, the longest first. Of the first four, one per worker, only the first needs the reproduced clone and makes it for
+all: a worker that needs it meanwhile would wait."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

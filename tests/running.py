@@ -110,11 +110,16 @@ def durations(clone: Clone) -> dict[str, float]:
 
 
 def state(clone: Clone) -> dict[str, str]:
-    """SHA-256 of dvc.lock and of every file below data, models and metrics."""
-    files = [clone.folder / "dvc.lock", *(path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*"))]
-    return {
-        path.relative_to(clone.folder).as_posix(): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(files) if path.is_file()
-    }
+    """SHA-256 of every file below data, models and metrics, and of the content of dvc.lock.
+
+    DVC writes its lock in place. One that a kill cut off after a stage is valid, and the missing stages then come back in run order,
+    while DVC otherwise appends a new stage at the end.
+    """
+    files = [path for name in ("data", "models", "metrics") for path in (clone.folder / name).rglob("*")]
+    contents = {path.relative_to(clone.folder).as_posix(): path.read_bytes() for path in sorted(files) if path.is_file()}
+    lock = YAML(typ="safe").load(clone.folder / "dvc.lock")
+    contents["dvc.lock"] = json.dumps(lock, sort_keys=True).encode()
+    return {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
 
 
 def half_files(clone: Clone) -> list[str]:

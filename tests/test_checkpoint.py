@@ -187,3 +187,13 @@ def test_a_field_of_the_metadata_added_later_means_as_before_in_files_without_it
     save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
     monkeypatch.setattr("affectnet.models.metadata._METADATA", TypeAdapter(Later))
     assert vars(load_model(path)[1])["mirrored"] is False
+
+
+def test_a_damaged_label_that_is_still_a_label_is_noticed(tmp_path: Path) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(path, build(ModelParams.model_validate(TINY), 8), metadata())
+    content = path.read_bytes()
+    assert load_model(path)[1].labels == metadata().labels
+    path.write_bytes(content.replace(b"Surprise", b"SArprise", 1))
+    with pytest.raises(UserError, match="invalid model metadata: damaged or edited: its checksum is that of other metadata"):
+        load_model(path)

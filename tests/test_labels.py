@@ -7,6 +7,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT, entry, metrics, refused, run_data_stages, run_stage, tiny
+from model_files import write_model
 from trees import noise
 
 from affectnet import Predictor
@@ -103,3 +104,17 @@ def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refus
 def test_other_labels_have_colours_of_their_own() -> None:
     colours = colours_of(["Happy", *LABELS])
     assert colours["Happy"] == COLOURS["Happy"] and len({colours[label] for label in LABELS}) == 3
+
+
+def test_labels_in_other_letters_are_the_models_own_in_folders_and_refused_for_our_tables(
+    prepared: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [name.lower() for name in EXPRESSIONS]
+    write_model(labels=(*names[:7], "Joy"))
+    for folder in ("happiness", "joy", "contempt"):
+        noise(Path("faces", folder, "1.png"), 3, 64)
+    assert main(["evaluate", "models/model.safetensors", "faces", "--cropped", "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out)["expression"]["recall"]) >= {"happy", "Joy", "Contempt"}
+    with refused("models/model.safetensors: its labels and those of the faces, repeated labels, Neutral, .*neutral"):
+        run_stage("evaluate", bootstrap=100)
+    assert not Path("data/test_predictions.parquet").exists()

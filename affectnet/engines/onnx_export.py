@@ -10,7 +10,6 @@ import logging
 import warnings
 from collections.abc import Sequence
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import asdict
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -23,7 +22,7 @@ from onnx import TensorProto, compose, helper, numpy_helper, parser
 from torch import nn
 
 from affectnet.errors import UserError, one_line
-from affectnet.models.metadata import METADATA_KEY, WEIGHTS_KEY, ModelMetadata
+from affectnet.models.metadata import METADATA_KEY, WEIGHTS_KEY, ModelMetadata, metadata_text
 from affectnet.models.network import weight_count
 
 OPSET = 18
@@ -78,7 +77,7 @@ def export_network(network: nn.Module, metadata: ModelMetadata, pixels: Sequence
     helper.set_model_props(
         whole,
         {
-            METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True),
+            METADATA_KEY: metadata_text(metadata),
             "labels": json.dumps(metadata.labels),
             WEIGHTS_KEY: str(weight_count(network)),
         },

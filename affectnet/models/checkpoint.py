@@ -1,7 +1,6 @@
 """The model file: one safetensors file with the weights and, as one JSON string, everything needed to use them."""
 
-import json
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -14,7 +13,7 @@ from torch import nn
 from affectnet.errors import UserError, first_few
 from affectnet.files.atomic import replacing
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.metadata import METADATA_KEY, ModelMetadata, first_problem, read_metadata
+from affectnet.models.metadata import METADATA_KEY, ModelMetadata, first_problem, metadata_text, read_metadata
 from affectnet.models.network import State, assemble
 from affectnet.models.transforms import Grey
 
@@ -31,7 +30,7 @@ def save_model(path: Path, network: nn.Module, metadata: ModelMetadata, precisio
     weights |= {name: weights[name].to(getattr(torch, precision)) for name, _ in network.named_parameters()}
     if broken := _not_finite(weights):
         raise UserError(f"train.stored_precision: {precision} cannot hold the weights of tensors, {first_few(broken)}; choose float32")
-    content = save(weights, metadata={METADATA_KEY: json.dumps(asdict(metadata), sort_keys=True)})
+    content = save(weights, metadata={METADATA_KEY: metadata_text(metadata)})
     with replacing(path) as temporary:
         temporary.write_bytes(content)
 

@@ -1,9 +1,10 @@
 """What a model file says of itself: one JSON string, the same in a safetensors and in an ONNX file. Needs no torch."""
 
+import hashlib
 import json
 import sys
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, ClassVar
 
@@ -19,6 +20,9 @@ from affectnet.models.migrations import FORMAT, migrated
 
 METADATA_KEY = "affectnet"
 """One key only: with several, their order in the file, and so its bytes, changes from process to process (measured, safetensors 0.8)."""
+
+CHECKSUM = "checksum"
+"""Of all other fields of the JSON: a damaged byte can leave it valid, with another label. Older files have none."""
 
 WEIGHTS_KEY = "weights"
 """In an ONNX file: how many weights the network has."""
@@ -87,12 +91,33 @@ class ModelMetadata:
 _METADATA = TypeAdapter(ModelMetadata)
 
 
+def metadata_text(metadata: ModelMetadata) -> str:
+    """The JSON string of a model file; the same metadata give the same string."""
+    fields = asdict(metadata)
+    return json.dumps({**fields, CHECKSUM: _checksum(fields)}, sort_keys=True)
+
+
+def _checksum(fields: dict[str, Any]) -> str:
+    """SHA-256 as hex, the same for the fields and for what their JSON is read as."""
+    return hashlib.sha256(json.dumps(fields, sort_keys=True).encode()).hexdigest()
+
+
+def _unchanged(content: Any) -> Any:
+    """The content without its checksum. Errors: ValueError when it is that of another content."""
+    if not isinstance(content, dict) or CHECKSUM not in content:
+        return content
+    fields = {name: value for name, value in content.items() if name != CHECKSUM}
+    if content[CHECKSUM] != _checksum(fields):
+        raise ValueError("damaged or edited: its checksum is that of other metadata")
+    return fields
+
+
 def read_metadata(path: Path, text: str | None) -> ModelMetadata:
     """The metadata in the current format, its crop policy complete."""
     if text is None:
         raise UserError(f"{path}: not a model of this pipeline (no {METADATA_KEY!r} in its metadata)")
     try:
-        metadata = _METADATA.validate_json(json.dumps(migrated(json.loads(text))))
+        metadata = _METADATA.validate_json(json.dumps(migrated(_unchanged(json.loads(text)))))
         crop = CropPolicy.model_validate(metadata.crop)
     except ValidationError as error:
         section = "crop" if error.title == CropPolicy.__name__ else ""

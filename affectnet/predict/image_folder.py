@@ -62,11 +62,11 @@ def with_labels(
     """
     possible = vocabulary(further)
     expressions = {name.lower(): name for name in possible}
-    extended = {name.lower(): expression for name, expression in classes.items()}
+    extended = _spelled(classes, expressions)
     extended |= {name.lower(): name for name in further if name.lower() not in extended}
     for text in labels:
         if text.lower() in NUMBERS:
-            extended |= NUMBERS[text.lower()]
+            extended |= _spelled(NUMBERS[text.lower()], expressions)
             continue
         name, equals, expression = text.rpartition("=")
         if not equals or not name or expression.lower() not in {*expressions, IGNORED}:
@@ -78,9 +78,16 @@ def with_labels(
     return extended
 
 
+def _spelled(classes: Classes, expressions: Mapping[str, str]) -> dict[str, str | None]:
+    """The classes with names in lower case, and expressions as the vocabulary spells them."""
+    return {name.lower(): expression and expressions.get(expression.lower(), expression) for name, expression in classes.items()}
+
+
 def vocabulary(labels: Sequence[str]) -> tuple[str, ...]:
-    """AffectNet's expressions, then the labels that are none of them: the labels of the codes in a folder's predictions."""
-    return (*EXPRESSIONS, *(label for label in labels if label not in EXPRESSIONS))
+    """AffectNet's expressions, as the labels spell them, then the other labels: the labels of the codes in a folder's predictions."""
+    spelled = {label.lower(): label for label in labels}
+    known = {expression.lower() for expression in EXPRESSIONS}
+    return (*(spelled.get(one.lower(), one) for one in EXPRESSIONS), *(label for label in labels if label.lower() not in known))
 
 
 def class_folders(folder: Path, split: str | None, classes: Classes) -> ClassFolders:

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from affectnet.errors import UserError
+from affectnet.expressions import invalid_labels
 from affectnet.metrics import calibration
 from affectnet.models.outputs import Outputs
 
@@ -62,10 +64,12 @@ class Predictions:
         """Joins the model's outputs for n faces and their annotations.
 
         expression: (n,) codes of the labels; true_affect: (n, 2), NaN where not annotated.
-        Errors: UserError when an output is NaN or infinite.
+        Errors: UserError when an output is NaN or infinite, or a label of the model is one of these in other letters.
         """
         outputs.require_finite(model)
         labels = (*labels, *(label for label in metadata.labels if label not in labels))
+        if problem := invalid_labels(labels):
+            raise UserError(f"{model}: its labels and those of the faces, {problem}")
         known = np.array([labels.index(label) for label in metadata.labels], np.int64)
         logits = np.full((len(expression), len(labels)), -np.inf)
         logits[:, known] = outputs.logits

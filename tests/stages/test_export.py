@@ -45,6 +45,7 @@ def test_the_file_answers_as_the_predictor_does_from_the_photographs_own_pixels(
     line = run_stage("export")
     comparison, ask = metrics("export"), session(ONNX)
     assert comparison["difference"]["largest"] < 0.01 and comparison["equal_answers"] == 1.0
+    assert comparison["difference_same_pixels"]["largest"] < 1e-4
     validation = sum(metrics("clean")["by_split"]["validation"].values())
     assert comparison["faces"] == validation and f"on {validation} validation faces" in line
     assert set(comparison["scores"]["onnx"]) == {"accuracy", "valence_ccc", "arousal_ccc"} and comparison["bytes"] == ONNX.stat().st_size
@@ -122,9 +123,34 @@ def test_answers_that_differ_are_one_line_and_no_file(here: Path, monkeypatch: p
         "stages.export.export_network",
         lambda network, metadata, pixels, half: export_network(network, ModelMetadata(**{**vars(metadata), "temperature": 0.02})),
     )
-    with pytest.raises(UserError, match=r"the ONNX file's outputs differ by 0\.\d+, more than export.tolerance 0.01 allows"):
+    with pytest.raises(
+        UserError, match=r"the ONNX file's outputs differ by up to 0\.\d+ on the same pixels, .*more than export.tolerance 0.01"
+    ):
         run_stage("export")
-    assert not ONNX.exists() and metrics("export")["difference"]["largest"] > 0.01
+    assert not ONNX.exists() and metrics("export")["difference_same_pixels"]["largest"] > 0.01
+
+
+@pytest.mark.parametrize(("share", "refused"), [(1.0, True), (0.1, False)])
+def test_stored_crops_that_are_resized_otherwise_are_refused_and_a_single_face_is_not(
+    here: Path, monkeypatch: pytest.MonkeyPatch, share: float, refused: bool
+) -> None:
+    def darkening(content: bytes) -> Any:
+        ask = session(content)
+
+        def darker(crops: Any) -> Any:
+            stored = crops.shape[1] != TINY["image_px"]
+            first = np.arange(len(crops))[:, None, None, None] < share * len(crops)
+            return ask(np.where(first & stored, 0, crops).astype(np.uint8))
+
+        return darker
+
+    monkeypatch.setattr("stages.export.session", darkening)
+    try:
+        run_stage("export", tolerance=1e-4)
+    except UserError as error:
+        assert refused and "in the median from stored crops, more than export.tolerance 0.0001 allows" in str(error)
+    difference = metrics("export")["difference"]
+    assert difference["largest"] > 1e-4 and (difference["median"] > 1e-4) == refused == (not ONNX.exists())
 
 
 def test_what_torch_cannot_export_is_one_line(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -22,7 +22,7 @@ from affectnet.__main__ import main as command_line
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.models.backbones.registry import ModelParams
-from affectnet.models.checkpoint import load_model
+from affectnet.models.checkpoint import load_model, save_model
 from affectnet.models.metadata import METADATA_KEY
 from affectnet.models.migrations import FORMAT, OLDEST
 from affectnet.models.network import build
@@ -210,7 +210,6 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "format 3 of another form": of(format=3, model={}),
     "format 3 without a network": of(format=3, model=None),
     "format of text": of(format=str(FORMAT)),
-    "foreign label": of(labels=["Joy", *EXPRESSIONS[1:]]),
     "label twice": of(labels=["Happy", *EXPRESSIONS[1:]]),
     "too many labels": of(labels=[*EXPRESSIONS, "None"]),
     "too few labels": of(labels=list(EXPRESSIONS[:7])),
@@ -218,7 +217,6 @@ FILES: dict[str, Callable[[Path], bytes]] = {
     "labels as text": of(labels="Happy"),
     "labels as numbers": of(labels=list(range(8))),
     "labels as lists": of(labels=[[name] for name in EXPRESSIONS]),
-    "labels in other letters": of(labels=[name.lower() for name in EXPRESSIONS]),
     "labels with a line feed": of(labels=["Happy\nSad", *EXPRESSIONS[1:]]),
     "affect not learned": of(affect=True),
     "temperature NaN": of(temperature=NAN),
@@ -418,7 +416,9 @@ def test_a_flipped_byte_in_the_header_is_one_line_or_of_no_consequence(
     prepared: Path, monkeypatch: pytest.MonkeyPatch, tally: Tally
 ) -> None:
     monkeypatch.chdir(prepared)
-    content, model = Path("models/good.safetensors").read_bytes(), Path("models/flipped.safetensors")
+    model = Path("models/flipped.safetensors")
+    save_model(model, load_model(Path("models/good.safetensors"))[0], model_files.metadata())  # with a checksum
+    content = model.read_bytes()
     (length,) = struct.unpack("<Q", content[:8])
     generator = np.random.default_rng(0)
     for _ in range(3000):
