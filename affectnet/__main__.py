@@ -100,6 +100,7 @@ def evaluate(options: argparse.Namespace) -> int:
     """The scores on stdout, all else on stderr."""
     _silence()
     from affectnet.predict import evaluate_folder, image_folder  # noqa: PLC0415
+    from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
     from affectnet.predict.batch import silent  # noqa: PLC0415
     from affectnet.running.progress import progress  # noqa: PLC0415
 
@@ -107,6 +108,8 @@ def evaluate(options: argparse.Namespace) -> int:
         return _evaluate_answers(options)
     if options.label_set is not None:
         raise UserError("--label-set: a model file names its labels; give it with --truth only")
+    if options.model.suffix.lower() in TABLE_SUFFIXES:
+        raise UserError(f"{options.model}: a table of answers, not a model; its labels come by --truth TABLE|FOLDER")
     if options.folder is None:
         raise UserError("nothing to score: give FOLDER with photographs, or for a file of answers --truth")
     predictor = _predictor(options)
@@ -114,6 +117,8 @@ def evaluate(options: argparse.Namespace) -> int:
         raise UserError(f"{options.model}: predicts only valence and arousal, and a folder names only expressions; give another model")
     classes = image_folder.with_labels(options.labels, further=predictor.metadata.labels)
     folders = image_folder.class_folders(options.folder, options.split, classes)
+    for mapping in image_folder.unused(options.labels, {path.name.lower() for path, _ in folders}):
+        _log(f"--labels {mapping}: no folder has this name")
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _log), "evaluate", total)
@@ -128,6 +133,7 @@ def _evaluate_answers(options: argparse.Namespace) -> int:
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
 
     asking = {"FOLDER": options.folder, "--cropped": options.cropped, "--detector": options.detector, "--as": options.description}
+    asking["--averaging"] = options.averaging != "none"
     if useless := [name for name, value in asking.items() if value]:
         raise UserError(f"{', '.join(useless)}: with --truth no model is asked, its answers are read; leave out one of the two")
     truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
@@ -195,6 +201,8 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     from affectnet.images.detection import SMALLEST_SHARE, load_detector  # noqa: PLC0415
     from affectnet.predict.predictor import Predictor  # noqa: PLC0415
 
+    if options.description is not None and (options.model is None or options.model.suffix == ".safetensors"):
+        raise UserError("--as: describes an ONNX file of other authors; name that file, for predict with --model")
     model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     detector = load_detector(options.detector, smallest)

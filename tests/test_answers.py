@@ -272,7 +272,13 @@ def test_unreadable_answers_are_one_line(run: Command, content: bytes, name: str
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (["a.csv"], "give FOLDER with photographs, or for a file of answers --truth"),
+        (["default"], "give FOLDER with photographs, or for a file of answers --truth"),
+        (["a.csv"], "a.csv: a table of answers, not a model; its labels come by --truth"),
+        (["a.csv", "--truth", "truth.csv", "--averaging", "flip"], "--averaging: with --truth no model is asked"),
+        (["semicolons.csv", "--truth", "truth.csv"], "cells are separated by ';'; save it with commas"),
+        (["utf16.csv", "--truth", "truth.csv"], "utf16.csv: unreadable: not UTF-8"),
+        (["joy.csv", "--truth", "truth.csv"], "if all labels are others, name them with --label-set"),
+        (["joy.csv", "--truth", "truth.csv", "--label-set", "Neutral,Happy"], "add each to --label-set, or map it"),
         (["a.csv", "faces", "--truth", "truth.csv"], "FOLDER: with --truth no model is asked"),
         (["a.csv", "--truth", "twice.csv"], "photographs with several rows, 1: neutral/0.jpg"),
         (["a.csv", "--truth", "same.csv"], "each names several photographs"),
@@ -289,8 +295,40 @@ def test_a_bad_truth_is_one_line(run: Command, arguments: list[str], said: str) 
     write_csv("twice.csv", [ONE, ONE])
     write_csv("same.csv", [ONE, {**ONE, "image": "x/0.jpg"}])
     write_csv("far.csv", [{**ONE, "valence": 7}])
+    write_csv("joy.csv", [{**ONE, "expression": "joy"}])
+    Path("semicolons.csv").write_text("image;expression\n1.jpg;Happy\n")
+    Path("utf16.csv").write_text("image,expression\n1.jpg,Happy\n", encoding="utf-16")
+    if "joy.csv" in arguments and "--label-set" in arguments:
+        write_csv("truth.csv", [ONE, {"image": "9.jpg", "expression": "Neutral"}])
     code, out, err = run("evaluate", *arguments)
     assert code == 2 and out == "" and err.count("\n") == 1 and said in err
+
+
+def test_what_of_answers_is_not_used_is_a_line_each(run: Command) -> None:
+    write_truth()
+    rows = [{name: value for name, value in row.items() if name.lower() != "fear"} for row in ranked()]
+    rows = [{**row, "feer": 0.1, "expression": "Sad", "valence": 0.5} for row in rows]
+    err = run("evaluate", write_csv("a.csv", rows), "--truth", "truth.csv", "--labels", "happpy=null")[2]
+    assert "a.csv: no column of Fear: each of its photographs is an error" in err
+    assert "rows whose expression is not the largest probability, which counts" in err
+    assert "a.csv: valence without arousal, left out" in err
+    assert "--labels happpy=null: nothing in a.csv has this name" in err
+    err = run("compare", write_csv("b.csv", ranked()), "a.csv", "--truth", "truth.csv", "--truth-labels", "x=Sad", "--draws", 100)[2]
+    assert "compare: a.csv: a.csv: no column of Fear" in err and "--truth-labels x=Sad: nothing in truth.csv has this name" in err
+
+
+def test_a_comparison_is_a_table_whatever_the_files_are_called(run: Command) -> None:
+    write_truth()
+    out = run("compare", write_csv("a|b.csv", ranked()), write_csv("c.csv", ranked(2)), "--truth", "truth.csv", "--draws", 100)[1]
+    rows = [line for line in out.splitlines() if line.startswith("|")]
+    assert "a\\|b.csv" in out and len({line.replace("\\|", "").count("|") for line in rows[:4]}) == 1
+    for arguments, said in (
+        (("a|b.csv", "c.csv"), "tables of answers, not models; their labels come by --truth"),
+        (("a|b.csv", "c.csv", "--truth", "truth.csv", "--seed", "-1"), "'-1' is not a whole number from 0"),
+        (("a|b.csv", "c.csv", "--truth", "truth.csv", "--averaging", "flip"), "--averaging: with --truth no model is asked"),
+    ):
+        code, out, err = run("compare", *arguments)
+        assert code == 2 and out == "" and err.count("\n") == 1 and said in err
 
 
 def test_any_number_of_answers_is_compared_with_the_first(run: Command) -> None:

@@ -396,6 +396,16 @@ def test_the_bare_command_shows_help_and_the_version_is_the_packages(capsys: pyt
     assert capsys.readouterr().out == f"affectnet {version('affectnet-pipeline')}\n"
 
 
+def test_hidden_files_and_pipes_are_other_files_and_addresses_are_not_read(run: Command, album: Path) -> None:
+    for name in ("._a.jpg", ".thumbnails/b.jpg", "__MACOSX/._c.jpg"):
+        (album / name).parent.mkdir(exist_ok=True)
+        (album / name).write_bytes(b"of the system")
+    os.mkfifo(album / "pipe.jpg")
+    code, out, err = run("predict", album, "https://example.org/x.jpg")
+    assert "5 other files skipped" in err and "pipe.jpg" not in err + out and "._" not in err + out
+    assert code == 2 and "https://example.org/x.jpg: addresses are not read; download the photograph" in err
+
+
 def test_an_empty_folder_is_an_error(run: Command, workspace: Path) -> None:
     (workspace / "nothing").mkdir()
     code, out, err = run("predict", "nothing")

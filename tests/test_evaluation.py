@@ -120,11 +120,12 @@ def test_a_face_is_found_and_cut_and_a_photograph_without_one_is_scored_whole(ru
 def test_what_is_broken_is_a_line_each_and_the_rest_is_scored(run: Command, faces: Path) -> None:
     (faces / "happy" / "text.jpg").write_text("no picture")
     (faces / "sad" / "cut.png").write_bytes((faces / "sad" / "0.png").read_bytes()[:300])
+    (faces / "next to the folders.png").write_bytes((faces / "sad" / "0.png").read_bytes())
     code, out, err = run("evaluate", MODEL, faces, "--cropped")
     lines = err.splitlines()
     assert code == 2 and "8 expressions, 6 faces" in out
     assert [line.startswith("error: ") and name in line for line, name in zip(lines, ("text.jpg", "cut.png"), strict=False)] == [True] * 2
-    assert lines[-1] == "evaluate: 6 photographs scored, 2 unreadable, 1 other file skipped"
+    assert lines[-1] == "evaluate: 6 photographs scored, 2 unreadable, 2 other files skipped"
     assert "no photograph of Neutral, Surprise, Fear, Disgust, Anger, Contempt" in err
 
 
@@ -136,6 +137,7 @@ def test_what_a_model_does_not_know_counts_against_it_and_seven_are_called_seven
     assert "the model knows 7 expressions: Neutral" in err and "count as errors, 3 of Contempt" in err
     code, out, err = run("evaluate", MODEL, faces, "--cropped", "--labels", "contempt=null", "--labels", "Joy=happy")
     assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files skipped" in err
+    assert "--labels Joy=happy: no folder has this name" in err and "contempt=null" not in err
 
 
 def test_averaging_is_what_the_command_says(run: Command, faces: Path) -> None:

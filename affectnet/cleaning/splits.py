@@ -52,8 +52,8 @@ def missing_expressions(by_split: Mapping[str, Mapping[str, int]]) -> str | None
     faces = {split: sum(by_expression.values()) for split, by_expression in by_split.items()}
     if faces["train"] and not faces["validation"]:
         raise UserError(
-            f"clean.validation_share: none of {faces['train']:,} training faces can go to validation, since near duplicates of each "
-            "expression stay together; add photographs, or lower clean.near_duplicate_bits"
+            f"clean.validation_share: none of {faces['train']:,} training faces can go to validation, since each expression keeps "
+            "one in training, and near duplicates (clean.near_duplicate_bits) stay together; add photographs"
         )
     if faces["train"] and not faces["test"]:
         raise UserError("data/annotations.parquet: no face is left for test; see metrics/clean.json for why rows were rejected")

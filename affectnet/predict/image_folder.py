@@ -1,6 +1,6 @@
 """Labelled photographs in one folder per expression, and the expressions of the folders' names."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -83,6 +83,11 @@ def _spelled(classes: Classes, expressions: Mapping[str, str]) -> dict[str, str 
     return {name.lower(): expression and expressions.get(expression.lower(), expression) for name, expression in classes.items()}
 
 
+def unused(mappings: Sequence[str], names: Collection[str]) -> list[str]:
+    """The mappings `name=…` of a name, in lower case, that is not among these."""
+    return [text for text in mappings if "=" in text and text.rpartition("=")[0].lower() not in names]
+
+
 def vocabulary(labels: Sequence[str]) -> tuple[str, ...]:
     """AffectNet's expressions, as the labels spell them, then the other labels: the labels of the codes in a folder's predictions."""
     spelled = {label.lower(): label for label in labels}
@@ -115,7 +120,10 @@ def class_folders(folder: Path, split: str | None, classes: Classes) -> ClassFol
 
 
 def photographs(folders: ClassFolders, log: Log, other: Log) -> Iterator[Labelled]:
-    """Each photograph in and below the folders, sorted; other: gets all other files, and those in ignored folders."""
+    """Each photograph in and below the folders, sorted; other: gets all other files, those next to the folders and in ignored ones."""
+    for path in sorted(folders[0][0].parent.iterdir()):
+        if not path.is_dir():
+            other(str(path))
     for folder, expression in folders:
         for file in files([str(folder)], None, log if expression else _silent, other):
             if file.video or expression is None:

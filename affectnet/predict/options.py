@@ -89,7 +89,7 @@ def add_compare(parser: argparse.ArgumentParser) -> None:
     add_truth(parser)
     parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted; default data/faces")
     parser.add_argument("--draws", type=_draws, default=10_000, help="resamples of the faces; default 10000")
-    parser.add_argument("--seed", type=int, default=23, help="of the resamples; default 23")
+    parser.add_argument("--seed", type=_seed, default=23, help="of the resamples; default 23")
     parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face of the test split; default none")
     parser.add_argument("--json", action="store_true", help="the same as JSON; default Markdown")
 
@@ -116,6 +116,12 @@ def add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> Non
 def _count(text: str) -> int:
     if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces from 1 to {MOST_FACES:,}")
+    return int(text)
+
+
+def _seed(text: str) -> int:
+    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1:,}")
     return int(text)
 
 

@@ -1,14 +1,18 @@
 """The photographs and videos that the paths of a command line name, by themselves or in folders."""
 
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from affectnet.errors import UserError, reraise_machine_fault
+from affectnet.files.file_walk import HIDDEN
 from affectnet.images.decode import Pixels
 from affectnet.images.formats import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from affectnet.images.video import frames
+
+ADDRESS = re.compile(r"[a-z]{2,}://", re.IGNORECASE)
 
 Log = Callable[[str], None]
 """Takes one line about an input that cannot be read, or the path of another file."""
@@ -54,10 +58,12 @@ def files(paths: Sequence[str], excluded: Path | None, log: Log, other: Log) -> 
     """The named files, and the photographs and videos in and below each named folder, sorted.
 
     excluded: a folder that is skipped. log: gets the folders that cannot be read or hold nothing; other: the files of a folder that are
-    neither photographs nor videos. Links to folders are not followed.
+    neither photographs nor videos, hidden, or a pipe or device. Links to folders are not followed.
     """
     for path in paths:
-        if Path(path).is_dir():
+        if ADDRESS.match(path):
+            log(f"{path}: addresses are not read; download the photograph and name its file")
+        elif Path(path).is_dir():
             yield from _in_folder(path, excluded and excluded.resolve(), log, other)
         else:
             yield Input(path, Path(path).name)
@@ -94,7 +100,8 @@ def _in_folder(folder: str, excluded: Path | None, log: Log, other: Log) -> Iter
         log(f"{folder}: no photograph and no video in it or below it")
 
 
-def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
+def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log, hidden: bool = False) -> Iterator[Input]:
+    """hidden: whether the folder is, whose files are all other files."""
     try:
         with os.scandir(folder) as listing:
             entries = sorted((entry.name, entry.is_dir(follow_symlinks=False)) for entry in listing)
@@ -104,13 +111,19 @@ def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log) 
         return
     for name, is_folder in entries:
         path = os.path.join(folder, name)  # noqa: PTH118 (the path as the user wrote it)
+        skipped = hidden or HIDDEN.search(name) is not None
         if is_folder:
             if excluded is None or Path(path).resolve() != excluded:
-                yield from _below(path, root, excluded, log, other)
-        elif _suffix(name) in IMAGE_SUFFIXES | VIDEO_SUFFIXES:
+                yield from _below(path, root, excluded, log, other, skipped)
+        elif not skipped and _suffix(name) in IMAGE_SUFFIXES | VIDEO_SUFFIXES and not _is_special(path):
             yield Input(path, os.path.relpath(path, root))
         else:
             other(path)
+
+
+def _is_special(path: str) -> bool:
+    """Whether it is a pipe, a socket or a device, which would be waited for without end."""
+    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113 (a str)
 
 
 def _suffix(path: str) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError, exit_code
+from affectnet.errors import UserError, exit_code, first_few
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
@@ -163,6 +163,7 @@ def _with_interval(score: Tree | None) -> str:
 
 def _table(rows: Sequence[Sequence[str]]) -> list[str]:
     """Rows as Markdown, padded so that it is readable as text, too."""
+    rows = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["| " + " | ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) + " |" for row in rows]
     return [lines[0], "|" + "|".join("-" * (width + 2) for width in widths) + "|", *lines[1:]]
@@ -182,7 +183,7 @@ def model_file(argument: str) -> Iterator[Path]:
         content = dvc.api.read(MODEL, rev=argument, mode="rb")
     except Exception as error:  # DVC has no common class of errors, from an unknown revision to a lost cache
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{argument}: neither a file nor a revision whose {MODEL} is in the cache: {reason}") from None
+        raise UserError(f"{argument}: neither a file nor a revision whose {MODEL} is in the cache: {reason}; run `dvc pull`") from None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         path.write_bytes(content)
@@ -192,8 +193,11 @@ def model_file(argument: str) -> Iterator[Path]:
 def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Models:
     """Each model's predictions for our test split. Errors: UserError as `model_file` and `predict_split`."""
     from affectnet.params import Runtime, parse, read_document  # noqa: PLC0415
+    from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
     from affectnet.reporting.split_predictions import predict_split  # noqa: PLC0415 (torch takes seconds)
 
+    if tables := [argument for argument in arguments if Path(argument).suffix.lower() in TABLE_SUFFIXES]:
+        raise UserError(f"{first_few(tables)}: tables of answers, not models; their labels come by --truth TABLE|FOLDER")
     runtime = parse(read_document(), "runtime", Runtime)
     models = []
     for argument in arguments:
@@ -207,6 +211,8 @@ def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
 
+    if options.averaging != "none":
+        raise UserError("--averaging: with --truth no model is asked, its answers are read; leave out one of the two")
     truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
     scored = [(name, score_answers(Path(name), options.labels, truth)) for name in options.models]
     lines = [f"{name}: {line}" for name, one in scored for line in one.caveats()]

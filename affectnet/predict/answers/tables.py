@@ -16,6 +16,9 @@ IMAGE_COLUMNS = ("image", "path", "file", "filename", "subdirectory_filepath")
 FIRST_FACE = {None, 1}
 """The column `face` of `affectnet predict`: the largest face, or none detected."""
 
+SEPARATORS = frozenset(";\t|")
+"""Between the cells of tables that spreadsheets call CSV, too."""
+
 KINDS = "CSV (.csv), JSON lines (.jsonl) or Parquet (.parquet)"
 
 
@@ -53,6 +56,8 @@ def read_table(file: Path) -> Table:
     except OSError as error:
         reraise_machine_fault(error, file)
         raise UserError(f"{file}: {error.strerror or one_line(str(error))}; give a table, {KINDS}") from None
+    except UnicodeDecodeError:
+        raise UserError(f"{file}: unreadable: not UTF-8; save it as UTF-8") from None
     except (ValueError, RecursionError, csv.Error) as error:
         raise UserError(f"{file}: unreadable: {one_line(str(error))}") from None
     if not rows:
@@ -60,6 +65,8 @@ def read_table(file: Path) -> Table:
     rows = [row for row in rows if row.get("face") in FIRST_FACE or _number(row["face"]) in FIRST_FACE]
     names = list(dict.fromkeys(name for row in rows for name in row))
     image = next((name for name in IMAGE_COLUMNS if name in names), None)
+    if image is None and len(names) == 1 and (separators := SEPARATORS.intersection(names[0])):
+        raise UserError(f"{file}: cells are separated by {' and '.join(map(repr, sorted(separators)))}; save it with commas")
     if image is None:
         raise UserError(f"{file}: no column of photographs ({', '.join(IMAGE_COLUMNS)}); its columns: {first_few(names, 8)}")
     images = [_path(row.get(image)) for row in rows]
@@ -104,6 +111,9 @@ _READERS: Final[Mapping[str, Callable[[Path], Iterator[dict[str, Any]]]]] = {
     **dict.fromkeys((".jsonl", ".ndjson", ".json"), _json_lines),
     ".parquet": _parquet,
 }
+
+
+TABLE_SUFFIXES = frozenset(_READERS)
 
 
 def _value(cell: Any) -> Any:

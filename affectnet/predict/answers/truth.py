@@ -12,7 +12,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import EXPRESSIONS, invalid_labels
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.predict.answers.tables import Table, read_table
-from affectnet.predict.image_folder import Classes, class_folders, photographs, with_labels
+from affectnet.predict.image_folder import Classes, class_folders, photographs, unused, with_labels
 
 NOT_ANNOTATED = -2
 """AffectNet's valence and arousal of a face without them."""
@@ -26,7 +26,8 @@ class Truth:
     """n photographs with their labels.
 
     codes: (n,) of the labels, or None for a table without; affect: (n, 2) valence and arousal, NaN where not annotated; without: rows
-    that were left out for want of a label; labels: AffectNet's expressions, or those of our own table.
+    that were left out for want of a label; labels: AffectNet's expressions, or those of our own table or --label-set; notes: what was not
+    used.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Truth:
     affect: NDArray[np.float64]
     without: int = 0
     labels: tuple[str, ...] = EXPRESSIONS
+    notes: Sequence[str] = ()
 
     def classes(self, mappings: Sequence[str]) -> Classes:
         """The label of each name or number of answers. mappings: of --labels."""
@@ -50,7 +52,7 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
     labels = EXPRESSIONS if label_set is None else _label_set(label_set)
     classes = _classes(labels, mappings, "--truth-labels")
     if path.is_dir():
-        return _of_folder(path, split, classes, labels)
+        return _of_folder(path, split, classes, labels, mappings)
     table = _of_split(read_table(path), split)
     codes, kept = None, np.ones(len(table), bool)
     if table.columns.keys() >= ANNOTATIONS:
@@ -68,7 +70,20 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
     if not kept.any() or (codes is None and np.isnan(affect).all()):
         raise UserError(f"{path}: no labels: no row has an expression, valence or arousal; see its columns")
     images = [image for image, keep in zip(table.images, kept, strict=True) if keep]
-    return Truth(str(path), images, codes, affect, int((~kept).sum()), labels)
+    notes = [*unused_mappings(table, mappings, "--truth-labels"), *half_affect(table)]
+    return Truth(str(path), images, codes, affect, int((~kept).sum()), labels, notes)
+
+
+def unused_mappings(table: Table, mappings: Sequence[str], option: str) -> list[str]:
+    """A line per mapping of a name that is neither a column nor a label in the column expression."""
+    names = {*table.columns, *(_text(cell) for cell in table.columns.get("expression", ()) if cell is not None)}
+    return [f"{option} {mapping}: nothing in {table.file} has this name" for mapping in unused(mappings, names)]
+
+
+def half_affect(table: Table) -> list[str]:
+    """A line when a table has one of valence and arousal, which only count together."""
+    having = [name for name in DIMENSIONS if name in table.columns]
+    return [f"{table.file}: {having[0]} without {', '.join(set(DIMENSIONS) - set(having))}, left out"] if len(having) == 1 else []
 
 
 def _label_set(text: str) -> tuple[str, ...]:
@@ -95,10 +110,15 @@ def codes_of(file: Path, cells: Sequence[Any], classes: Classes, labels: Sequenc
     """
     texts = [None if cell is None else _text(cell) for cell in cells]
     unknown = sorted({text for text in texts if text is not None and classes.get(text, text) not in {*labels, None}})
+    if unknown and tuple(labels) != EXPRESSIONS:
+        raise UserError(
+            f"{file}: labels beyond the {first_few(labels, 8)}: {first_few(unknown, 8)}; add each to --label-set, or map it with "
+            f"{option} name=label or name=null"
+        )
     if unknown:
         raise UserError(
             f"{file}: labels without an expression, {first_few(unknown, 8)}; map each with {option} label=Expression or label=null, or all "
-            f"numbers with {option} affectnet, fer2013 or raf_db"
+            f"numbers with {option} affectnet, fer2013 or raf_db; if all labels are others, name them with --label-set"
         )
     codes = {text: -1 if name is None else labels.index(name) for text, name in classes.items() if name is None or name in labels}
     return np.array([-1 if text is None else codes[text] for text in texts], np.int64)
@@ -110,7 +130,7 @@ def _text(label: Any) -> str:
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
 
 
-def _of_folder(folder: Path, split: str | None, classes: Classes, labels: tuple[str, ...]) -> Truth:
+def _of_folder(folder: Path, split: str | None, classes: Classes, labels: tuple[str, ...], mappings: Sequence[str]) -> Truth:
     problems: list[str] = []
     folders = class_folders(folder, split, classes)
     labelled = list(photographs(folders, problems.append, lambda _: None))
@@ -118,7 +138,9 @@ def _of_folder(folder: Path, split: str | None, classes: Classes, labels: tuple[
         raise UserError(*problems)
     images = [Path(one.path).relative_to(folder).as_posix() for one in labelled]
     codes = np.array([labels.index(one.label) for one in labelled], np.int64)
-    return Truth(str(folder), images, codes, np.full((len(images), 2), np.nan), labels=labels)
+    names = {path.name.lower() for path, _ in folders}
+    notes = [f"--truth-labels {mapping}: no folder has this name" for mapping in unused(mappings, names)]
+    return Truth(str(folder), images, codes, np.full((len(images), 2), np.nan), labels=labels, notes=notes)
 
 
 def _of_split(table: Table, split: str | None) -> Table:
