@@ -1,6 +1,6 @@
 """Trains the network on the training split and keeps the epoch that is best on our own validation split.
 
-On the demo (vgg16_small, 64 px, 20 epochs) a minute or two on two cores. The test split is never opened here.
+On the demo (vgg16_small, 64 px, 14 epochs) a minute or two on two cores. The test split is never opened here.
 """
 
 import sys

@@ -92,14 +92,14 @@ class TrainerParams(Section):
             )
         return sampler
 
-    @field_validator("epochs", mode="before")
+    @field_validator("epochs", "batch", mode="before")
     @classmethod
-    def _epochs_of_the_model(cls, epochs: Any, others: ValidationInfo) -> Any:
-        """`epochs: null` means those of the model's entry; an invalid entry has an error of its own."""
-        model = others.data.get("model")
-        if epochs is not None:
-            return epochs
-        return model.epochs if model else 1
+    def _as_the_model_has_it(cls, value: Any, others: ValidationInfo) -> Any:
+        """`null` means the value of the model's entry; an invalid entry has an error of its own, with any valid value here."""
+        model, name = others.data.get("model"), str(others.field_name)
+        if value is not None:
+            return value
+        return getattr(model, name) if model else 2
 
     @property
     def soft_share(self) -> float:

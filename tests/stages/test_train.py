@@ -165,11 +165,12 @@ def test_the_models_entry_and_the_optimisers_slow_the_lower_layers_together() ->
     assert params.scaled_optimizer.layer_decay == 0.325 and params.scaled_optimizer.lr == 1.25e-4
 
 
-def test_the_models_entry_says_how_many_epochs_unless_train_does() -> None:
-    for model, epochs in (("vgg16", 8), ("vgg16_small", 20), ("efficientnet_b2", 9)):
-        assert parse({**DOCUMENT, "model": model}, "train", TrainParams).epochs == epochs
-        train = {**DOCUMENT["train"], "epochs": 30}
-        assert parse({**DOCUMENT, "model": model, "train": train}, "train", TrainParams).epochs == 30
+def test_the_models_entry_says_how_many_epochs_and_how_large_a_step_unless_train_does() -> None:
+    for model, epochs, batch in (("vgg16", 8, 64), ("vgg16_small", 14, 32), ("efficientnet_b2", 9, 64)):
+        params = parse({**DOCUMENT, "model": model}, "train", TrainParams)
+        assert (params.epochs, params.batch) == (epochs, batch)
+        params = parse({**DOCUMENT, "model": model, "train": {**DOCUMENT["train"], "epochs": 30, "batch": 48}}, "train", TrainParams)
+        assert (params.epochs, params.batch) == (30, 48)
 
 
 @pytest.mark.parametrize("name", [name for name, model in DOCUMENT["models"].items() if model["weights"] != "none"])
@@ -185,7 +186,7 @@ def test_whatever_starts_from_weights_is_fine_tuned_as_published(name: str, opti
 def test_what_learns_from_nothing_has_the_optimisers_rate() -> None:
     for name in ("vgg16_small", "vgg16_48"):
         params = parse({**DOCUMENT, "model": name}, "train", TrainParams)
-        assert params.model.weights == "none" and params.scaled_optimizer == params.optimizer and params.epochs >= 20
+        assert params.model.weights == "none" and params.scaled_optimizer == params.optimizer and params.epochs >= 14
 
 
 def test_a_model_file_says_nothing_of_how_it_was_fine_tuned_but_in_its_training(prepared: Path) -> None:

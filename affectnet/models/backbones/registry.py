@@ -19,7 +19,7 @@ from affectnet.params import Section
 
 Pixel = tuple[float, float, float]
 
-TRAINING = frozenset({"weights", "freeze_epochs", "lr_factor", "layer_decay", "epochs"})
+TRAINING = frozenset({"weights", "freeze_epochs", "lr_factor", "layer_decay", "epochs", "batch"})
 """Settings of an entry that say how its network is trained. No model file holds them."""
 
 
@@ -37,6 +37,7 @@ class ModelParams(Section):
     lr_factor: float = Field(1.0, gt=0, le=1)
     layer_decay: float = Field(1.0, gt=0, le=1)
     epochs: int = Field(ge=1)
+    batch: int = Field(64, ge=2)
 
     @model_validator(mode="wrap")
     @classmethod
