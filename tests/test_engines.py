@@ -30,7 +30,7 @@ from affectnet.engines.torch_engine import TorchEngine
 from affectnet.metrics.calibration import probabilities
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
-from affectnet.models.metadata import METADATA_KEY, ModelMetadata
+from affectnet.models.metadata import CHECKSUM, METADATA_KEY, ModelMetadata
 from affectnet.models.network import build
 from affectnet.models.outputs import Averaging
 from affectnet.predict.predictor import Predictor
@@ -144,21 +144,33 @@ def foreign(model: onnx.ModelProto) -> None:
     del model.metadata_props[:]
 
 
-def other_labels(model: onnx.ModelProto) -> None:
+def entry_of(model: onnx.ModelProto) -> Any:
+    """The file's metadata as an entry, whose `value` is its JSON."""
     (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
-    content = json.loads(entry.value)
-    entry.value = json.dumps({**content, "labels": content["labels"][:5]})
+    return entry
+
+
+def change_metadata(model: onnx.ModelProto, **changes: object) -> None:
+    """Changes fields of the metadata, as a program would that writes the file without a checksum."""
+    content = json.loads(entry_of(model).value)
+    del content[CHECKSUM]
+    entry_of(model).value = json.dumps({**content, **changes})
+
+
+def other_labels(model: onnx.ModelProto) -> None:
+    change_metadata(model, labels=EXPRESSIONS[:5])
 
 
 def unknown_crop(model: onnx.ModelProto) -> None:
-    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
-    content = json.loads(entry.value)
-    entry.value = json.dumps({**content, "crop": {**content["crop"], "padding": "none"}})
+    change_metadata(model, crop={**json.loads(entry_of(model).value)["crop"], "padding": "none"})
 
 
 def huge_side(model: onnx.ModelProto) -> None:
-    (entry,) = (entry for entry in model.metadata_props if entry.key == METADATA_KEY)
-    entry.value = json.dumps({**json.loads(entry.value), "image_px": 10**9})
+    change_metadata(model, image_px=10**9)
+
+
+def damaged(model: onnx.ModelProto) -> None:
+    entry_of(model).value = entry_of(model).value.replace("Surprise", "SArprise")
 
 
 def no_count(model: onnx.ModelProto) -> None:
@@ -194,6 +206,7 @@ def other_file(model: onnx.ModelProto) -> None:
         (other_labels, "its inputs and outputs, .* are not those of its metadata; export the model again"),
         (unknown_crop, "invalid model metadata: crop.padding: "),
         (huge_side, "invalid model metadata: image_px: "),
+        (damaged, "invalid model metadata: damaged or edited"),
         (no_count, "no number of weights in its metadata; export the model again"),
         (another_input, "its inputs and outputs, .* are not those of its metadata"),
         (unknown_operator, "not a readable ONNX file: "),
@@ -233,6 +246,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
 from affectnet.predict.predictor import Predictor
 import numpy as np
 whole = Path(sys.argv[1]).read_bytes()

@@ -65,9 +65,8 @@ def test_a_mistake_is_one_line_and_exit_code_2(reproduced: Clone, tmp_path: Path
 def test_all_mistakes_in_params_are_reported_at_once(reproduced: Clone, tmp_path: Path) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     text = (clone.folder / "params.yaml").read_text()
-    text = (
-        re.sub(r"^  patience:.*\n", "", text, flags=re.MULTILINE).replace("  epochs: 2 ", "  epochs: two ").replace("  batch:", "  batchs:")
-    )
+    text = re.sub(r"^  patience:.*\n", "", text, flags=re.MULTILINE).replace("  epochs: 2 ", "  epochs: two ")
+    text = re.sub(r"^  batch:", "  batchs:", text, flags=re.MULTILINE)
     (clone.folder / "params.yaml").write_text(text)
     done = clone.attempt("python", "-m", "stages.train")
     lines = done.stderr.splitlines()
