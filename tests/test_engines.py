@@ -27,6 +27,7 @@ from affectnet.engines.engine import file_kind, open_engine
 from affectnet.engines.onnx_engine import OnnxEngine
 from affectnet.engines.onnx_export import export_network
 from affectnet.engines.torch_engine import TorchEngine
+from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.calibration import probabilities
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.checkpoint import save_model
