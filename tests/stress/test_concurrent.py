@@ -137,7 +137,7 @@ def test_an_experiment_in_a_temporary_folder_next_to_a_repro(reproduced: Clone, 
 @pytest.mark.stress
 def test_an_experiment_that_is_the_training_that_runs_is_refused(reproduced: Clone, tmp_path: Path, tally: Tally) -> None:
     clone = reproduced.copy(tmp_path / "clone")
-    repro, experiment = during_training(clone, *EXPERIMENT, "--force", "-S", "train.batch=64")  # the value of params.yaml
+    repro, experiment = during_training(clone, *EXPERIMENT, "--force", "-S", "train.patience=12")  # the value of params.yaml
     assert repro.returncode == 0 and results(clone) == results(reproduced)
     assert experiment.returncode != 0 and "the same training already runs in another process" in experiment.stderr
     assert listed(clone) == {}
