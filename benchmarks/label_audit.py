@@ -34,7 +34,8 @@ from affectnet.training.distributed import Group
 from affectnet.training.fit import fit
 from affectnet.training.resume import TrainingState, training_state
 from affectnet.training.trainer import Trainer, learned_classes
-from benchmarks.label_errors import Line, Lines, spread, with_errors
+from benchmarks.label_errors import Line, Lines, with_errors
+from benchmarks.spread import mean_and_deviation
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def markdown(rows: Sequence[Line]) -> str:
     for part in ("audit", "keep", "reject", "relabel"):
         of_part = [row for row in rows if row["part"] == part]
         names = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true") if part == "audit" else ("accuracy", "macro_f1")
-        shown = [f"{name} {spread([row[name] for row in of_part])}" for name in names if of_part]
+        shown = [f"{name} {mean_and_deviation([row[name] for row in of_part])}" for name in names if of_part]
         table.append(f"| {part} | {len(of_part)} | {', '.join(shown)} |")
     return "\n".join(table)
 

@@ -1,9 +1,8 @@
 """What the benchmarks of wrong labels share: the errors they inject, and the file of their finished parts."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from statistics import mean, stdev
 from typing import Any
 
 import numpy as np
@@ -38,9 +37,8 @@ class Lines:
     def __init__(self, path: Path) -> None:
         self.path = path
         lines = path.read_text(encoding="utf-8").splitlines(keepends=True) if path.exists() else []
-        self.complete = [line for line in lines if line.endswith("\n")]
         try:
-            self.rows: list[Line] = [json.loads(line) for line in self.complete]
+            self.rows: list[Line] = [json.loads(line) for line in lines if line.endswith("\n")]
         except ValueError as error:
             raise UserError(f"{path}: not lines of JSON as this program writes them: {error}; name another file") from None
 
@@ -51,11 +49,5 @@ class Lines:
                 return row
         row = {**key, **compute()}
         self.rows.append(row)
-        self.complete.append(f"{json.dumps(row)}\n")
-        write_text(self.path, "".join(self.complete))
+        write_text(self.path, "".join(f"{json.dumps(one)}\n" for one in self.rows))
         return row
-
-
-def spread(values: Sequence[float]) -> str:
-    """`0.812 ± 0.010`, mean and sample standard deviation; the value without a deviation when there is one."""
-    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")

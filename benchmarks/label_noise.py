@@ -35,7 +35,8 @@ from affectnet.training.resume import ReadOnlyState
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Trainer, learned_classes
 from benchmarks.__main__ import commit
-from benchmarks.label_errors import Codes, Line, Lines, spread, with_errors
+from benchmarks.label_errors import Codes, Line, Lines, with_errors
+from benchmarks.spread import mean_and_deviation
 from stages.train import TrainParams
 
 BASELINE, BORN_AGAIN = "logit_adjusted", "born_again"
@@ -220,7 +221,7 @@ def _kind_and_share(noise: str) -> tuple[str, float]:
 
 
 def _cell(values: Sequence[float]) -> str:
-    return spread(values) + (f" (n = {len(values)})" if len(values) != 3 else "") if values else ""
+    return mean_and_deviation(values) + (f" (n = {len(values)})" if len(values) != 3 else "") if values else ""
 
 
 def _named_folder(text: str) -> tuple[str, Path]:

@@ -8,6 +8,7 @@ import json
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import mean, stdev
 from typing import Any
@@ -27,8 +28,12 @@ class Line:
     values: tuple[float, ...]
 
     def __str__(self) -> str:
-        spread = f" ± {stdev(self.values):.3f}" if len(self.values) > 1 else ""
-        return f"{mean(self.values):.3f}{spread} (n = {len(self.values)})  {', '.join(f'{name} {value}' for name, value in self.params)}"
+        return f"{mean_and_deviation(self.values)} (n = {len(self.values)})  {', '.join(f'{name} {value}' for name, value in self.params)}"
+
+
+def mean_and_deviation(values: Sequence[float]) -> str:
+    """`0.812 ± 0.010`, mean and sample standard deviation; the mean only when there is one value."""
+    return f"{mean(values):.3f}" + (f" ± {stdev(values):.3f}" if len(values) > 1 else "")
 
 
 def lines(shown: list[dict[str, Any]], score: str) -> list[Line]:

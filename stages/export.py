@@ -1,6 +1,6 @@
 """Writes the model as an ONNX file, which needs neither this project nor torch, and compares its outputs with the model's."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import groupby
 from pathlib import Path
 from typing import Any, Literal
@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from pydantic import Field
 
-from affectnet.engines.onnx_engine import session
+from affectnet.engines.onnx_engine import Crops, session
 from affectnet.engines.onnx_export import Pixels, export_network
 from affectnet.errors import UserError
 from affectnet.files.atomic import replacing, write_json
@@ -60,11 +60,12 @@ def run(params: ExportParams, runtime: Runtime, faces: Path, model: Path, *, onn
     validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
     outputs = predict(network, validation.images, torch.device("cpu"), len(metadata.labels), metadata.mean, metadata.std)
     expected = _torch_arrays(outputs.require_finite(model), metadata)
-    exported = _onnx_arrays(content, _crops(faces))
+    run_file = session(content)
+    exported = _onnx_arrays(run_file, _crops(faces))
     if not all(np.isfinite(array).all() for array in exported.values()):
         raise UserError(f"{model}: outputs of its ONNX file are NaN or inf for some validation faces; train another model")
     rows = np.linspace(0, len(validation) - 1, min(len(validation), MOST_EQUAL_PIXELS)).round().astype(np.int64)
-    resized = _onnx_arrays(content, validation.images.numpy()[rows])
+    resized = _onnx_arrays(run_file, validation.images.numpy()[rows])
     comparison = {
         "precision": params.precision,
         "bytes": len(content),
@@ -104,9 +105,8 @@ def _torch_arrays(outputs: Outputs, metadata: ModelMetadata) -> Arrays:
     return arrays | ({"valence_arousal": outputs.affect.astype(np.float64)} if metadata.affect else {})
 
 
-def _onnx_arrays(content: bytes, crops: Iterable[NDArray[np.uint8]]) -> Arrays:
+def _onnx_arrays(run_file: Callable[[Crops], dict[str, NDArray[np.float32]]], crops: Iterable[NDArray[np.uint8]]) -> Arrays:
     """The file's outputs for (h, w, 3) crops, which it resizes; consecutive crops of one shape form batches."""
-    run_file = session(content)
     parts: list[dict[str, NDArray[np.float32]]] = []
     for _, group in groupby(crops, key=lambda crop: crop.shape):
         same = list(group)

@@ -247,7 +247,6 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 from affectnet.errors import UserError
-from affectnet.expressions import EXPRESSIONS
 from affectnet.predict.predictor import Predictor
 import numpy as np
 whole = Path(sys.argv[1]).read_bytes()

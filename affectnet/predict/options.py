@@ -2,6 +2,7 @@
 
 import argparse
 import math
+from collections.abc import Callable
 from pathlib import Path
 from typing import NoReturn
 
@@ -81,15 +82,23 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     add_truth(parser)
     add_reading(parser, "none")  # as params.yaml has it: the scores are those of the stage
     parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
-    parser.add_argument("--batch", type=_count, default=64, metavar="N", help="faces per batch of the network; default 64")
+    parser.add_argument(
+        "--batch",
+        type=_whole_number("number of faces", 1, MOST_FACES),
+        default=64,
+        metavar="N",
+        help="faces per batch of the network; default 64",
+    )
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("models", nargs="+", metavar="MODEL", help="model file, Git revision or DVC experiment; with --truth answers")
     add_truth(parser)
     parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted; default data/faces")
-    parser.add_argument("--draws", type=_draws, default=10_000, help="resamples of the faces; default 10000")
-    parser.add_argument("--seed", type=_seed, default=23, help="of the resamples; default 23")
+    parser.add_argument(
+        "--draws", type=_whole_number("number of resamples", 10, MOST_DRAWS), default=10_000, help="resamples of the faces; default 10000"
+    )
+    parser.add_argument("--seed", type=_whole_number("whole number", 0, 2**32 - 1), default=23, help="of the resamples; default 23")
     parser.add_argument("--averaging", choices=AVERAGING, default="none", help="views per face of the test split; default none")
     parser.add_argument("--json", action="store_true", help="the same as JSON; default Markdown")
 
@@ -113,22 +122,15 @@ def add_reading(parser: argparse.ArgumentParser, averaging: str = "flip") -> Non
     parser.add_argument("--smallest", type=_share, metavar="SHARE", help=SMALLEST)
 
 
-def _count(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 0 < int(text) <= MOST_FACES):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of faces from 1 to {MOST_FACES:,}")
-    return int(text)
+def _whole_number(what: str, least: int, most: int) -> Callable[[str], int]:
+    """For `type=`: a whole number within these bounds."""
 
+    def read(text: str) -> int:
+        if not (text.isascii() and text.isdecimal() and least <= int(text) <= most):
+            raise argparse.ArgumentTypeError(f"{text!r} is not a {what} from {least} to {most:,}")
+        return int(text)
 
-def _seed(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and int(text) < 2**32):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 to {2**32 - 1:,}")
-    return int(text)
-
-
-def _draws(text: str) -> int:
-    if not (text.isascii() and text.isdecimal() and 10 <= int(text) <= MOST_DRAWS):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a number of resamples from 10 to {MOST_DRAWS:,}")
-    return int(text)
+    return read
 
 
 def _share(text: str) -> float:

@@ -5,6 +5,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from stat import S_ISDIR, S_ISREG
 
 from affectnet.errors import UserError, reraise_machine_fault
 from affectnet.files.file_walk import HIDDEN
@@ -123,7 +124,11 @@ def _below(folder: str, root: str, excluded: Path | None, log: Log, other: Log, 
 
 def _is_special(path: str) -> bool:
     """Whether it is a pipe, a socket or a device, which would be waited for without end."""
-    return os.path.exists(path) and not os.path.isfile(path) and not os.path.isdir(path)  # noqa: PTH110, PTH112, PTH113 (a str)
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (a str)
+    except OSError:
+        return False
+    return not (S_ISREG(mode) or S_ISDIR(mode))
 
 
 def _suffix(path: str) -> str:

@@ -13,7 +13,7 @@ from affectnet.metrics.regression import DIMENSIONS
 from affectnet.models.outputs import Outputs
 from affectnet.predict.answers.matching import matched
 from affectnet.predict.answers.tables import Table, read_table
-from affectnet.predict.answers.truth import Truth, codes_of, half_affect, in_range, unused_mappings
+from affectnet.predict.answers.truth import Truth, codes_of, half_affect, in_range, text_of, unused_mappings
 from affectnet.predict.image_folder import Classes
 from affectnet.reporting.predictions import Predictions
 
@@ -38,9 +38,10 @@ class Answerer:
 
 @dataclass(frozen=True)
 class Scored:
-    """predictions: of every photograph of the truth; missing: those without an answer; foreign: answers for no photograph of it;
+    """Answers joined with the truth.
 
-    without: rows of the truth without a label; notes: what of the tables was not used.
+    predictions: of every photograph of the truth; missing: those without an answer; foreign: answers for no photograph of it; without: rows
+    of the truth without a label; notes: what of the tables was not used.
     """
 
     predictions: Predictions
@@ -83,21 +84,19 @@ def score_answers(file: Path, mappings: Sequence[str], truth: Truth) -> Scored:
         missing |= _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
     outputs = Outputs(logits.astype(np.float32), dimensions.astype(np.float32))
     predictions = Predictions.from_outputs(file, answerer, outputs, truth.labels, true, truth.affect, expressions.ranked)
-    notes = [*truth.notes, *_notes(table, expressions, truth, mappings)]
+    notes = [*truth.notes, *unused_mappings(table, mappings, "--labels"), *half_affect(table), *_notes(table, expressions, truth, classes)]
     return Scored(predictions, int(missing.sum()), int((rows < 0).sum()), truth.without, notes)
 
 
-def _notes(table: Table, expressions: "_Expressions", truth: Truth, mappings: Sequence[str]) -> list[str]:
-    """Lines about what of the answers was not used, and which labels they never name."""
-    notes = [*unused_mappings(table, mappings, "--labels"), *half_affect(table)]
+def _notes(table: Table, expressions: "_Expressions", truth: Truth, classes: Classes) -> list[str]:
+    """Lines about labels of the truth without a column of probabilities, and rows whose expression contradicts theirs."""
     if truth.codes is None or not expressions.ranked:
-        return notes
+        return []
     absent = [truth.labels[code] for code in np.unique(truth.codes) if truth.labels[code] not in expressions.labels]
-    notes += [f"{table.file}: no column of {', '.join(absent)}: each of its photographs is an error"] if absent else []
+    notes = [f"{table.file}: no column of {', '.join(absent)}: each of its photographs is an error"] if absent else []
     if "expression" in table.columns:
-        classes = truth.classes(mappings)
         largest = [expressions.labels[column] for column in expressions.logits.argmax(1)]
-        named = [None if cell is None else classes.get(str(cell).lower()) for cell in table.columns["expression"]]
+        named = [None if cell is None else classes.get(text_of(cell)) for cell in table.columns["expression"]]
         other = sum(name is not None and name != most for name, most in zip(named, largest, strict=True))
         notes += [f"{table.file}: {many(other, 'row')} whose expression is not the largest probability, which counts"] if other else []
     return notes

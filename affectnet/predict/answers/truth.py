@@ -76,7 +76,7 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
 
 def unused_mappings(table: Table, mappings: Sequence[str], option: str) -> list[str]:
     """A line per mapping of a name that is neither a column nor a label in the column expression."""
-    names = {*table.columns, *(_text(cell) for cell in table.columns.get("expression", ()) if cell is not None)}
+    names = {*table.columns, *(text_of(cell) for cell in table.columns.get("expression", ()) if cell is not None)}
     return [f"{option} {mapping}: nothing in {table.file} has this name" for mapping in unused(mappings, names)]
 
 
@@ -108,7 +108,7 @@ def codes_of(file: Path, cells: Sequence[Any], classes: Classes, labels: Sequenc
 
     Errors: UserError for names and numbers without a meaning.
     """
-    texts = [None if cell is None else _text(cell) for cell in cells]
+    texts = [None if cell is None else text_of(cell) for cell in cells]
     unknown = sorted({text for text in texts if text is not None and classes.get(text, text) not in {*labels, None}})
     if unknown and tuple(labels) != EXPRESSIONS:
         raise UserError(
@@ -124,7 +124,7 @@ def codes_of(file: Path, cells: Sequence[Any], classes: Classes, labels: Sequenc
     return np.array([-1 if text is None else codes[text] for text in texts], np.int64)
 
 
-def _text(label: Any) -> str:
+def text_of(label: Any) -> str:
     """In lower case; a whole number without a point, as pandas writes one into a column with gaps."""
     text = str(label).lower()
     return text.removesuffix(".0") if text.removesuffix(".0").lstrip("-").isdecimal() else text
