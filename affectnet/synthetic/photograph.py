@@ -70,14 +70,12 @@ def draw_scene(generator: np.random.Generator, smallest: int, largest: int) -> S
 def draw_photograph(actions: Actions, generator: np.random.Generator, scene: Scene) -> Photograph:
     """A photograph of a random person with these action units in this scene."""
     face, look = build_face(draw_identity(generator), actions), draw_look(generator)
-    canvas_px = scene.side * OVERSAMPLE
-    camera = Camera(scene, canvas_px)
-    canvas = _background(generator, look, canvas_px)
-    head = canvas.copy()
-    _paint_person(Painter(head, face, look, camera.project, camera.unit), scene)
-    head = _lit(head, canvas, camera, scene)
-    _occlude(ImageDraw.Draw(head), camera, face, look, scene, generator)
-    image = head.resize((scene.side, scene.side), Image.Resampling.BOX)
+    background = _background(generator, look, scene.side)
+    camera = Camera(scene, scene.side * OVERSAMPLE)
+    canvas = background.resize((camera.canvas_px, camera.canvas_px), Image.Resampling.NEAREST)
+    _paint_person(Painter(canvas, face, look, camera.project, camera.unit), scene)
+    _occlude(ImageDraw.Draw(canvas), camera, face, look, scene, generator)
+    image = _lit(canvas.reduce(OVERSAMPLE), background, camera, scene)
     landmarks = camera.project(face.landmarks) / OVERSAMPLE
     return Photograph(_developed(image, scene, generator), landmarks, _box(landmarks, scene, generator), actions, look, scene)
 
@@ -91,6 +89,7 @@ class Camera:
         turn_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
         turn_z = np.array([[np.cos(roll), -np.sin(roll), 0], [np.sin(roll), np.cos(roll), 0], [0, 0, 1]])
         self.rotation = turn_z @ turn_x @ turn_y
+        self.canvas_px = canvas_px
         self.unit = scene.distance * canvas_px
         self.centre = canvas_px * (np.array([0.5, 0.49]) + scene.offset)
 
@@ -137,22 +136,21 @@ def _colour(generator: np.random.Generator) -> Colour:
     return red, green, blue
 
 
-def _lit(head: Image.Image, background: Image.Image, camera: Camera, scene: Scene) -> Image.Image:
-    """The person lit from one side, by Lambert's law on an ellipsoid at the head's position, in front of the unlit background."""
+def _lit(image: Image.Image, background: Image.Image, camera: Camera, scene: Scene) -> Image.Image:
+    """What stands before the background lit from one side, by Lambert's law on an ellipsoid at the head's position."""
     cells = 48
-    at = (np.arange(cells) + 0.5) * head.width / cells
+    at = (np.arange(cells) + 0.5) * camera.canvas_px / cells
     x, y = (np.stack(np.meshgrid(at, at), -1) - camera.centre).transpose(2, 0, 1) / camera.unit
     normal = np.stack([x / 1.35, y / 1.75, np.sqrt(np.clip(1 - (x / 1.35) ** 2 - (y / 1.75) ** 2, 0.02, 1))])
     normal /= np.linalg.norm(normal, axis=0)
     lambert = np.clip(np.tensordot(np.array(scene.light), normal, axes=1), 0, 1)
     shade = 0.60 + 0.55 * lambert
-    light = np.asarray(Image.fromarray(shade.astype(np.float32)).resize(head.size, Image.Resampling.BICUBIC))
-    unlit = np.asarray(ImageChops.difference(head, background).convert("L")) == 0
+    light = np.array(Image.fromarray(shade.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC))
+    light[np.asarray(ImageChops.difference(image, background).convert("L")) == 0] = 1
     gains = np.array([1 + scene.warmth, 1, 1 - scene.warmth], np.float32) * np.float32(scene.exposure)
     bands = []
-    for of_head, of_background, gain in zip(head.split(), background.split(), gains, strict=True):  # band by band: a third of the time
-        pixels = np.multiply(np.asarray(of_head), light, dtype=np.float32)
-        np.copyto(pixels, np.asarray(of_background), where=unlit)
+    for band, gain in zip(image.split(), gains, strict=True):
+        pixels = np.multiply(np.asarray(band), light, dtype=np.float32)
         pixels *= gain
         bands.append(Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)))
     return Image.merge("RGB", bands)
@@ -183,7 +181,9 @@ def _developed(image: Image.Image, scene: Scene, generator: np.random.Generator)
         image = image.filter(ImageFilter.GaussianBlur(scene.blur * scene.side / 300))
     if scene.noise:
         grain = generator.standard_normal((scene.side, scene.side, 1), np.float32) * np.float32(scene.noise)
-        image = Image.fromarray(np.clip(np.asarray(image, np.float32) + grain, 0, 255).astype(np.uint8))
+        pixels = np.array(image, np.float32)
+        pixels += grain
+        image = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
     return image
 
 
