@@ -114,7 +114,7 @@ class TrainerParams(Section):
 
     @property
     def scaled_rate(self) -> str:
-        """The part of the summary line about the learning rate where the model's entry lowers it; else empty."""
+        """The part of the summary line about the learning rate where the model's entry changes it; else empty."""
         if self.model.lr_factor == 1:
             return ""
         product = f"optimizers.<name>.lr {self.optimizer.lr:g} × models.<name>.lr_factor {self.model.lr_factor:g}"

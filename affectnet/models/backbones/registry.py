@@ -34,7 +34,7 @@ class ModelParams(Section):
     dropout: float = Field(ge=0, lt=1)
     weights: str = Field("none", min_length=1)
     freeze_epochs: int = Field(0, ge=0)
-    lr_factor: float = Field(1.0, gt=0, le=1)
+    lr_factor: float = Field(1.0, gt=0, le=10)
     layer_decay: float = Field(1.0, gt=0, le=1)
     epochs: int = Field(ge=1)
     batch: int = Field(64, ge=2)
