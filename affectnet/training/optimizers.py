@@ -20,7 +20,8 @@ class OptimizerParams(Section):
 
     lr: highest learning rate. momentum: SGD's, and the first beta of Adam and AdamW. layer_decay: learning rate of a layer by that
     of the layer above it; 1, the default, gives all layers the same. sam_rho: radius of sharpness-aware minimisation; 0, the
-    default, is without it.
+    default, is without it. reference_batch: faces per step that lr is meant for; other steps scale it in proportion (Goyal et al. 2017);
+    0, the default, does not scale it.
     """
 
     algorithm: str
@@ -29,6 +30,7 @@ class OptimizerParams(Section):
     weight_decay: float = Field(ge=0)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
     sam_rho: float = Field(default=0.0, ge=0)
+    reference_batch: int = Field(default=0, ge=0)
 
 
 class SgdParams(OptimizerParams):

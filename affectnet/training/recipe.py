@@ -108,14 +108,22 @@ class TrainerParams(Section):
 
     @property
     def scaled_optimizer(self) -> OptimizerParams:
-        """The optimiser's entry, multiplied by the factors of the model's entry."""
-        lr, layer_decay = self.optimizer.lr * self.model.lr_factor, self.optimizer.layer_decay * self.model.layer_decay
+        """The optimiser's entry, multiplied by the factors of the model's entry, its rate also in proportion to the batch."""
+        lr = self.optimizer.lr * self.model.lr_factor * self._batch_factor
+        layer_decay = self.optimizer.layer_decay * self.model.layer_decay
         return self.optimizer.model_copy(update={"lr": lr, "layer_decay": layer_decay})
 
     @property
+    def _batch_factor(self) -> float:
+        reference = self.optimizer.reference_batch
+        return self.batch / reference if reference else 1.0
+
+    @property
     def scaled_rate(self) -> str:
-        """The part of the summary line about the learning rate where the model's entry changes it; else empty."""
-        if self.model.lr_factor == 1:
+        """The part of the summary line about the learning rate where it is not that of the optimiser's entry; else empty."""
+        if self.model.lr_factor == self._batch_factor == 1:
             return ""
         product = f"optimizers.<name>.lr {self.optimizer.lr:g} × models.<name>.lr_factor {self.model.lr_factor:g}"
+        if self._batch_factor != 1:
+            product += f" × batch {self.batch} / reference_batch {self.optimizer.reference_batch}"
         return f"; learning rate {self.scaled_optimizer.lr:g} at most, {product}"

@@ -166,7 +166,7 @@ def test_the_models_entry_and_the_optimisers_slow_the_lower_layers_together() ->
 
 
 def test_the_models_entry_says_how_many_epochs_and_how_large_a_step_unless_train_does() -> None:
-    for model, epochs, batch in (("vgg16", 8, 64), ("vgg16_small", 14, 32), ("efficientnet_b2", 9, 64)):
+    for model, epochs, batch in (("vgg16", 8, 64), ("vgg16_small", 10, 16), ("efficientnet_b2", 9, 64)):
         params = parse({**DOCUMENT, "model": model}, "train", TrainParams)
         assert (params.epochs, params.batch) == (epochs, batch)
         params = parse({**DOCUMENT, "model": model, "train": {**DOCUMENT["train"], "epochs": 30, "batch": 48}}, "train", TrainParams)
@@ -183,10 +183,23 @@ def test_whatever_starts_from_weights_is_fine_tuned_as_published(name: str, opti
     assert params.epochs <= (20 if name == "vit_b_16" else 10) and params.model.freeze_epochs <= params.epochs / 3
 
 
-def test_what_learns_from_nothing_has_the_optimisers_rate() -> None:
-    for name in ("vgg16_small", "vgg16_48"):
+def test_what_learns_from_nothing_has_the_optimisers_rate_or_a_higher_one() -> None:
+    for name, factor in (("vgg16_small", 2), ("vgg16_48", 1)):
         params = parse({**DOCUMENT, "model": name}, "train", TrainParams)
-        assert params.model.weights == "none" and params.scaled_optimizer == params.optimizer and params.epochs >= 14
+        assert params.model.weights == "none" and params.scaled_optimizer.lr == factor * params.optimizer.lr and params.epochs >= 10
+
+
+def test_sgds_rate_is_in_proportion_to_the_batch_and_the_line_says_so(prepared: Path) -> None:
+    rates = {}
+    for batch in (16, 128, 256):
+        params = parse(
+            {**DOCUMENT, "optimizer": "sgd", "model": "vgg16_48", "train": {**DOCUMENT["train"], "batch": batch}}, "train", TrainParams
+        )
+        rates[batch] = params.scaled_optimizer.lr
+    assert rates == {16: 0.00625, 128: 0.05, 256: 0.1} and not params.scaled_rate.endswith("lr_factor 1")
+    line = fit(optimizer={**entry("optimizer", "sgd"), "reference_batch": 32}, batch=8, schedule=CONSTANT)
+    assert curves()["learning_rate"] == pytest.approx([0.0125] * 3)
+    assert "learning rate 0.0125 at most, optimizers.<name>.lr 0.05 × models.<name>.lr_factor 1 × batch 8 / reference_batch 32" in line
 
 
 def test_a_model_file_says_nothing_of_how_it_was_fine_tuned_but_in_its_training(prepared: Path) -> None:
