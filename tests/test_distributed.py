@@ -176,7 +176,7 @@ def test_batch_statistics_in_the_loss_and_weights_that_learn_are_those_of_one_pr
 
 
 def test_the_users_mistake_comes_through_as_itself(prepared: Path, two: Callable[[], str], capfd: pytest.CaptureFixture[str]) -> None:
-    choose(optimizer=entry("optimizer", "sgd", lr=1e12))
+    choose(optimizer=entry("optimizer", "sgd", lr=1e12, reference_batch=0))
     with pytest.raises(UserError, match="the loss is NaN or infinite at epoch 1"):
         two()
     assert capfd.readouterr() == ("", "") and not MODEL.exists()

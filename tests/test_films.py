@@ -120,7 +120,7 @@ def test_a_cut_ends_a_track_in_place(run: Command, workspace: Path) -> None:
 def test_two_people_who_cross_in_a_film_keep_their_numbers(run: Command, workspace: Path) -> None:
     """In every form, with the time of each frame; no row for a frame without a face."""
     left = [20 + 11 * at for at in range(40)]
-    shots = [frame((person(9), 440 - at, 40), (person(2), at, 30)) for at in left]
+    shots = [frame((person(4), 440 - at, 40), (person(2), at, 30)) for at in left]
     write_film(workspace / "crossing.mp4", [*shots, *[frame()] * 5])
     table = rows(run, "crossing.mp4", "--track", "--every", 0)
     owners: dict[str, set[str]] = {}

@@ -121,7 +121,7 @@ def prepared(prepared: Path) -> Path:
 
 
 def test_a_loss_that_is_nan_ends_the_stage_with_one_line_and_exit_code_2(prepared: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    write_params(optimizer="sgd", optimizers__sgd__lr=1e12)
+    write_params(optimizer="sgd", optimizers__sgd__lr=1e12, optimizers__sgd__reference_batch=0, models__vgg16_small__lr_factor=1.0)
     with pytest.raises(SystemExit) as ended:
         launch(train.run)
     shown = capsys.readouterr()
