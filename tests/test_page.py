@@ -129,12 +129,12 @@ def of_both(context: BrowserContext, built: Path, tmp_path_factory: pytest.TempP
 
 
 def test_sixty_faces_have_the_answers_of_python(shown: Tab, tmp_path: Path) -> None:
-    """59 of them to 0.01; the box of one differs by parts of a px, and its probabilities by 0.016."""
+    """All but one to 0.01: with the same box to a tenth of a px, the probabilities of the face of sheet 9 differ by 0.016."""
     predictor = Predictor.load()
     count = 0
     for sheet in range(SHEETS):
         numbers = range(EACH * sheet, EACH * (sheet + 1))
-        count += compare(shown, predictor, people(tmp_path / f"{sheet}.png", numbers), most=0.02)
+        count += compare(shown, predictor, people(tmp_path / f"{sheet}.png", numbers), most=0.02 if sheet == 9 else 0.01)
     assert count >= 0.9 * SHEETS * EACH
 
 

@@ -148,12 +148,10 @@ def _lit(image: Image.Image, background: Image.Image, camera: Camera, scene: Sce
     light = np.array(Image.fromarray(shade.astype(np.float32)).resize(image.size, Image.Resampling.BICUBIC))
     light[np.asarray(ImageChops.difference(image, background).convert("L")) == 0] = 1
     gains = np.array([1 + scene.warmth, 1, 1 - scene.warmth], np.float32) * np.float32(scene.exposure)
-    bands = []
-    for band, gain in zip(image.split(), gains, strict=True):
-        pixels = np.multiply(np.asarray(band), light, dtype=np.float32)
-        pixels *= gain
-        bands.append(Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8)))
-    return Image.merge("RGB", bands)
+    pixels = np.array(image, np.float32)
+    pixels *= light[..., None]
+    pixels *= gains
+    return _image(pixels)
 
 
 def _occlude(brush: ImageDraw.ImageDraw, camera: Camera, face: Face, look: Look, scene: Scene, generator: np.random.Generator) -> None:
@@ -183,8 +181,13 @@ def _developed(image: Image.Image, scene: Scene, generator: np.random.Generator)
         grain = generator.standard_normal((scene.side, scene.side, 1), np.float32) * np.float32(scene.noise)
         pixels = np.array(image, np.float32)
         pixels += grain
-        image = Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
+        image = _image(pixels)
     return image
+
+
+def _image(pixels: NDArray[np.float32]) -> Image.Image:
+    """pixels: (h, w, 3), clipped in place to 0 … 255."""
+    return Image.fromarray(np.clip(pixels, 0, 255, out=pixels).astype(np.uint8))
 
 
 def _box(landmarks: NDArray[np.float64], scene: Scene, generator: np.random.Generator) -> tuple[int, int, int]:
