@@ -58,10 +58,14 @@ def with_labels(
     """The classes, extended and overridden by `name=Expression`, `name=null`, and a key of NUMBERS.
 
     option: in messages; further: a model's labels, which stand for themselves and are as good as expressions.
-    Errors: UserError for anything else.
+    Errors: UserError for anything else, and for two that contradict each other.
     """
     possible = vocabulary(further)
     expressions = {name.lower(): name for name in possible}
+    sets = sorted({text.lower() for text in labels} & NUMBERS.keys())
+    if len(sets) > 1:
+        raise UserError(f"{option}: {' and '.join(sets)}, whose numbers contradict each other; give one of them")
+    stated: dict[str, str] = {}
     extended = _spelled(classes, expressions)
     extended |= {name.lower(): name for name in further if name.lower() not in extended}
     for text in labels:
@@ -74,6 +78,8 @@ def with_labels(
                 f"{option}: {brief(text)} is not name=Expression; give one of {', '.join(possible)}, or {IGNORED}; or, for all numbers "
                 f"of a data set, {', '.join(NUMBERS)}"
             )
+        if stated.setdefault(name.lower(), expression.lower()) != expression.lower():
+            raise UserError(f"{option}: {brief(name)} is both {stated[name.lower()]} and {expression.lower()}; give one of them")
         extended[name.lower()] = expressions.get(expression.lower())
     return extended
 

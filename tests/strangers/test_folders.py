@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from chain import ROOT, local, metrics, run_stage
+from chain import ROOT, local, metrics, refused, run_stage
 from trees import noise
 
 from affectnet.errors import UserError
@@ -263,3 +263,17 @@ def test_evaluate_takes_numbers_as_names_and_passes_hidden_folders_over(workspac
     classes = with_labels(["0=Anger"])
     read = class_folders(workspace / "root", "train", classes)
     assert [(folder.name, expression) for folder, expression in read] == [("0", "Anger"), ("happy", "Happy"), ("sad", "Sad")]
+
+
+@pytest.mark.parametrize(
+    ("mappings", "reason"),
+    [
+        (["0=Anger", "0=Fear"], "'0' is both anger and fear"),
+        (["Mad=Anger", "mad=null"], "'mad' is both anger and null"),
+        (["fer2013", "raf_db"], "fer2013 and raf_db, whose numbers contradict each other"),
+    ],
+)
+def test_mappings_that_contradict_each_other_are_refused(mappings: list[str], reason: str) -> None:
+    with refused(f"--labels: {reason}.*; give one of them$"):
+        with_labels(mappings)
+    assert with_labels(["mad=Anger", "Mad=anger", "raf_db", "1=null"])["1"] is None
