@@ -1,9 +1,10 @@
 """What label noise costs, by loss: `python -m benchmarks.label_noise RESULTS.jsonl --data demo=data --minutes 60`.
 
-Wrong labels are injected into the training split, validation and test keep theirs; the network is `vgg16_small`.
-Each finished training is one line of RESULTS.jsonl, and one that has its line is not run again: a run that is cut short loses one
-training, and further runs, with other seeds, noise, methods or data, add lines. Without `--data` nothing is trained. At the end it
-prints the table of all lines. A data set is a folder `data` of a clone in which `dvc repro crop rebalance` ran.
+Wrong labels are injected into the training split, validation and test keep theirs; the network is `vgg16_small`, or another model
+of params.yaml, from start weights with `--start`. Each finished training is one line of RESULTS.jsonl, and one that has its line is not
+run again: a run that is cut short loses one training, and further runs, with other seeds, noise, methods or data, add lines. Without
+`--data` nothing is trained. At the end it prints the table of all lines. A data set is a folder `data` of a clone in which `dvc repro crop
+rebalance` ran.
 """
 
 import argparse
@@ -60,7 +61,7 @@ KINDS = ("symmetric", "confused")
 class Case:
     """One training: noise is none, or one of KINDS; share: of the training faces whose label is wrong; seed: of noise and training.
 
-    image_px: side of the network's input.
+    image_px: side of the network's input; model: an entry of params.yaml; start: the name of the file of its start weights, or none.
     """
 
     data: str
@@ -70,11 +71,14 @@ class Case:
     seed: int
     epochs: int
     image_px: int
+    model: str
+    start: str
 
     @property
     def teacher(self) -> str:
         """The file of the model that is the teacher of a student with the same labels."""
-        return f"{self.data}_{self.noise}_{self.share:g}_{self.seed}_{self.epochs}_{self.image_px}.safetensors"
+        labels, recipe = (self.data, self.noise, f"{self.share:g}"), (self.seed, self.epochs, self.image_px, self.model, self.start)
+        return f"{'_'.join(map(str, labels + recipe))}.safetensors"
 
 
 @dataclass(frozen=True)
@@ -87,21 +91,17 @@ class Data:
     rows: Codes
 
 
-def clean_baseline(name: str, options: argparse.Namespace) -> Case:
-    """The training whose confusions are those of `confused` noise."""
-    return Case(name, BASELINE, "none", 0.0, options.seeds[0], options.epochs, options.image_px)
-
-
 def grid(options: argparse.Namespace) -> Iterator[Case]:
-    """The trainings, the clean baseline of each data set first: its confusions are those of the noise."""
+    """The trainings, the clean baseline of each data set first: its confusions are those of `confused` noise."""
+    recipe = options.epochs, options.image_px, options.model, Path(options.start).name
     noises = [("none", 0.0)] * (0 in options.shares) + [(kind, share) for kind in options.noise for share in options.shares if share]
     methods = sorted(options.methods, key=lambda method: (method != BASELINE, method == BORN_AGAIN))
     for name in options.data:
-        yield clean_baseline(name, options)
+        yield Case(name, BASELINE, "none", 0.0, options.seeds[0], *recipe)
         for seed in options.seeds:
             for noise, share in noises:
                 for method in methods:
-                    yield Case(name, method, noise, share, seed, options.epochs, options.image_px)
+                    yield Case(name, method, noise, share, seed, *recipe)
 
 
 def run(options: argparse.Namespace, lines: Lines) -> None:
@@ -112,17 +112,18 @@ def run(options: argparse.Namespace, lines: Lines) -> None:
         if time.monotonic() > until:
             return
         confusion = confusions.get(case.data, np.array([]))
-        line = lines.once(asdict(case), partial(train, case, options.data[case.data], confusion, models))
+        line = lines.once(asdict(case), partial(train, case, options.start, options.data[case.data], confusion, models))
         confusions.setdefault(case.data, np.array(line["confusion"]))
         print(f"{case}: macro-F1 {line['macro_f1']:.3f}, {line['seconds']:.0f} s", file=sys.stderr)
 
 
-def _params(case: Case, teacher: Path) -> TrainParams:
+def _params(case: Case, start: str, teacher: Path) -> TrainParams:
     document = read_document()
     teachers = [str(teacher)] if case.method == BORN_AGAIN else None
-    changes = {"model": "vgg16_small", "loss": BASELINE, "task": "expression", "train.epochs": case.epochs, "train.seed": case.seed}
+    changes = {"model": case.model, "loss": BASELINE, "task": "expression", "train.epochs": case.epochs, "train.seed": case.seed}
     changes |= {
-        "models.vgg16_small.image_px": case.image_px,
+        f"models.{case.model}.image_px": case.image_px,
+        f"models.{case.model}.weights": start,
         "train.precision": "auto",
         "train.patience": case.epochs,
         "train.teacher": teachers,
@@ -142,11 +143,14 @@ def _load(folder: Path, params: TrainParams) -> Data:
     return Data(folder / "faces", splits, classes, planned_rows(folder / "plan.parquet"))
 
 
-def train(case: Case, folder: Path, confusion: Codes, models: Path) -> Line:
-    """The line of a training. confusion: (k, k) counts of the clean baseline, one more than counted; empty for symmetric noise."""
-    began, device = time.monotonic(), select_device("cpu")
+def train(case: Case, start: str, folder: Path, confusion: Codes, models: Path) -> Line:
+    """The line of a training.
+
+    start: its start weights, as in params.yaml; confusion: (k, k) counts of the clean baseline, empty for symmetric noise.
+    """
+    began, device = time.monotonic(), select_device("auto")
     configure_torch(device)
-    params, group = _params(case, models / case.teacher), Group(device)
+    params, group = _params(case, start, models / case.teacher), Group(device)
     data = _load(folder, params)
     codes, clean = data.classes.codes.numpy(), data.splits["train"].expression.numpy()
     chances = np.ones((len(codes), len(codes)))
@@ -211,7 +215,8 @@ def table(lines: Sequence[Mapping[str, Any]], title: str, score: str) -> str:
 
 def _title(line: Mapping[str, Any]) -> str:
     """What the trainings of one table share."""
-    return f"{line['data']}, {line['epochs']} epochs, {line['image_px']} px"
+    started = "" if line["start"] == "none" else f" from {line['start']}"
+    return f"{line['data']}, {line['model']}{started}, {line['epochs']} epochs, {line['image_px']} px"
 
 
 def _kind_and_share(noise: str) -> tuple[str, float]:
@@ -244,6 +249,8 @@ def main() -> None:
     parser.add_argument("--seeds", nargs="+", type=int, default=[11, 12, 13])
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--image-px", type=int, default=64, help="side of the network's input")
+    parser.add_argument("--model", default="vgg16_small", choices=list(read_document()["models"]), help="an entry of params.yaml's models")
+    parser.add_argument("--start", default="none", metavar="FILE", help="start weights, as models.<name>.weights of params.yaml")
     options = parser.parse_args()
     options.data = dict(options.data)
     lines = Lines(options.results)
