@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 from benchmarks.timing import ROOT, Process, Row, Scale, run_process
 
 STAGES = ("acquire", "verify", "clean", "crop", "rebalance")
-FACES: dict[Scale, tuple[int, ...]] = {"smallest": (500, 600), "small": (500, 2_000), "full": (1_000, 10_000, 100_000)}
+FACES: dict[Scale, tuple[int, ...]] = {"smallest": (128, 192), "small": (500, 2_000), "full": (1_000, 10_000, 100_000)}
 
 
 def rows(folder: Path, scale: Scale) -> Iterator[Row]:

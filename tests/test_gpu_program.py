@@ -27,7 +27,7 @@ def test_the_lists_name_every_part() -> None:
     assert COMPILED in smallest < whole
 
 
-def run_program(clone: Clone, out: Path, *options: str, minutes: float = 4) -> str:
+def run_program(clone: Clone, out: Path, *options: str, minutes: float = 30) -> str:
     command = ["-m", "benchmarks.gpu", "--smallest", "--device", "cpu", "--minutes", str(minutes), "--out", str(out), *options]
     done = clone.attempt("python", *command)
     assert done.returncode == 0, done.stdout + done.stderr
