@@ -192,17 +192,19 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
 
 
 def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
-    """Rejects training rows that are in test, too, which stays complete; then exact duplicates within training."""
+    """Rejects training rows that are in test or the source's validation split, which stay complete; then exact duplicates in training."""
     content = value_codes(rows.file["sha256"])
     test = rows.kept & (rows.split == TEST)
     if params.copies_of_test == "reject":
         for reason, key in (("listed_in_test", rows.file_row), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
             rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
+    validation = rows.kept & (rows.split == VALIDATION)
+    rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
     if params.exact_duplicates != "keep":
         positions = np.arange(len(rows.file_row))
         labelled = rows.kept & (rows.split == TRAIN)
         rows.reject(rows.unlabelled & np.isin(content, content[labelled]), "exact_duplicate")
-        kept = positions[rows.kept & (rows.split != TEST)]
+        kept = positions[rows.kept & ~np.isin(rows.split, [TEST, VALIDATION])]
         repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
             rows.reject(np.isin(positions, kept[contradictory]), "contradictory_duplicate")
@@ -214,9 +216,8 @@ def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test
 
     A row that people have not labelled is never moved, and rejected where validation has a near duplicate of it.
     """
-    validation = rows.kept & (rows.split == VALIDATION)
-    rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
-    for split, share in ((TEST, test_share), (VALIDATION, None if validation.any() else params.validation_share)):
+    complete = bool((rows.kept & (rows.split == VALIDATION)).any())
+    for split, share in ((TEST, test_share), (VALIDATION, None if complete else params.validation_share)):
         if share is not None:
             train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
             chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)

@@ -2,7 +2,9 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -13,12 +15,13 @@ from trees import noise
 from affectnet import Predictor
 from affectnet.__main__ import main
 from affectnet.expressions import EXPRESSIONS
+from affectnet.params import parse, read_document
 from affectnet.predict.colours import COLOURS, colours_of
 from affectnet.sources.registry import open_source
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.labels import labels_metadata, read_labels
 from affectnet.tables.source_pointer import Pointer
-from stages.acquire import check_labels
+from stages.acquire import AcquireParams, check_labels
 
 LABELS = ("engaged", "bored", "AU12+25")
 SPLITS = {"train": "train", "test": "test"}
@@ -65,6 +68,37 @@ def test_a_folder_that_is_no_label_is_refused_until_it_is_mapped(tmp_path: Path)
     mapped = Pointer("folder", str(tmp_path), splits=SPLITS, labels=LABELS, classes={"Neutral": "bored", "engaged": None})
     codes = [code for rows in open_source(mapped).rows() for code in rows["expression"].to_pylist()]
     assert codes == [1, 1, 1, 1]
+
+
+@pytest.mark.parametrize("labels", [("happy", "sad", "neutral"), ("angry", "calm")])
+def test_the_folder_of_a_label_needs_no_entry_in_the_shipped_classes(tmp_path: Path, labels: tuple[str, ...]) -> None:
+    tree(tmp_path, *labels, each=2)
+    classes = read_document(ROOT / "params.yaml")["datasets"]["folder"]["classes"]
+    opened = open_source(Pointer("folder", str(tmp_path), splits=SPLITS, labels=labels, classes=classes))
+    read = {(row["list"].split("/")[1], row["expression"]) for rows in opened.rows() for row in rows.to_pylist()}
+    assert read == {(label, code) for code, label in enumerate(labels)}
+
+
+@pytest.mark.parametrize(
+    ("changed", "message"),
+    [
+        ({"classes": {"bored": "bored", "Bored": "engaged"}}, "classes: Bored is both bored and engaged, since case does not count"),
+        ({"classes": {"bored": None, "BORED": "bored"}}, "classes: BORED is both null and bored"),
+        ({"splits": {**SPLITS, "Train": "test"}}, "splits: Train is both train and test"),
+    ],
+)
+def test_a_map_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[str, Any], message: str) -> None:
+    pointer = tree(tmp_path, "engaged", "bored", each=2)
+    with refused(message):
+        open_source(replace(pointer, **changed))
+
+
+def test_a_folder_that_is_mapped_as_number_and_as_text_is_refused() -> None:
+    document = read_document(ROOT / "params.yaml")
+    document["dataset"] = "folder"
+    document["datasets"]["folder"] |= {"root": "/data", "classes": {0: "Happy", "0": "Sad"}}
+    with refused("classes: .*a number as a name twice, with and without quotes"):
+        parse(document, "acquire", AcquireParams)
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from affectnet.errors import UserError, first_few
 from affectnet.expressions import SPLITS
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES
-from affectnet.sources.maps import MapParams, class_codes, class_map, splits_of
+from affectnet.sources.maps import MapParams, class_codes, class_map, lower_case, splits_of
 from affectnet.sources.source import FileParams, Source, batch, layout
 from affectnet.tables.source_pointer import Pointer
 
@@ -52,7 +52,7 @@ class Folder(Source):
         super().__init__(pointer)
         self.params = pointer.params
         self.classes = class_map(pointer)
-        self.splits = {name.lower(): split for name, split in pointer.splits.items()}
+        self.splits = lower_case(pointer, "splits", pointer.splits)
         self._check_splits()
         self._contents = _contents(self.root)
         self._top = self._unpacked("", {**self.splits, **self.classes})

@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Mapping
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import EXPRESSIONS
@@ -19,25 +19,44 @@ class MapParams(LayoutParams):
     splits: dict[FolderName, Literal["train", "validation", "test"] | None] = Field(min_length=1)
     test_share: float | None = Field(gt=0, lt=1)
 
+    @field_validator("classes", "splits", mode="before")
+    @classmethod
+    def _names_differ(cls, names: object) -> object:
+        """YAML has both 0 and '0' as keys, which are the name of the same folder."""
+        if isinstance(names, dict) and len(set(map(str, names))) < len(names):
+            raise ValueError("a number as a name twice, with and without quotes; keep one of them")
+        return names
+
 
 LabelMap = Mapping[str, int | None]
 """A name in lower case → the code of its label; None for a name that is skipped."""
 
 
 def class_map(pointer: Pointer) -> dict[str, str | None]:
-    """The label per name in the download, in lower case: the user's map, and each label by its name.
+    """The label per name in the download, in lower case: the user's map, and each label by its name, which is its label.
 
-    Errors: UserError when the map names anything but labels. Names of AffectNet's expressions are kept where these are not the
-    labels, since the map in params.yaml has them; `class_codes` refuses those that occur.
+    Labels may be in any case. Errors: UserError when the map names anything but labels, or contradicts itself. Names of AffectNet's
+    expressions are kept where these are not the labels, since the map in params.yaml has them; `class_codes` refuses those that occur.
     """
-    known = {label.lower(): label for label in (*EXPRESSIONS, *pointer.labels)}
-    unknown = [f"{name}: {label}" for name, label in pointer.classes.items() if label is not None and label not in known.values()]
+    labels = {label.lower(): label for label in pointer.labels}
+    known = {**{expression.lower(): expression for expression in EXPRESSIONS}, **labels}
+    unknown = [f"{name}: {label}" for name, label in pointer.classes.items() if label is not None and label.lower() not in known]
     if unknown:
         raise UserError(
             f"params.yaml: {pointer.params}.classes: maps to unknown names, {first_few(unknown)}; choose from {', '.join(pointer.labels)}"
         )
-    by_name: dict[str, str | None] = {label.lower(): label for label in pointer.labels}
-    return {**by_name, **{name.lower(): label for name, label in pointer.classes.items()}}
+    mapped = {name: label and known[label.lower()] for name, label in lower_case(pointer, "classes", pointer.classes).items()}
+    return {**labels, **{name: label for name, label in mapped.items() if name not in labels or label in {None, *pointer.labels}}}
+
+
+def lower_case(pointer: Pointer, param: str, names: Mapping[str, str | None]) -> dict[str, str | None]:
+    """A map of the user by its names in lower case. Errors: UserError when names that differ only in case map to different values."""
+    mapped: dict[str, str | None] = {}
+    for name, value in names.items():
+        if mapped.setdefault(name.lower(), value) != value:
+            both = " and ".join(one or "null" for one in (mapped[name.lower()], value))
+            raise UserError(f"params.yaml: {pointer.params}.{param}: {name} is both {both}, since case does not count; keep one of them")
+    return mapped
 
 
 def class_codes(pointer: Pointer, names: Iterable[str]) -> LabelMap:
@@ -66,7 +85,7 @@ def splits_of(pointer: Pointer, names: Iterable[str]) -> dict[str, str | None]:
     Where no name maps to test and no share of train is to be cut off as test, the names of validation map to test. Errors: UserError
     when the user's map lacks a name, train or test is empty, or a share is to be cut off although a test split exists.
     """
-    splits = {name.lower(): split for name, split in pointer.splits.items()}
+    splits = lower_case(pointer, "splits", pointer.splits)
     present = sorted(set(names))
     param = f"params.yaml: {pointer.params}"
     if missing := [name for name in present if name.lower() not in splits]:
