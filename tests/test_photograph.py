@@ -67,9 +67,10 @@ def test_every_mode_ends_as_grey_or_rgb(mode: str, kind: str, expected: str) -> 
     assert stored(grey.convert("RGB").convert(mode), kind).pixels().shape == (8, 8, 3)[: {"L": 2, "RGB": 3}[expected]]
 
 
-def test_floating_point_pixels_have_no_range_and_are_refused() -> None:
-    with pytest.raises(UserError, match="floating-point"):
-        stored(Image.fromarray(np.zeros((2, 2), np.float32)), "TIFF").pixels()
+@pytest.mark.parametrize(("kind", "named"), [(np.float32, "floating-point"), (np.int32, "32-bit")])
+def test_pixels_of_32_bit_have_no_range_and_are_refused(kind: type, named: str) -> None:
+    with pytest.raises(UserError, match=f"image: {named} pixels have no stated range; convert the file to 8 or 16 bit"):
+        stored(Image.fromarray(np.full((2, 2), 200, kind)), "TIFF").pixels()
 
 
 @pytest.mark.parametrize(

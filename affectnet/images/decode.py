@@ -248,8 +248,8 @@ def upright(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, rotated by its orientation in EXIF, or in XMP where EXIF has none.
 
     Grey stays grey (the caller converts after resizing, which is cheaper). Transparent pixels become white, 16-bit grey
-    is divided by 257 (65535 → 255), and Pillow converts CMYK, palettes and other modes. Errors: UserError for
-    floating-point pixels, whose range no file states.
+    is divided by 257 (65535 → 255), and Pillow converts CMYK, palettes and other modes. Errors: UserError for pixels of
+    32 bit, whole numbers or floating-point, whose range no file states.
     """
     if image.mode in {"RGB", "L"} and EXIF_ORIENTATION not in image.getexif():
         image.load()
@@ -257,13 +257,14 @@ def upright(image: Image.Image) -> Image.Image:
     turned = ImageOps.exif_transpose(image)
     if turned.mode in {"RGB", "L"}:
         return turned
+    if turned.mode in {"I", "F"}:
+        kind = "floating-point" if turned.mode == "F" else "32-bit"
+        raise UserError(f"image: {kind} pixels have no stated range; convert the file to 8 or 16 bit")
     if turned.mode.startswith("I"):
         values = np.clip(np.asarray(turned), 0, 65535).astype(np.uint32)
         values += 128  # as integers and in place: as floating point a large photograph takes 2 GB
         values //= 257
         return Image.fromarray(values.astype(np.uint8))
-    if turned.mode == "F":
-        raise UserError("image: floating-point pixels have no stated range; convert the file to 8 or 16 bit")
     if turned.has_transparency_data:
         layer = turned.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", layer.size, (*BACKGROUND, 255)), layer).convert("RGB")

@@ -95,12 +95,11 @@ class AffectNet2017(Source):
         expression = numbers(cells["expression"], pa.int16())
         valence, arousal = (numbers(cells[name], pa.float32()) for name in COLUMNS[7:])
         null_box = pc.equal(pc.utf8_upper(pc.utf8_trim(cells["face_x"], ' "')), "NULL")
-        malformed = pc.or_(
-            pc.is_null(pc.add(pc.add(x, y), pc.add(width, height))),
-            pc.is_null(pc.add(pc.add(valence, arousal), pc.cast(expression, pa.float32()))),
-        )
+        malformed_box = pc.is_null(pc.add(pc.add(x, y), pc.add(width, height)))
+        malformed = pc.is_null(pc.add(pc.add(valence, arousal), pc.cast(expression, pa.float32())))
         fault = pc.case_when(
-            pc.make_struct(null_box, malformed, broken_landmarks),
+            pc.make_struct(malformed, null_box, malformed_box, broken_landmarks),
+            "malformed",
             "null_box",
             "malformed",
             "landmarks_malformed",
@@ -148,6 +147,8 @@ class AffectNet2017(Source):
         prefixes = {}
         for listing in self.lists:
             names = list(islice(filter(None, plain_paths(_first_cells(listing, COLUMNS[0])).to_pylist()), 200))
+            if not names:
+                raise UserError(f"{listing.path}: no row; is the download complete?")
             held = {folder: sum(os.path.isfile(folder / name) for name in names) for folder in self._image_folders}  # noqa: PTH113
             best = max(held, key=lambda folder: (held[folder], str(folder)), default=None)
             if best is None or not held[best]:

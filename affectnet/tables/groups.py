@@ -1,7 +1,7 @@
 """The groups of test faces that `evaluate.groups` names: by columns of annotations.parquet, or by CSV files of the user."""
 
 import csv
-from collections.abc import Collection, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -96,7 +96,7 @@ def _of_file(path: Path, images: Sequence[str], records: Path) -> list[Grouping]
             f"{path}: none of its {len(listed):,} photographs is in test, first {one_line(next(iter(listed)))}; column image holds paths "
             f"as in data/annotations.parquet, such as {one_line(images[0])}, or file names"
         )
-    unmatched = len(listed.keys() - set(rows))
+    unmatched = len(listed.keys() - {*images, *(image.rpartition("/")[2] for image in images)})
     groupings = []
     for column, name in enumerate(names):
         values = [listed[row][column] if row in listed else "" for row in rows]
@@ -105,14 +105,17 @@ def _of_file(path: Path, images: Sequence[str], records: Path) -> list[Grouping]
     return groupings
 
 
-def _rows(path: Path, listed: Collection[str], images: Sequence[str]) -> list[str]:
+def _rows(path: Path, listed: Mapping[str, list[str]], images: Sequence[str]) -> list[str]:
     """Which listed name is about each image: its path, or else its file name; '' for none.
 
-    Errors: UserError when a listed file name is that of more than one photograph of test.
+    Errors: UserError when a listed file name is that of more than one photograph of test, or the rows of a path and a name differ.
     """
     by_name: dict[str, set[str]] = {}
     for image in images:
         by_name.setdefault(image.rpartition("/")[2], set()).add(image)
+    twice = [(image, name) for name, paths in by_name.items() for image in paths if name not in images and {image, name} <= listed.keys()]
+    if both := [image for image, name in twice if listed[image] != listed[name]]:
+        raise UserError(f"{path}: photographs by path and by file name whose rows differ, {first_few(both)}; leave one row of each")
     if ambiguous := [name for name, paths in by_name.items() if len(paths) > 1 and name in listed and not paths <= set(listed)]:
         raise UserError(f"{path}: names of more than one photograph of test, {first_few(ambiguous)}; give their paths")
     return [next((name for name in (image, image.rpartition("/")[2]) if name in listed), "") for image in images]

@@ -88,6 +88,7 @@ def test_each_list_finds_the_folder_that_holds_its_images(root: Path) -> None:
 
 FAULTY = {
     "null box": (row("1/a.jpg", box="NULL,NULL,NULL,NULL"), "null_box"),
+    "a null box and no valence": (row("1/a.jpg", box="NULL,NULL,NULL,NULL", va="abc,0.5"), "malformed"),
     "a word for a number": (row("1/a.jpg", expression="happy"), "malformed"),
     "a fraction for an expression": (row("1/a.jpg", expression="1.5"), "malformed"),
     "an empty valence": (row("1/a.jpg", va=",0.5"), "malformed"),

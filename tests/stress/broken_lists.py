@@ -137,7 +137,7 @@ FILES: dict[str, tuple[Callable[[bytes], bytes], str | None]] = {
     "a further column": (lambda c: each_line(c, lambda line, n: line + b",%d" % n), None),
     "UTF-16": (lambda c: c.decode().encode("utf-16"), "unreadable list"),
     "nothing": (lambda _: b"", "neither a header nor a row"),
-    "only the header": (lambda c: c.splitlines()[0] + b"\n", "unreadable list|none of its first 0 images"),
+    "only the header": (lambda c: c.splitlines()[0] + b"\n", "unreadable list|no row; is the download complete"),
     "only line ends": (lambda _: b"\n" * 1000, "neither a header nor a row"),
     "zeros": (lambda c: bytes(len(c)), "neither a header nor a row"),
     "zeros for its last third": (lambda c: c[: 2 * len(c) // 3] + bytes(len(c) // 3), "counted"),
