@@ -198,7 +198,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
 ) -> None:
     clone = reproduced.copy(tmp_path / "clone")
     before = (clone.folder / "params.yaml").read_bytes()
-    command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=40"]
+    command = [sys.executable, "-m", "affectnet.search", "--trials", "1", "-S", "optimizer=adam", "-S", "train.epochs=20"]
     environment = {**ENVIRONMENT, "PATH": os.defpath, "DVC_SITE_CACHE_DIR": os.environ["DVC_SITE_CACHE_DIR"]}
     running = subprocess.Popen(command, cwd=clone.folder, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     while not trained(clone) and running.poll() is None:  # until the trial's first epoch is stored
@@ -211,7 +211,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     monkeypatch.chdir(clone.folder)
     monkeypatch.setenv("PATH", os.defpath)
     params = parse({**read_document(), "search": {**read_document()["search"], "trials": 2}}, "search", SearchParams)
-    search = Search(params, ["optimizer=adam", "train.epochs=40"])
+    search = Search(params, ["optimizer=adam", "train.epochs=20"])
     stopped, waiting = search.study.trials
     assert (stopped.state, waiting.state) == (TrialState.FAIL, TrialState.WAITING)
     monkeypatch.setattr(optuna.trial.Trial, "should_prune", lambda self: self.number == 2)
@@ -223,7 +223,7 @@ def test_a_search_survives_ctrl_c_prunes_resumes_and_is_listed(
     assert set(listed) == {"search-001", "search-002"}
     train = {name: entry["params"]["params.yaml"]["data"]["train"] for name, entry in listed.items()}
     reached = train["search-002"]["stop_after"]
-    assert train["search-001"]["stop_after"] == 0 and 1 <= reached < train["search-002"]["epochs"] == 40
+    assert train["search-001"]["stop_after"] == 0 and 1 <= reached < train["search-002"]["epochs"] == 20
     score = listed["search-001"]["metrics"]["metrics/evaluate.json"]["data"]["selection"]["score"]
     assert search.study.best_value == score and "best is search-001" in search.summary()
     assert (clone.folder / "params.yaml").read_bytes() == before and clone.git("status", "--porcelain") == ""

@@ -20,7 +20,7 @@ from voluptuous import Invalid
 
 pytestmark = pytest.mark.usefixtures("real_programs")
 
-ROUNDS = [("verify", "train", "export", None), *[(*STAGES, None)] * 6]
+ROUNDS = [("train", None), *[(*STAGES, None)] * 6]
 """The stages that are killed in each round, and None for a moment of the whole `dvc repro`."""
 HOW = [
     *[(signal.SIGKILL, victim) for victim in ("stage", "dvc", "both")] * 4,
