@@ -2,16 +2,20 @@
 
 import re
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from chain import refused, run_data_stages, run_stage
 from clones import ENVIRONMENT
 from model_files import write_model
-from trees import tree_2017
+from trees import tree_2017, tree_folder
 
+from affectnet.expressions import EXPRESSIONS
+from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.search.diff import main
 from affectnet.search.paired_predictions import PREDICTIONS_FILE, compare_predictions
+from affectnet.tables.labels import labels_metadata, read_labels
 
 
 def git(*arguments: str) -> None:
@@ -76,6 +80,23 @@ def test_the_same_faces_are_tested_and_others_are_not(workspace: Path) -> None:
     run_stage("evaluate", bootstrap=100)
     other = compare_predictions(stored[0], Path(PREDICTIONS_FILE).read_bytes(), 200, 1)
     assert not other.differences and "the test faces differ, 48 and 40" in other.note
+
+
+def test_another_cut_with_the_same_labels_is_not_the_same_faces(workspace: Path) -> None:
+    """Without valence the labels of two cuts are equal, face by face; a table of an earlier version does not say which faces it has."""
+    pointer = replace(tree_folder(workspace / "root", each=8, tests=0), test_share=0.25)
+    stored: list[bytes] = []
+    for seed in (5, 6, 5):
+        run_data_stages(pointer, clean={"seed": seed})
+        write_model(labels=EXPRESSIONS[:7], seed=len(stored))
+        run_stage("evaluate", bootstrap=100)
+        stored.append(Path(PREDICTIONS_FILE).read_bytes())
+    other = compare_predictions(stored[0], stored[1], 200, 1)
+    assert not other.differences and "the test faces differ, 14 and 14" in other.note
+    same = compare_predictions(stored[0], stored[2], 200, 1)
+    assert same.differences and "the same 14 faces" in same.note
+    PREDICTIONS.write(Path("old.parquet"), PREDICTIONS.read(Path(PREDICTIONS_FILE)), labels_metadata(read_labels(Path(PREDICTIONS_FILE))))
+    assert compare_predictions(Path("old.parquet").read_bytes(), stored[2], 200, 1).differences == same.differences
 
 
 def test_what_cannot_be_compared_is_one_line(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
