@@ -11,7 +11,7 @@ from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.models.checkpoint import load_model, save_model
 from affectnet.reporting.split_predictions import predict_split
-from affectnet.search.compare import differences, main
+from affectnet.search.compare import main, paired
 
 MODEL = Path("models/model.safetensors")
 
@@ -122,7 +122,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
     pair = [predict_split(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
-    by_name = {d.name: d for d in differences(pair[0], pair[1], 100, 0)}
+    by_name = {d.name: d for d in paired(pair[0], pair[1], 100, 0)[0]}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)
         np.add.at(counts, (model.true, model.predicted), 1)

@@ -61,10 +61,11 @@ def compared(models: Models, draws: int, seed: int) -> Tree:
     return results
 
 
-def differences(first: Predictions, second: Predictions, draws: int, seed: int) -> list[Difference]:
-    """The differences in the scores that both models have."""
-    rows = compared([("first", first), ("second", second)], draws, seed)["differences"]
-    return [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in rows]
+def paired(first: Predictions, second: Predictions, draws: int, seed: int) -> tuple[list[Difference], list[Tree]]:
+    """The differences in the scores that both models have; and of each model value, low and high by the name of the score."""
+    results = compared([("first", first), ("second", second)], draws, seed)
+    rows = [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in results["differences"]]
+    return rows, [model["scores"] for model in results["models"]]
 
 
 def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, int]]:

@@ -1,8 +1,10 @@
 """The stored predictions of two revisions on the same test faces, compared."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +15,7 @@ from affectnet.metrics.regression import DIMENSIONS
 from affectnet.predict.answers.score import Answerer
 from affectnet.reporting.prediction_table import FACES_KEY, PREDICTIONS
 from affectnet.reporting.predictions import Predictions
-from affectnet.search.compare import differences
+from affectnet.search.compare import paired
 from affectnet.tables.labels import read_labels
 
 PREDICTIONS_FILE = "data/test_predictions.parquet"
@@ -21,10 +23,14 @@ PREDICTIONS_FILE = "data/test_predictions.parquet"
 
 @dataclass(frozen=True)
 class Paired:
-    """The differences, none where they could not be tested, and one or two sentences about the test."""
+    """The differences, none where they could not be tested, and one or two sentences about the test.
+
+    scores: of either side value, low and high by the name of the score, of the definition that the differences have.
+    """
 
     differences: list[Difference]
     note: str
+    scores: Sequence[Mapping[str, Any]] = ({}, {})
 
 
 def compare_predictions(before: bytes | None, after: bytes | None, draws: int, seed: int) -> Paired:
@@ -40,7 +46,8 @@ def compare_predictions(before: bytes | None, after: bytes | None, draws: int, s
     if first.metadata.labels and second.metadata.labels:
         only_first, only_second, p = mcnemar(first.predicted == first.true, second.predicted == second.true)
         note += f" McNemar: {only_first:,} faces only right before, {only_second:,} only right after, exact p = {p:.4f}."
-    return Paired(differences(first, second, draws, seed), note)
+    rows, scores = paired(first, second, draws, seed)
+    return Paired(rows, note, scores)
 
 
 def stored_predictions(content: bytes) -> Predictions:
