@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 
 from affectnet.cleaning.agreement import agreements, rows_with
 from affectnet.cleaning.label_issues import read_label_issues
@@ -54,6 +55,14 @@ class CleanParams(Section):
     near_duplicate_bits: int = Field(ge=0, le=15)
     validation_share: float = Field(gt=0, lt=1)
     seed: int = Field(ge=0)
+
+    @field_validator("expressions")
+    @classmethod
+    def _each_once(cls, expressions: list[str] | None) -> list[str] | None:
+        """Errors: ValueError when one is there more than once."""
+        if repeated := sorted({name for name in expressions or [] if (expressions or []).count(name) > 1}):
+            raise PydanticCustomError("repeated", "names {names} more than once", {"names": ", ".join(repeated)})
+        return expressions
 
 
 def run(

@@ -10,7 +10,7 @@ from affectnet.params import Runtime
 from affectnet.reporting import plot_tables
 from affectnet.reporting.groups import GroupScoring, group_report, groups_line, subset_report
 from affectnet.reporting.metric_report import full_report, summary
-from affectnet.reporting.prediction_table import write_predictions
+from affectnet.reporting.prediction_table import faces_sha256, write_predictions
 from affectnet.reporting.split_predictions import predict_split
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.running.run_stage import launch
@@ -57,7 +57,7 @@ def run(
     plot_tables.write_precision_recall(precision_recall, true, predictions.probabilities, names)
     write_text(circumplex, circumplex_svg(predictions.true_affect, predictions.affect))
     plot_tables.write_learning(learning, loss_weights, plot_tables.read_learning(train))
-    write_predictions(test_predictions, predictions)
+    write_predictions(test_predictions, predictions, faces_sha256(faces))
     return "; by group: ".join(filter(None, [summary(report), groups_line(by_group)]))
 
 

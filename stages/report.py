@@ -29,6 +29,7 @@ from affectnet.models.network import weight_count
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
+from affectnet.reporting.data_card import origin_of_test
 from affectnet.reporting.groups import groups_svg
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.model_facts import model_facts, score_label
@@ -135,11 +136,13 @@ def params_values(document: Mapping[str, Any]) -> dict[str, Any]:
         augmentation = document["train"]["augmentation"]
         chosen[f"augmentations.{augmentation}"] = document["augmentations"][augmentation]
         sections = {**chosen, **{name: document[name] for name in SECTIONS}}
-        layout = document["datasets"][switches["dataset"]]["layout"]
+        dataset = document["datasets"][switches["dataset"]]
+        layout = dataset["layout"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{PARAMS_FILE}: no entry {error}; see the shipped file") from None
     params = {section: [(name, setting(value)) for name, value in leaves(values) if name != "root"] for section, values in sections.items()}
-    return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo"}
+    origin = origin_of_test(layout, dataset.get("test_share"))
+    return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo", "origin_of_test": origin}
 
 
 def model_values(path: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:

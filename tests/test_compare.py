@@ -1,4 +1,5 @@
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,8 +9,9 @@ from chain import TINY, entry, local, run_stage
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
+from affectnet.models.checkpoint import load_model, save_model
 from affectnet.reporting.split_predictions import predict_split
-from affectnet.search.compare import differences, main
+from affectnet.search.compare import main, paired
 
 MODEL = Path("models/model.safetensors")
 
@@ -89,6 +91,23 @@ def test_models_of_one_test_split_are_compared_in_what_both_answer(
     assert "valence CCC" in shown and "arousal RMSE" in shown and "McNemar" not in shown
 
 
+def test_a_model_trained_on_other_faces_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It may have been trained on faces of our test split."""
+    network, metadata = load_model(Path("models/both.safetensors"))
+    save_model(Path("models/other.safetensors"), network, replace(metadata, data="00"))
+    compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
+    assert capsys.readouterr().err == ""
+    compared(monkeypatch, "models/expression.safetensors", "models/other.safetensors")
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("compare: WARNING: models/other.safetensors: ") and "trained on other faces than those of data/faces" in line
+    for shard in Path("data/faces").glob("train-*"):
+        shard.unlink()
+    compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
+    assert capsys.readouterr().err.startswith("compare: WARNING: data/faces: without training faces; ")
+
+
 @pytest.mark.parametrize(
     ("second", "said"),
     [("models/affect.safetensors", "nothing to compare"), ("nowhere", "neither a file nor a revision")],
@@ -103,7 +122,7 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
 def test_differences_are_those_of_the_scores(trained: Path) -> None:
 
     pair = [predict_split(Path(f"models/{n}.safetensors"), Path("data/faces"), local(), "none") for n in ("expression", "both")]
-    by_name = {d.name: d for d in differences(pair[0], pair[1], 100, 0)}
+    by_name = {d.name: d for d in paired(pair[0], pair[1], 100, 0)[0]}
     for model, name in zip(pair, ("first", "second"), strict=True):
         counts = np.zeros((8, 8), int)
         np.add.at(counts, (model.true, model.predicted), 1)

@@ -2,16 +2,27 @@
 
 import re
 import subprocess
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import cast
 
+import numpy as np
 import pytest
 from chain import refused, run_data_stages, run_stage
 from clones import ENVIRONMENT
 from model_files import write_model
-from trees import tree_2017
+from trees import tree_2017, tree_folder
 
-from affectnet.search.diff import main
+from affectnet.expressions import EXPRESSIONS
+from affectnet.models.outputs import Outputs
+from affectnet.predict.answers.score import Answerer
+from affectnet.reporting.metric_report import Scoring, full_report
+from affectnet.reporting.prediction_table import PREDICTIONS, write_predictions
+from affectnet.reporting.predictions import Predictions
+from affectnet.search.diff import _scores, main
 from affectnet.search.paired_predictions import PREDICTIONS_FILE, compare_predictions
+from affectnet.search.revision import Revision
+from affectnet.tables.labels import labels_metadata, read_labels
 
 
 def git(*arguments: str) -> None:
@@ -76,6 +87,52 @@ def test_the_same_faces_are_tested_and_others_are_not(workspace: Path) -> None:
     run_stage("evaluate", bootstrap=100)
     other = compare_predictions(stored[0], Path(PREDICTIONS_FILE).read_bytes(), 200, 1)
     assert not other.differences and "the test faces differ, 48 and 40" in other.note
+
+
+def test_another_cut_with_the_same_labels_is_not_the_same_faces(workspace: Path) -> None:
+    """Without valence the labels of two cuts are equal, face by face; a table of an earlier version does not say which faces it has."""
+    pointer = replace(tree_folder(workspace / "root", each=8, tests=0), test_share=0.25)
+    stored: list[bytes] = []
+    for seed in (5, 6, 5):
+        run_data_stages(pointer, clean={"seed": seed})
+        write_model(labels=EXPRESSIONS[:7], seed=len(stored))
+        run_stage("evaluate", bootstrap=100)
+        stored.append(Path(PREDICTIONS_FILE).read_bytes())
+    other = compare_predictions(stored[0], stored[1], 200, 1)
+    assert not other.differences and "the test faces differ, 14 and 14" in other.note
+    same = compare_predictions(stored[0], stored[2], 200, 1)
+    assert same.differences and "the same 14 faces" in same.note
+    PREDICTIONS.write(Path("old.parquet"), PREDICTIONS.read(Path(PREDICTIONS_FILE)), labels_metadata(read_labels(Path(PREDICTIONS_FILE))))
+    assert compare_predictions(Path("old.parquet").read_bytes(), stored[2], 200, 1).differences == same.differences
+
+
+@dataclass(frozen=True)
+class Side:
+    """One side of the page: a working folder of its own."""
+
+    title: str
+
+    def tracked(self, _: str) -> bytes:
+        return Path(self.title).read_bytes()
+
+
+def test_a_score_its_change_and_its_interval_are_of_one_definition(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same answers of two models; no face is Contempt, which only one of them knows."""
+    monkeypatch.chdir(tmp_path)
+    generator, true, reports = np.random.default_rng(0), np.repeat(np.arange(7), 30), []
+    answered = np.where(generator.random(210) < 0.7, true, generator.integers(0, 7, 210))
+    for labels in (EXPRESSIONS, EXPRESSIONS[:7]):
+        logits = np.where(np.arange(len(labels)) == answered[:, None], 3, -3).astype(np.float32)
+        outputs = Outputs(logits, np.empty((210, 0), np.float32))
+        predictions = Predictions.from_outputs("model", Answerer(labels, False), outputs, EXPRESSIONS, true, np.full((210, 2), np.nan))
+        write_predictions(Path(str(len(labels))), predictions, "00")
+        reports.append(full_report(Scoring(seed=1, bootstrap=200, averaging="none", bins=15), predictions))
+    base, head = (cast("Revision", Side(name)) for name in ("8", "7"))
+    (row,) = [line for line in _scores(base, head, reports[0], reports[1], 1000, 1) if line.startswith("| macro-F1 |")]
+    _, _, before, after, change, interval, p, _, _ = row.split("|")
+    assert before == after and change.strip() == "+0.000" and interval.strip() == "+0.000 – +0.000" and float(p) == 1
+    low, high = map(float, re.findall(r"[\d.]+", before)[1:])
+    assert low <= float(re.findall(r"[\d.]+", before)[0]) <= high
 
 
 def test_what_cannot_be_compared_is_one_line(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -60,6 +60,21 @@ def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
         assert not isinstance(home, dict)
 
 
+@pytest.mark.parametrize(
+    ("bounds", "said"),
+    [
+        ({"low": 0.2, "high": 0.1, "log": False}, "optimizers.adam.lr: low 0.2 is not below high 0.1"),
+        ({"low": 3, "high": 3, "log": False}, "optimizers.adam.lr: low 3 is not below high 3"),
+        ({"low": 0, "high": 0.1, "log": True}, "optimizers.adam.lr: log needs a low above 0, not 0"),
+    ],
+)
+def test_a_range_that_holds_nothing_is_refused(bounds: dict[str, Any], said: str) -> None:
+    space = {"optimizer": ["adam", "sgd"], "optimizers.adam.lr": bounds}
+    with pytest.raises(UserError) as caught:
+        parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
+    assert len(caught.value.problems) == 1 and f"search.space: {said}" in str(caught.value)
+
+
 def test_what_is_logged_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress"
     append_progress({"score": 1.0})
@@ -90,6 +105,10 @@ def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> No
         (["-S", "train.epochs"], "expects NAME=VALUE"),
         (["--storage", "nonsense"], "cannot be opened"),
         (["--trials", "0"], r"search\.trials"),
+        (["-S", "search.trials=2"], r"-S search\.trials: .*; give --trials$"),
+        (["-S", "params.yaml:search.study=mine"], r"-S search\.study: .*; give --study$"),
+        (["-S", "search.seed=4"], r"-S search\.seed: .*; set it in params\.yaml$"),
+        (["-S", "~search.space.optimizer=x"], r"-S search\.space\.optimizer: .*; set it in params\.yaml$"),
     ],
 )
 def test_a_mistake_is_one_line(repository: Clone, monkeypatch: pytest.MonkeyPatch, argument: list[str], reason: str) -> None:

@@ -135,16 +135,34 @@ ORIGINS: Mapping[str, Origin] = {
 """By the entry of `datasets` in params.yaml."""
 
 
-def card(name: str, layout: str, counts: Mapping[str, Any], table: str, sha256: str) -> str:
-    """The card in Markdown. name: the entry of `datasets`; counts: metrics/clean.json; table: the file of annotations, and its SHA-256."""
+OFFICIAL_LISTS = ("demo", "affectnet2017", "affectnet2021", "affectnet_plus")
+"""The layouts whose test split is the official validation list, and whose validation is cut from the official training list."""
+
+
+def origin_of_test(layout: str, test_share: float | None) -> str:
+    """Where the test faces come from. test_share: of the entry of `datasets`, the share that `clean` cuts off, None where it cuts none."""
+    if test_share is not None:
+        return f"a share of {test_share:g} of the training faces, cut off by `clean`"
+    return (
+        "the official validation list" if layout in OFFICIAL_LISTS else "the source's test split, or its validation split where it has none"
+    )
+
+
+def card(name: str, layout: str, test_share: float | None, counts: Mapping[str, Any], table: str, sha256: str) -> str:
+    """The card in Markdown.
+
+    name: the entry of `datasets`; test_share: as for `origin_of_test`; counts: metrics/clean.json; table: the file of annotations, and its
+    SHA-256.
+    """
     origin = ORIGINS.get(name, OWN)
+    validation = "cut from the official training list" if layout in OFFICIAL_LISTS else "the source's, or cut from its training faces"
     lines = [f"# Data card: {origin.title}", "", f"Entry `{name}` of `datasets` in params.yaml, layout `{layout}`.", ""]
     lines += ["| | |", "|---|---|", f"| source | {origin.url or 'not recorded here'} |", f"| licence | {origin.licence} |"]
     lines += [f"| to cite | {origin.citation} |", f"| processed table | `{table}`, SHA-256 `{sha256}` |", "", "## What was kept", ""]
     lines += [f"{counts['read']:,} rows read, {counts['kept']:,} kept, {counts['rejected']:,} rejected.", ""]
     lines += [*_by_split(counts["by_split"]), "", "| rejected by | rows |", "|---|---|"]
     lines += [f"| `{reason}` | {rows:,} |" for reason, rows in counts["rejected_by"].items()] or ["| none | 0 |"]
-    lines += ["", "Reasons: docs/data.md. `validation` is cut from the official training list; `test` is the official validation list.", ""]
+    lines += ["", f"Reasons: docs/data.md. `validation` is {validation}; `test` is {origin_of_test(layout, test_share)}.", ""]
     lines += ["## Known faults and limits", "", *(f"* {limit}" for limit in origin.limits)]
     lines += [f"* {rows:,} kept rows are without {name.removeprefix('without_').replace('_', ' ')}." for name, rows in _without(counts)]
     lines += ["* An expression is not an emotion: a label says what people saw in a face, not what the person felt.", ""]

@@ -1,5 +1,7 @@
 """The table of predictions on the test split, one row per face."""
 
+import hashlib
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +12,12 @@ from numpy.typing import NDArray
 from affectnet.expressions import MOST_LABELS
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.reporting.predictions import Predictions
-from affectnet.tables.contract import Column, Contract
+from affectnet.tables.contract import Column, Contract, readable_parquet
+from affectnet.tables.face_shards import CROP_AGAIN, open_shard, shard_paths
 from affectnet.tables.labels import labels_metadata
+
+FACES_KEY = b"affectnet.faces"
+"""In the metadata of the schema: `faces_sha256`. Tables of earlier versions have none."""
 
 PREDICTIONS = Contract(
     "predictions",
@@ -34,8 +40,19 @@ PREDICTIONS = Contract(
 )
 
 
-def write_predictions(path: Path, predictions: Predictions) -> None:
-    """Writes the table whole or not at all."""
+def faces_sha256(faces: Path) -> str:
+    """SHA-256, in hex, over which faces the test split has: the photograph, list and row of all, in their order."""
+    digest = hashlib.sha256()
+    for shard in shard_paths(faces, "test"):
+        with open_shard(shard) as file, readable_parquet(shard, CROP_AGAIN):
+            rows = file.read(["image.path", "list", "row"]).to_pylist()
+        for row in rows:
+            digest.update(json.dumps([row["image"]["path"], row["list"], row["row"]]).encode())
+    return digest.hexdigest()
+
+
+def write_predictions(path: Path, predictions: Predictions, faces: str) -> None:
+    """Writes the table whole or not at all. faces: their `faces_sha256`, by which two tables of the same faces are known."""
     columns: dict[str, Any] = {name: pa.nulls(len(predictions), PREDICTIONS.schema.field(name).type) for name in PREDICTIONS.schema.names}
     if len(predictions.codes):
         probabilities = np.zeros((len(predictions), len(predictions.labels)), np.float32)
@@ -49,7 +66,7 @@ def write_predictions(path: Path, predictions: Predictions) -> None:
     columns |= {name: _float32(predictions.true_affect[:, column]) for column, name in enumerate(DIMENSIONS)}
     if predictions.metadata.affect:
         columns |= {f"predicted_{name}": _float32(predictions.affect[:, column]) for column, name in enumerate(DIMENSIONS)}
-    PREDICTIONS.write(path, pa.table(columns), labels_metadata(predictions.labels))
+    PREDICTIONS.write(path, pa.table(columns), {**labels_metadata(predictions.labels), FACES_KEY.decode(): faces})
 
 
 def _float32(values: NDArray[np.float64]) -> pa.Array:

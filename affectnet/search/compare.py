@@ -61,10 +61,11 @@ def compared(models: Models, draws: int, seed: int) -> Tree:
     return results
 
 
-def differences(first: Predictions, second: Predictions, draws: int, seed: int) -> list[Difference]:
-    """The differences in the scores that both models have."""
-    rows = compared([("first", first), ("second", second)], draws, seed)["differences"]
-    return [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in rows]
+def paired(first: Predictions, second: Predictions, draws: int, seed: int) -> tuple[list[Difference], list[Tree]]:
+    """The differences in the scores that both models have; and of each model value, low and high by the name of the score."""
+    results = compared([("first", first), ("second", second)], draws, seed)
+    rows = [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in results["differences"]]
+    return rows, [model["scores"] for model in results["models"]]
 
 
 def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, int]]:
@@ -190,11 +191,16 @@ def model_file(argument: str) -> Iterator[Path]:
         yield path
 
 
-def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Models:
-    """Each model's predictions for our test split. Errors: UserError as `model_file` and `predict_split`."""
+def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> tuple[Models, list[str]]:
+    """Each model's predictions for our test split, and a line about each model that was trained on other faces than ours.
+
+    Errors: UserError as `model_file` and `predict_split`.
+    """
+    from affectnet.models.dataset import shards_sha256  # noqa: PLC0415
     from affectnet.params import Runtime, parse, read_document  # noqa: PLC0415
     from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
     from affectnet.reporting.split_predictions import predict_split  # noqa: PLC0415 (torch takes seconds)
+    from affectnet.tables.face_shards import shard_paths  # noqa: PLC0415
 
     if tables := [argument for argument in arguments if Path(argument).suffix.lower() in TABLE_SUFFIXES]:
         raise UserError(f"{first_few(tables)}: tables of answers, not models; their labels come by --truth TABLE|FOLDER")
@@ -203,7 +209,11 @@ def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Mo
     for argument in arguments:
         with model_file(argument) as path:
             models.append((argument, predict_split(path, faces, runtime, averaging)))
-    return models
+    if not any(faces.glob("train-*")):
+        return models, [f"WARNING: {faces}: without training faces; a model that was trained on some of its test faces is not noticed"]
+    ours = shards_sha256(shard_paths(faces, "train"))
+    others = [name for name, one in models if getattr(one.metadata, "data", None) != ours]
+    return models, [f"WARNING: {name}: trained on other faces than those of {faces}, perhaps on some of its test faces" for name in others]
 
 
 def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
@@ -223,9 +233,8 @@ def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
     """Prints the comparison. log: gets the lines about what was counted how."""
     if len(options.models) < 2:
         raise UserError("one model only; name two or more to compare")
-    lines: list[str] = []
     if options.truth is None:
-        models = of_models(options.models, options.faces, options.averaging)
+        models, lines = of_models(options.models, options.faces, options.averaging)
     else:
         models, lines = of_answers(options)
     results = compared(models, options.draws, options.seed)

@@ -82,9 +82,9 @@ def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Ma
     for name, group, key in headlines(after):
         if group in before:
             row = by_name.get(f"{group}.{key}")
-            change = f"{after[group][key] - before[group][key]:+.3f}"
             tested = (f"{row.low:+.3f} – {row.high:+.3f}", f"{row.p:.4f}", _verdict(row.low, row.high)) if row else ("", "", "not tested")
-            rows.append((name, _with_interval(before, group, key), _with_interval(after, group, key), change, *tested))
+            sides = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
+            rows.append((name, *map(_with_interval, sides), f"{sides[1]['value'] - sides[0]['value']:+.3f}", *tested))
     yield from _table(("score", base.title, head.title, "change", "95 %", "p", "beyond chance?"), rows)
     yield paired.note
     yield ""
@@ -94,9 +94,12 @@ def _verdict(low: float, high: float) -> str:
     return "yes" if low > 0 or high < 0 else "no"
 
 
-def _with_interval(report: Mapping[str, Any], group: str, key: str) -> str:
-    ends = report["interval"][group][key]
-    return f"{report[group][key]:.3f} ({ends['low']:.3f} – {ends['high']:.3f})"
+def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float]:
+    return {"value": report[group][key], **report["interval"][group][key]}
+
+
+def _with_interval(score: Mapping[str, float]) -> str:
+    return f"{score['value']:.3f} ({score['low']:.3f} – {score['high']:.3f})"
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:

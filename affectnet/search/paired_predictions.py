@@ -1,17 +1,21 @@
 """The stored predictions of two revisions on the same test faces, compared."""
 
 import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 
 from affectnet.metrics.paired import Difference, mcnemar
 from affectnet.metrics.regression import DIMENSIONS
 from affectnet.predict.answers.score import Answerer
-from affectnet.reporting.prediction_table import PREDICTIONS
+from affectnet.reporting.prediction_table import FACES_KEY, PREDICTIONS
 from affectnet.reporting.predictions import Predictions
-from affectnet.search.compare import differences
+from affectnet.search.compare import paired
 from affectnet.tables.labels import read_labels
 
 PREDICTIONS_FILE = "data/test_predictions.parquet"
@@ -19,10 +23,14 @@ PREDICTIONS_FILE = "data/test_predictions.parquet"
 
 @dataclass(frozen=True)
 class Paired:
-    """The differences, none where they could not be tested, and one or two sentences about the test."""
+    """The differences, none where they could not be tested, and one or two sentences about the test.
+
+    scores: of either side value, low and high by the name of the score, of the definition that the differences have.
+    """
 
     differences: list[Difference]
     note: str
+    scores: Sequence[Mapping[str, Any]] = ({}, {})
 
 
 def compare_predictions(before: bytes | None, after: bytes | None, draws: int, seed: int) -> Paired:
@@ -32,13 +40,14 @@ def compare_predictions(before: bytes | None, after: bytes | None, draws: int, s
             [], f"Not tested: {PREDICTIONS_FILE} of both sides is needed; `dvc pull {PREDICTIONS_FILE}`, or `dvc repro`, brings it."
         )
     first, second = (stored_predictions(content) for content in (before, after))
-    if not _same_faces(first, second):
+    if not (_same_faces(before, after) and _same_labels(first, second)):
         return Paired([], f"Not tested: the test faces differ, {len(first):,} and {len(second):,}, or their labels.")
     note = f"Tested on the same {len(first):,} faces: paired bootstrap, {draws:,} resamples, without the spread between training seeds."
     if first.metadata.labels and second.metadata.labels:
         only_first, only_second, p = mcnemar(first.predicted == first.true, second.predicted == second.true)
         note += f" McNemar: {only_first:,} faces only right before, {only_second:,} only right after, exact p = {p:.4f}."
-    return Paired(differences(first, second, draws, seed), note)
+    rows, scores = paired(first, second, draws, seed)
+    return Paired(rows, note, scores)
 
 
 def stored_predictions(content: bytes) -> Predictions:
@@ -64,7 +73,13 @@ def stored_predictions(content: bytes) -> Predictions:
     return Predictions(metadata, labels, codes, np.searchsorted(codes, expression), logits, true_affect, affect)
 
 
-def _same_faces(first: Predictions, second: Predictions) -> bool:
+def _same_faces(before: bytes, after: bytes) -> bool:
+    """Whether both tables say that they have the same faces; also where one, of an earlier version, does not say which it has."""
+    faces = {(pq.read_schema(pa.BufferReader(content)).metadata or {}).get(FACES_KEY) for content in (before, after)}
+    return None in faces or len(faces) == 1
+
+
+def _same_labels(first: Predictions, second: Predictions) -> bool:
     """Whether both have the same annotations, face by face."""
     names = [[one.names[position] for position in one.true.tolist()] for one in (first, second)]
     return len(first) == len(second) and names[0] == names[1] and np.array_equal(first.true_affect, second.true_affect, equal_nan=True)

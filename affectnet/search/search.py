@@ -23,7 +23,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
@@ -238,6 +238,15 @@ def _read_score(name: str) -> float:
     return float(json.loads(content)["selection"]["score"])
 
 
+def _refuse_own_section(change: str, options: Collection[str]) -> None:
+    """Errors: UserError when the `-S` is for section `search`, which decides about the search and is read before any trial has params."""
+    name = change.partition("=")[0].removeprefix(f"{PARAMS_FILE}:").lstrip("+~")
+    section, _, field = name.partition(".")
+    if section == "search":
+        remedy = f"give --{field}" if field in options else f"set it in {PARAMS_FILE}"
+        raise UserError(f"-S {name}: -S is for the trials, and this is of the search; {remedy}")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m affectnet.search", description=(__doc__ or "").split("\n\n")[0])
     parser.add_argument("--trials", type=int, help="trials in the study, those of earlier calls included")
@@ -252,6 +261,8 @@ def main() -> None:
     wrong = [change for change in changes if "=" not in change]
     if wrong:
         raise UserError(f"-S {wrong[0]}: expects NAME=VALUE")
+    for change in changes:
+        _refuse_own_section(change, options)
     document = read_document()
     section = document.get("search")
     if isinstance(section, dict):

@@ -8,7 +8,8 @@ from typing import Any
 
 import optuna
 from optuna.trial import TrialState
-from pydantic import Field
+from pydantic import Field, field_validator
+from pydantic_core import PydanticCustomError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -44,6 +45,20 @@ class SearchParams(Section):
     seed: int = Field(ge=0)
     prune_after: int = Field(ge=0)
     space: dict[str, list[Any] | Range] = Field(min_length=1)
+
+    @field_validator("space")
+    @classmethod
+    def _ranges_with_values(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
+        """Errors: ValueError for a range whose ends are in the wrong order, or whose logarithm does not exist."""
+        for name, choices in space.items():
+            if isinstance(choices, list):
+                continue
+            ends = {"name": name, "low": str(choices.low), "high": str(choices.high)}
+            if choices.low >= choices.high:
+                raise PydanticCustomError("empty", "{name}: low {low} is not below high {high}", ends)
+            if choices.log and choices.low <= 0:
+                raise PydanticCustomError("no_logarithm", "{name}: log needs a low above 0, not {low}", ends)
+        return space
 
 
 def switch_of(name: str, document: Mapping[str, Any]) -> str | None:

@@ -6,13 +6,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from chain import annotations, metrics, rejected, run_stage
+from chain import ROOT, annotations, metrics, refused, rejected, run_stage
 from PIL import Image
 from trees import CLASSES, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS, CODES, EXPRESSIONS
+from affectnet.params import parse, read_document
 from affectnet.tables.source_pointer import Pointer
+from stages.clean import CleanParams
 
 
 def clean(pointer: Pointer, **changes: Any) -> tuple[str, dict[str, Any]]:
@@ -235,6 +237,13 @@ def test_a_validation_split_of_its_own_is_kept_and_nothing_is_cut(workspace: Pat
     splits = {"train": "train", "validation": "validation", "test": "test"}
     _, counts = clean(Pointer("folder", pointer.root, classes=pointer.classes, splits=splits))
     assert {split: sum(by.values()) for split, by in counts["by_split"].items()} == {"train": 42, "validation": 14, "test": 1}
+
+
+def test_an_expression_named_twice_is_refused() -> None:
+    document = read_document(ROOT / "params.yaml")
+    document["clean"]["expressions"] = ["Happy", "Sad", "Happy"]
+    with refused("clean.expressions: names Happy more than once"):
+        parse(document, "clean", CleanParams)
 
 
 def test_expressions_left_out_are_counted(workspace: Path) -> None:

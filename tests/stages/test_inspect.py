@@ -4,6 +4,7 @@ import io
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import mlcroissant
@@ -16,7 +17,7 @@ from chain import ROOT, annotations, metrics, refused, run_stage
 from pages import Page
 from PIL import Image
 from test_clean import DIRT, clean, copies, dirty  # noqa: F401 (a fixture)
-from trees import images_2017, noise, row, tree_2017, write_2017
+from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
@@ -160,6 +161,15 @@ def test_a_wrong_input_is_one_line(dirty: Pointer, name: str) -> None:  # noqa: 
     with refused(message):
         run_stage("inspect")
     assert pc.count(pq.read_table("data/annotations.parquet")["image"]).as_py()
+
+
+def test_the_card_says_where_test_comes_from(workspace: Path) -> None:
+    inspected(tree_2017(workspace / "root"))
+    assert "`test` is the official validation list." in Path("metrics/data_card.md").read_text()
+    for test_share, tests, said in ((None, 3, "the source's test split"), (0.25, 0, "a share of 0.25 of the training faces, cut off by")):
+        inspected(replace(tree_folder(workspace / said, each=8, tests=tests), test_share=test_share))
+        card = Path("metrics/data_card.md").read_text()
+        assert said in card and "official" not in card
 
 
 def test_the_cards_say_what_the_data_are_and_hold_no_row(workspace: Path) -> None:

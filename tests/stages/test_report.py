@@ -20,6 +20,7 @@ from affectnet.expressions import EXPRESSIONS
 from affectnet.images.data_uri import data_uri
 from affectnet.images.resize import decode_face
 from affectnet.models.checkpoint import load_model
+from affectnet.params import read_document
 from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.values import shown
@@ -155,6 +156,20 @@ def test_the_card_says_what_the_model_is_and_is_not(prepared: Path) -> None:
         assert said in text, said
     assert "| accuracy |" not in text and f"| expression, accuracy | {shown(metric('evaluate.expression.accuracy'))} |" in text
     assert str(prepared) not in text + PAGES[0].read_text()
+
+
+def test_the_card_says_where_test_comes_from(prepared: Path) -> None:
+    shipped = read_document()
+    for dataset, test_share, said in (
+        ("demo", None, "test faces: the official validation list,"),
+        ("folder", None, "test faces: the source's test split"),
+        ("folder", 0.2, "test faces: a share of 0.2 of the training faces, cut off by"),
+    ):
+        entry = {**shipped["datasets"][dataset], "test_share": test_share}
+        document = {**shipped, "dataset": dataset, "datasets": {**shipped["datasets"], dataset: entry}}
+        Path("params.yaml").write_text(json.dumps(document))
+        run_stage("report")
+        assert said in Path("models/model_card.md").read_text()
 
 
 def written(path: str, content: str | None) -> Callable[[], str]:
