@@ -43,6 +43,12 @@ class HuggingFace(Container):
         ]
         if not self.shards:
             raise UserError(f"{self.root}: no Parquet file below it; is this the root of a data set of the Hugging Face Hub?")
+        by_name: dict[str, Path] = {}
+        for path in self.shards:
+            if (other := by_name.setdefault(str(path.with_suffix("")), path)) != path:
+                raise UserError(
+                    f"{path}: differs from {other.name} only in the case of its suffix, and its images get the same names; rename it"
+                )
         self.split_names = {path: self._split_name(path) for path in self.shards}
         self.splits = splits_of(pointer, self.split_names.values())
         self.label_names = {path: _label_names(self._opened(path), pointer.options["label"]) for path in self.shards}

@@ -155,6 +155,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "no shard": (_empty, "no Parquet file below it"),
     "no test": (_no_test, r"nothing for the split test, there are 1: train.*datasets\.huggingface\.test_share"),
     "no Parquet": (_bytes_of(SHARD, b"version https://git-lfs.github.com/spec/v1\n"), "unreadable Parquet"),
+    "a suffix in two cases": (
+        _shard_of("test-00000-of-00001.PARQUET", image=[JPEG], label=["Happy"]),
+        "only in the case of its suffix",
+    ),
     "an empty file": (_bytes_of(SHARD, b""), "unreadable Parquet"),
     "broken pages": (_cut, "unreadable Parquet"),
     "no split in its name": (_shard_of("0000.parquet", image=[JPEG], label=["Happy"]), "hold a split; choose from train, validation, test"),
