@@ -135,8 +135,11 @@ ORIGINS: Mapping[str, Origin] = {
 """By the entry of `datasets` in params.yaml."""
 
 
-OFFICIAL_LISTS = ("demo", "affectnet2017", "affectnet2021", "affectnet_plus")
-"""The layouts whose test split is the official validation list, and whose validation is cut from the official training list."""
+OFFICIAL_LISTS = ("demo", "drawn", "affectnet2017", "affectnet2021", "affectnet_plus")
+"""The layouts whose test split is the official validation list, and whose validation is cut from the official training list.
+
+The demo's is `demo` in params.yaml and `drawn` in its pointer.
+"""
 
 
 def origin_of_test(layout: str, test_share: float | None) -> str:

@@ -20,6 +20,7 @@ from test_clean import DIRT, clean, copies, dirty  # noqa: F401 (a fixture)
 from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
+from affectnet.reporting.data_card import origin_of_test
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
 from stages.inspect import BEYOND_COLOUR, BOX_COLOUR, THUMBNAIL_PX, thumbnail
@@ -166,6 +167,8 @@ def test_a_wrong_input_is_one_line(dirty: Pointer, name: str) -> None:  # noqa: 
 def test_the_card_says_where_test_comes_from(workspace: Path) -> None:
     inspected(tree_2017(workspace / "root"))
     assert "`test` is the official validation list." in Path("metrics/data_card.md").read_text()
+    committed = (ROOT / "metrics" / "data_card.md").read_text()
+    assert "layout `drawn`" in committed and f"`test` is {origin_of_test('drawn', None)}." in committed
     for test_share, tests, said in ((None, 3, "the source's test split"), (0.25, 0, "a share of 0.25 of the training faces, cut off by")):
         inspected(replace(tree_folder(workspace / said, each=8, tests=tests), test_share=test_share))
         card = Path("metrics/data_card.md").read_text()
