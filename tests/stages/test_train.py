@@ -419,12 +419,21 @@ SWITCHES: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def usual(prepared_once: Path, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """The model file without a change."""
+    folder = tmp_path_factory.mktemp("usual")
+    shutil.copytree(prepared_once, folder, dirs_exist_ok=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        fit(epochs=2)
+    return (folder / MODEL).read_bytes()
+
+
 @pytest.mark.parametrize("changes", SWITCHES.values(), ids=SWITCHES)
 def test_each_switch_trains_another_model_the_same_one_twice_and_resumes_to_it(
-    prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
+    usual: bytes, prepared: Path, monkeypatch: pytest.MonkeyPatch, changes: dict[str, Any]
 ) -> None:
-    fit(epochs=2)
-    usual = MODEL.read_bytes()
     fit(epochs=2, **changes)
     switched = MODEL.read_bytes()
     forget_training()
