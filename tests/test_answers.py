@@ -197,6 +197,7 @@ def test_other_labels_are_named_for_folders_and_lists(run: Command) -> None:
     for options, said in (
         (("--label-set", "bored,AU12"), "folders that name no expression, 1: very bored"),
         (("--label-set", "bored"), "--label-set: 1 labels, 2 to 100 are possible; give all labels, with commas between"),
+        (("--label-set", "Left,face"), "--label-set: Left, face: columns of tables of predictions or answers, not labels; give all labels"),
         ((*label_set, "--truth-labels", "9=Happy"), "--truth-labels: 1: 9 is Happy, not one of the 3: bored, very bored, AU12"),
     ):
         code, out, err = run("evaluate", answers, "--truth", "faces", *options)
