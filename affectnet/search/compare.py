@@ -24,7 +24,7 @@ from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging
-from affectnet.predict.options import Parser, add_compare
+from affectnet.predict.options import NO_MODEL_ASKED, Parser, add_compare, refuse_useless, truth_options
 from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.predictions import Predictions
 
@@ -211,8 +211,7 @@ def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
 
-    if options.averaging != "none":
-        raise UserError("--averaging: with --truth no model is asked, its answers are read; leave out one of the two")
+    refuse_useless({"--averaging": options.averaging != "none", "--faces": options.faces}, NO_MODEL_ASKED)
     truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
     scored = [(name, score_answers(Path(name), options.labels, truth)) for name in options.models]
     lines = [f"{name}: {line}" for name, one in scored for line in one.caveats()]
@@ -225,7 +224,9 @@ def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
         raise UserError("one model only; name two or more to compare")
     lines: list[str] = []
     if options.truth is None:
-        models = of_models(options.models, options.faces, options.averaging)
+        reading = {"--split": options.split, "--labels": options.labels, **truth_options(options)}
+        refuse_useless(reading, "models are asked about our test split, whose labels are known; give it with --truth only")
+        models = of_models(options.models, options.faces or Path("data/faces"), options.averaging)
     else:
         models, lines = of_answers(options)
     results = compared(models, options.draws, options.seed)
