@@ -1,3 +1,4 @@
+import json
 import shutil
 from pathlib import Path
 
@@ -5,9 +6,11 @@ import numpy as np
 import pytest
 from chain import TINY, entry, local, run_stage
 
+from affectnet.engines.onnx_export import export_network
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
+from affectnet.models.checkpoint import load_model
 from affectnet.reporting.split_predictions import predict_split
 from affectnet.search.compare import differences, main
 
@@ -98,6 +101,20 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=said) as caught:
         compared(monkeypatch, "models/expression.safetensors", second)
     assert "\n" not in str(caught.value)
+
+
+def test_onnx_files_and_the_shipped_model_are_models(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, metadata = load_model(Path("models/both.safetensors"))
+    Path("models/both.onnx").write_bytes(export_network(network, metadata))
+    for averaging in ("none", "flip"):
+        compared(monkeypatch, "models/both.safetensors", "models/both.onnx", "--averaging", averaging, "--json")
+        results = json.loads(capsys.readouterr().out)
+        assert all(row["second"] == pytest.approx(row["first"], abs=1e-3) for row in results["differences"])
+        assert results["mcnemar"][0]["only_first"] == results["mcnemar"][0]["only_second"] == 0
+    with pytest.raises(UserError, match=r"^data/faces: cropped with another policy than the training faces of \S*fer2013.onnx "):
+        compared(monkeypatch, "models/both.onnx", "default")
 
 
 def test_differences_are_those_of_the_scores(trained: Path) -> None:

@@ -27,8 +27,9 @@ EVALUATE = (
     "be read; it is left out, and counted. With --truth MODEL is a file of answers that any program gave."
 )
 COMPARE = (
-    "Whether models differ by more than chance on the same test faces: each other model compared with the first. A model is a model file, "
-    "or a Git revision or DVC experiment whose model is in the cache, asked about our test split; with --truth a file of answers."
+    "Whether models differ by more than chance on the same test faces: each other model compared with the first. A model is a model file "
+    "(ONNX or safetensors), default for the shipped one, or a Git revision or DVC experiment whose model is in the cache, "
+    "asked about our test split; with --truth a file of answers."
 )
 NO_MODEL_ASKED = "with --truth no model is asked, its answers are read; leave out one of the two"
 TRUTH = "labels for a file of answers: a table (CSV, JSON lines, Parquet), or a folder with one folder per expression"
@@ -108,7 +109,9 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="model file, Git revision or DVC experiment; with --truth answers")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="model file, default, Git revision or DVC experiment; with --truth answers"
+    )
     add_truth(parser)
     parser.add_argument("--faces", type=Path, help="shards whose test split is predicted; default data/faces")
     parser.add_argument(

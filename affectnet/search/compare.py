@@ -13,20 +13,26 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, exit_code, first_few
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.outputs import Averaging
+from affectnet.models.outputs import Averaging, Outputs
+from affectnet.predict import defaults
+from affectnet.predict.defaults import DEFAULT
 from affectnet.predict.options import NO_MODEL_ASKED, Parser, add_compare, refuse_useless, truth_options
 from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.predictions import Predictions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MODEL = "models/model.safetensors"
 
@@ -172,8 +178,8 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 @contextmanager
 def model_file(argument: str) -> Iterator[Path]:
     """The path of the model file that the argument names. Errors: UserError when it is neither a file nor a revision with one."""
-    if Path(argument).is_file():
-        yield Path(argument)
+    if argument == DEFAULT or Path(argument).is_file():
+        yield defaults.model_file(argument)
         return
     try:
         import dvc.api  # noqa: PLC0415 (a second, and not in a small installation)
@@ -191,10 +197,10 @@ def model_file(argument: str) -> Iterator[Path]:
 
 
 def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Models:
-    """Each model's predictions for our test split. Errors: UserError as `model_file` and `predict_split`."""
+    """Each model's predictions for our test split. Errors: UserError as `model_file`, `open_engine` and `predictions_of_split`."""
     from affectnet.params import Runtime, parse, read_document  # noqa: PLC0415
     from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
-    from affectnet.reporting.split_predictions import predict_split  # noqa: PLC0415 (torch takes seconds)
+    from affectnet.reporting.split_predictions import predictions_of_split  # noqa: PLC0415 (torch takes seconds)
 
     if tables := [argument for argument in arguments if Path(argument).suffix.lower() in TABLE_SUFFIXES]:
         raise UserError(f"{first_few(tables)}: tables of answers, not models; their labels come by --truth TABLE|FOLDER")
@@ -202,7 +208,12 @@ def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> Mo
     models = []
     for argument in arguments:
         with model_file(argument) as path:
-            models.append((argument, predict_split(path, faces, runtime, averaging)))
+            engine = open_engine(path, runtime.device)
+
+            def outputs_for(images: "Tensor", engine: Engine = engine) -> Outputs:
+                return engine.outputs(images.numpy(), averaging)
+
+            models.append((argument, predictions_of_split(path, engine.metadata, outputs_for, faces, runtime.workers, averaging)))
     return models
 
 

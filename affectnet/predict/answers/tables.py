@@ -27,7 +27,7 @@ KINDS = "CSV (.csv), JSON lines (.jsonl) or Parquet (.parquet)"
 
 @dataclass(frozen=True)
 class Table:
-    """n rows. images: paths with `/`; columns: by name in lower case, n values each, None where a cell is empty; notes: what is left out."""
+    """n rows. images: paths with `/`; columns: by name in lower case, n values each, None where a cell is empty; notes: lines."""
 
     file: Path
     images: Sequence[str]
