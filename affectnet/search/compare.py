@@ -22,7 +22,7 @@ from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, exit_code, first_few
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
-from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
+from affectnet.metrics.paired import LEAST_DIFFERING, Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging, Outputs
 from affectnet.predict import defaults
@@ -50,14 +50,18 @@ def compared(models: Models, draws: int, seed: int) -> Tree:
     """
     named = [{"name": name, "scores": {}} for name, _ in models]
     results: Tree = {"faces": len(models[0][1]), "draws": draws, "models": named, "differences": [], "mcnemar": _mcnemar(models)}
-    for name, having, score, faces in _scores([predictions for _, predictions in models]):
+    for name, having, score, answers in _scores([predictions for _, predictions in models]):
+        faces = len(answers[0])
         resamples = resampled_scores(score, len(having), faces, draws, np.random.default_rng(seed))
         values = [whole_score(score, position, faces) for position in range(len(having))]
         for position, at in enumerate(having):
             low, high = interval(resamples[position])
             named[at]["scores"][name] = {"value": values[position], "low": float(low), "high": float(high)}  # type: ignore[index]
         if having[0] == 0:
-            pairs = [difference(name, values[0], values[position], resamples[[0, position]]) for position in range(1, len(having))]
+            pairs = [
+                difference(name, values[0], values[at], resamples[[0, at]], int((answers[0] != answers[at]).sum()))
+                for at in range(1, len(having))
+            ]
             corrected = holm([pair.p for pair in pairs])
             others = [models[at][0] for at in having[1:]]
             results["differences"] += [
@@ -73,8 +77,11 @@ def differences(first: Predictions, second: Predictions, draws: int, seed: int) 
     return [Difference(**{name: row[name] for name in Difference.__dataclass_fields__}) for row in rows]
 
 
-def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, int]]:
-    """For each score its name, the models that have it, its function of rows and a position among them, and the number of faces."""
+def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, Sequence[NDArray[Any]]]]:
+    """For each score its name, the models that have it, its function of rows and a position among them, and what it sees of their answers.
+
+    That is (n,) for each of these models: where two of them are equal in a face, the score cannot tell their answers to it apart.
+    """
     first = models[0]
     having = [at for at, one in enumerate(models) if one.metadata.labels]
     if having:
@@ -83,8 +90,9 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
         true = columns[0][models[having[0]].true]
         present = np.isin(np.arange(len(classes)), true)
         cells = [true * len(classes) + of_model[models[at].predicted] for at, of_model in zip(having, columns, strict=True)]
-        for name in ("accuracy", "macro_f1"):
-            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), len(true)
+        right = [models[at].predicted == models[at].true for at in having]
+        for name, answers in (("accuracy", right), ("macro_f1", cells)):
+            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), answers
     having = [at for at, one in enumerate(models) if one.metadata.affect]
     for column, dimension in enumerate(DIMENSIONS if having else ()):
         annotated = np.isfinite(first.true_affect[:, column])
@@ -92,7 +100,7 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
             true_affect = first.true_affect[annotated, column]
             predicted = [models[at].affect[annotated, column] for at in having]
             for name in ("ccc", "rmse"):
-                yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), int(annotated.sum())
+                yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), predicted
 
 
 def _expression_score(
@@ -142,7 +150,7 @@ def markdown(results: Tree) -> str:
     rows += [[model["name"], *(_with_interval(model["scores"].get(name)) for name in names)] for model in ranked]
     lines = [f"{results['faces']:,} test faces", "", *_table(rows), "", f"Compared with {models[0]['name']}:", ""]
     tests = [
-        [row["second_name"], _label(row["name"]), f"{row['second'] - row['first']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]", *_p(row)]
+        [row["second_name"], _label(row["name"]), f"{row['second'] - row['first']:+.3f} [{_ends(row)}]", *_p(row)]
         for row in results["differences"]
     ]
     tests += [
@@ -150,8 +158,14 @@ def markdown(results: Tree) -> str:
         for row in results["mcnemar"]
     ]
     lines += _table([["", "score", "difference, 95 %", "p", "p, Holm"], *tests])
+    few = any(row["low"] is None for row in results["differences"])
+    note = [f"–: no interval of fewer than {LEAST_DIFFERING} faces with different answers."] if few else []
     draws = f"{results['draws']:,} resamples of the faces, the same for all models"
-    return "\n".join([*lines, "", f"Intervals and p by bootstrap, {draws}; they do not cover the spread between training seeds."])
+    return "\n".join([*lines, "", f"Intervals and p by bootstrap, {draws}; they do not cover the spread between training seeds.", *note])
+
+
+def _ends(row: Tree) -> str:
+    return "–" if row["low"] is None else f"{row['low']:+.3f}, {row['high']:+.3f}"
 
 
 def _p(row: Tree) -> list[str]:
