@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,34 @@ def test_valence_and_arousal_of_affectnets_list_and_of_our_table(run: Command, w
     assert by_list["expression"]["accuracy"] == 1 and by_list["faces"] == by_table["faces"]
     code, _, err = run("evaluate", "a.csv", "--truth", "data/annotations.parquet")
     assert code == 2 and "choose one of its splits with --split" in err
+
+
+def test_one_of_valence_and_arousal_is_left_out_as_clean_does(run: Command) -> None:
+    """Absent, −2, or empty: the faces that are scored are those whose number is shown."""
+    pairs = [(0.1, 0.2), (0.5, -0.1), (-0.3, 0.4), (-2, 0.3), (0.2, -2), ("", 0.9), (-2, -2)]
+    truth = [{"image": f"{number}.jpg", "valence": v, "arousal": a} for number, (v, a) in enumerate(pairs)]
+    answers = [{**row, "valence": 0.5, "arousal": 0.1 * number} for number, row in enumerate(truth)]
+    code, out, err = run("evaluate", write_csv("a.csv", answers), "--truth", write_csv("t.csv", truth), "--json")
+    scores = json.loads(out)
+    assert code == 0 and scores["annotated"] == 3 and "t.csv: 3 rows with only one of valence and arousal, left out" in err
+    assert scores["arousal"]["rmse"] == pytest.approx(0.2)
+    assert scores["valence"]["rmse"] == pytest.approx(np.sqrt(np.mean([0.4**2, 0.0, 0.8**2])))
+    assert "arousal, 3 faces" in run("evaluate", "a.csv", "--truth", "t.csv")[1]
+
+
+def test_names_with_backslashes_and_broken_characters_match_their_folder(run: Command) -> None:
+    write_model()
+    for name in ("happy", "sad"):
+        Path("faces", name).mkdir(parents=True)
+    for number, file in enumerate((b"happy/a\\b.png", b"sad/n\xff.png", b"sad/c.png")):
+        drawn(64 + number).save("plain.png")
+        Path("plain.png").rename(os.fsdecode(b"faces/" + file))
+    Path("faces", "notes.txt").write_text("none")
+    Path("faces", "sad", "notes.txt").write_text("none")
+    Path("ours.csv").write_text(run("predict", "faces", "--model", MODEL, "--whole", "--csv")[1])
+    code, _, err = run("evaluate", "ours.csv", "--truth", "faces")
+    assert code == 0 and "without an answer" not in err and "not in the truth" not in err
+    assert "faces: 2 other files skipped" in err
 
 
 def test_other_labels_are_those_that_our_table_names(run: Command) -> None:
@@ -410,6 +439,15 @@ def test_any_number_of_answers_is_compared_with_the_first(run: Command) -> None:
     assert first["p_holm"] == pytest.approx(min(1, 2 * first["p"])) and second["p_holm"] == max(first["p_holm"], second["p"])
     table = run("compare", "constant.csv", "a.csv", "--truth", "truth.csv", "--draws", 50)[1].splitlines()
     assert table[0] == "48 test faces" and [line.split()[1] for line in table[4:6]] == ["a.csv", "constant.csv"]
+
+
+def test_two_faces_have_no_interval_of_the_difference(run: Command) -> None:
+    rows = [{"image": "1.jpg", "expression": "Happy"}, {"image": "2.jpg", "expression": "Sad"}]
+    write_csv("right.csv", rows)
+    write_csv("wrong.csv", [{**row, "expression": "Fear"} for row in rows])
+    out = run("compare", "wrong.csv", "right.csv", "--truth", "right.csv", "--draws", 100)[1]
+    assert "+1.000 [–] " in out and "| 0.5000 | 0.5000 " in out and "no interval of fewer than 6 faces with different answers" in out
+    assert "no interval" not in run("compare", "right.csv", "right.csv", "--truth", "right.csv", "--draws", 100)[1]
 
 
 @pytest.mark.parametrize(

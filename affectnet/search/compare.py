@@ -94,8 +94,8 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
         for name, answers in (("accuracy", right), ("macro_f1", cells)):
             yield f"expression.{name}", having, partial(_expression_score, name, cells, present), answers
     having = [at for at, one in enumerate(models) if one.metadata.affect]
+    annotated = np.isfinite(first.true_affect).all(1)
     for column, dimension in enumerate(DIMENSIONS if having else ()):
-        annotated = np.isfinite(first.true_affect[:, column])
         if annotated.sum() > 1:
             true_affect = first.true_affect[annotated, column]
             predicted = [models[at].affect[annotated, column] for at in having]

@@ -73,7 +73,7 @@ def read_table(file: Path) -> Table:
         raise UserError(f"{file}: cells are separated by {' and '.join(map(repr, sorted(separators)))}; save it with commas")
     if image is None:
         raise UserError(f"{file}: no column of photographs ({', '.join(IMAGE_COLUMNS)}); its columns: {first_few(names, 8)}")
-    images = [_path(row.get(image)) for row in rows]
+    images = [image_path(row.get(image)) for row in rows]
     if nameless := images.count(""):
         raise UserError(f"{file}: column {image}: {nameless:,} of {len(rows):,} rows name no photograph; give its path or file name")
     return Table(file, images, {name: [row.get(name) for row in rows] for name in names if name != image}, notes)
@@ -155,7 +155,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _path(value: Any) -> str:
-    """With `/`, without a leading `./`."""
+def image_path(value: Any) -> str:
+    """A photograph's path as answers and labels are matched by it: with `/`, also for `\\`, without a leading `./`."""
     text = "" if value is None else str(value).replace("\\", "/")
     return text.removeprefix("./")
