@@ -14,8 +14,10 @@ from affectnet.predict.options import (
     COMPARE,
     EVALUATE,
     EVERY_S,
+    FACES,
     INFO,
     MODEL,
+    NO_MODEL_ASKED,
     PREDICT,
     TRACKED_EVERY_S,
     Parser,
@@ -24,11 +26,16 @@ from affectnet.predict.options import (
     add_info,
     add_predict,
     add_reading,
+    detection_options,
+    refuse_useless,
+    truth_options,
 )
 
 if TYPE_CHECKING:
     from affectnet.predict.predictor import Predictor
     from affectnet.reporting.predictions import Predictions
+
+PORT = 7860
 
 CLOSED_PIPE = 141
 """The shell's exit code of a command whose reader has gone."""
@@ -69,6 +76,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def predict(options: argparse.Namespace) -> int:
     """Results to stdout or a file, all else to stderr."""
+    if options.whole:
+        refuse_useless(detection_options(options), "with --whole no face is detected; leave out one of the two")
     _silence()
     from affectnet.predict import batch, writers  # noqa: PLC0415 (torch and the rest take seconds, --help should not)
     from affectnet.predict.album import Album  # noqa: PLC0415
@@ -106,23 +115,24 @@ def evaluate(options: argparse.Namespace) -> int:
 
     if options.truth is not None:
         return _evaluate_answers(options)
-    if options.label_set is not None:
-        raise UserError("--label-set: a model file names its labels; give it with --truth only")
     if options.model.suffix.lower() in TABLE_SUFFIXES:
         raise UserError(f"{options.model}: a table of answers, not a model; its labels come by --truth TABLE|FOLDER")
     if options.folder is None:
         raise UserError("nothing to score: give FOLDER with photographs, or for a file of answers --truth")
+    refuse_useless(truth_options(options), "a model file names its labels, and FOLDER those of its photographs; give it with --truth only")
+    if options.cropped:
+        refuse_useless(detection_options(options), "with --cropped no face is detected; leave out one of the two")
     predictor = _predictor(options)
     if not predictor.metadata.labels:
         raise UserError(f"{options.model}: predicts only valence and arousal, and a folder names only expressions; give another model")
     classes = image_folder.with_labels(options.labels, further=predictor.metadata.labels)
     folders = image_folder.class_folders(options.folder, options.split, classes)
     for mapping in image_folder.unused(options.labels, {path.name.lower() for path, _ in folders}):
-        _log(f"--labels {mapping}: no folder has this name")
+        _log(f"--labels {mapping}: no folder has such a name")
     total = sum(1 for _ in evaluate_folder.Count().photographs(folders, silent)) if sys.stderr.isatty() else None
     count = evaluate_folder.Count()
     inputs = progress(count.photographs(folders, _log), "evaluate", total)
-    predictions = evaluate_folder.predict_folder(predictor, inputs, options.cropped, options.batch, count, _log)
+    predictions = evaluate_folder.predict_folder(predictor, inputs, options.cropped, options.batch or FACES, count, _log)
     _print_scores(options, predictions, evaluate_folder.caveats(predictions, options.averaging))
     _log(f"evaluate: {count}", "")
     return USER_MISTAKE if count.unreadable else 0
@@ -132,10 +142,9 @@ def _evaluate_answers(options: argparse.Namespace) -> int:
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
 
-    asking = {"FOLDER": options.folder, "--cropped": options.cropped, "--detector": options.detector, "--as": options.description}
-    asking["--averaging"] = options.averaging != "none"
-    if useless := [name for name, value in asking.items() if value]:
-        raise UserError(f"{', '.join(useless)}: with --truth no model is asked, its answers are read; leave out one of the two")
+    asking = {"FOLDER": options.folder, "--cropped": options.cropped, "--as": options.description, "--batch": options.batch}
+    asking |= detection_options(options) | {"--averaging": options.averaging != "none"}
+    refuse_useless(asking, NO_MODEL_ASKED)
     truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
     scored = score_answers(options.model, options.labels, truth)
     _print_scores(options, scored.predictions, scored.caveats())
@@ -180,10 +189,13 @@ def demo(options: argparse.Namespace) -> int:
     from affectnet.images.detection import SMALLEST_SHARE  # noqa: PLC0415
     from affectnet.web import server, site  # noqa: PLC0415
 
+    if options.site is not None:
+        serving = {"--port": options.port is not None, "--host": options.host, "--open": options.open}
+        refuse_useless(serving, "with --site the page is written and not served; leave out one of the two")
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     files = site.site_files(model_file(options.model), site.Reading(options.detector, smallest, options.averaging))
     if options.site is None:
-        server.serve(files, options.port, options.open, options.host)
+        server.serve(files, PORT if options.port is None else options.port, options.open, options.host)
     else:
         site.write_site(files, options.site)
         _log(f"demo: {len(files)} files, {sum(map(len, files.values())) / 1e6:.1f} MB in {options.site}", "")
@@ -253,7 +265,7 @@ def _command(
 def _add_demo(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", type=Path, metavar="FILE", help=MODEL)
     add_reading(parser)
-    parser.add_argument("--port", type=_port, default=7860, metavar="N", help="of 127.0.0.1; 0: any that is free; default 7860")
+    parser.add_argument("--port", type=_port, metavar="N", help=f"of 127.0.0.1; 0: any that is free; default {PORT}")
     parser.add_argument("--host", action="append", type=_host, default=[], metavar="HOST[:PORT]", help=HOST)
     parser.add_argument("--open", action="store_true", help="open the page in the browser")
     parser.add_argument("--site", type=Path, metavar="DIR", help=SITE)

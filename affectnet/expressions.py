@@ -17,6 +17,12 @@ LONGEST_LABEL = 40
 LABEL = re.compile(r"\w[\w +&'()-]*(?<! )")
 """A label is also a key in JSON and the name of a file with its curve."""
 
+COLUMNS = frozenset(
+    ("path", "seconds", "track", "face", "where", "detector", "left", "top", "right", "bottom", "expression", "valence", "arousal")
+    + ("image", "file", "filename", "subdirectory_filepath")
+)
+"""No labels, because tables of predictions and of answers have these columns next to a column per label."""
+
 CLASS_MEANS = (
     (-0.025, -0.019),
     (0.672, 0.081),
@@ -44,5 +50,8 @@ def invalid_labels(labels: Sequence[str]) -> str | None:
         if not LABEL.fullmatch(label) or len(label) > LONGEST_LABEL:
             characters = "letters, digits, spaces and _ + & ' ( ) -, a letter or digit first"
             return f"{label[:LONGEST_LABEL]!r} is not a label, which has 1 to {LONGEST_LABEL} {characters}"
+    columns = [label for label in labels if label.lower() in COLUMNS]
+    if columns:
+        return f"{', '.join(columns)}: columns of tables of predictions or answers, not labels"
     repeated = [label for label in labels if [other.lower() for other in labels].count(label.lower()) > 1]
     return f"repeated labels, {', '.join(repeated)}; case does not distinguish them" if repeated else None

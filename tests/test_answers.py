@@ -2,6 +2,7 @@
 
 import csv
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -163,6 +164,34 @@ def test_valence_and_arousal_of_affectnets_list_and_of_our_table(run: Command, w
     assert code == 2 and "choose one of its splits with --split" in err
 
 
+def test_one_of_valence_and_arousal_is_left_out_as_clean_does(run: Command) -> None:
+    """Absent, −2, or empty: the faces that are scored are those whose number is shown."""
+    pairs = [(0.1, 0.2), (0.5, -0.1), (-0.3, 0.4), (-2, 0.3), (0.2, -2), ("", 0.9), (-2, -2)]
+    truth = [{"image": f"{number}.jpg", "valence": v, "arousal": a} for number, (v, a) in enumerate(pairs)]
+    answers = [{**row, "valence": 0.5, "arousal": 0.1 * number} for number, row in enumerate(truth)]
+    code, out, err = run("evaluate", write_csv("a.csv", answers), "--truth", write_csv("t.csv", truth), "--json")
+    scores = json.loads(out)
+    assert code == 0 and scores["annotated"] == 3 and "t.csv: 3 rows with only one of valence and arousal, left out" in err
+    assert scores["arousal"]["rmse"] == pytest.approx(0.2)
+    assert scores["valence"]["rmse"] == pytest.approx(np.sqrt(np.mean([0.4**2, 0.0, 0.8**2])))
+    assert "arousal, 3 faces" in run("evaluate", "a.csv", "--truth", "t.csv")[1]
+
+
+def test_names_with_backslashes_and_broken_characters_match_their_folder(run: Command) -> None:
+    write_model()
+    for name in ("happy", "sad"):
+        Path("faces", name).mkdir(parents=True)
+    for number, file in enumerate((b"happy/a\\b.png", b"sad/n\xff.png", b"sad/c.png")):
+        drawn(64 + number).save("plain.png")
+        Path("plain.png").rename(os.fsdecode(b"faces/" + file))
+    Path("faces", "notes.txt").write_text("none")
+    Path("faces", "sad", "notes.txt").write_text("none")
+    Path("ours.csv").write_text(run("predict", "faces", "--model", MODEL, "--whole", "--csv")[1])
+    code, _, err = run("evaluate", "ours.csv", "--truth", "faces")
+    assert code == 0 and "without an answer" not in err and "not in the truth" not in err
+    assert "faces: 2 other files skipped" in err
+
+
 def test_other_labels_are_those_that_our_table_names(run: Command) -> None:
     names = ("bored", "very bored", "engaged")
     columns = {"image": [f"{number}.jpg" for number in range(9)], "expression": pa.array([0, 1, 2] * 3, pa.int8())}
@@ -171,6 +200,9 @@ def test_other_labels_are_those_that_our_table_names(run: Command) -> None:
     answers = [{"image": f"{number}.jpg", "expression": names[number % 3].title()} for number in range(8)]
     by_name = report(run, write_csv("a.csv", answers), "--truth", "table.parquet")
     assert by_name["expression"]["recall"] == {"bored": 1, "very bored": 1, "engaged": pytest.approx(2 / 3)}
+    for option in (("--truth-labels", "2=null"), ("--label-set", "a,b")):
+        code, _, err = run("evaluate", "a.csv", "--truth", "table.parquet", *option)
+        assert code == 2 and err == f"error: {option[0]}: table.parquet names its labels; leave it out\n"
     ranked = [{"image": f"{number}.jpg", **{name: float(number % 3 == at) for at, name in enumerate(names)}} for number in range(9)]
     assert report(run, write_csv("b.csv", ranked), "--truth", "table.parquet")["expression"]["auc"] == 1
 
@@ -197,12 +229,11 @@ def test_other_labels_are_named_for_folders_and_lists(run: Command) -> None:
     for options, said in (
         (("--label-set", "bored,AU12"), "folders that name no expression, 1: very bored"),
         (("--label-set", "bored"), "--label-set: 1 labels, 2 to 100 are possible; give all labels, with commas between"),
+        (("--label-set", "Left,face"), "--label-set: Left, face: columns of tables of predictions or answers, not labels; give all labels"),
         ((*label_set, "--truth-labels", "9=Happy"), "--truth-labels: 1: 9 is Happy, not one of the 3: bored, very bored, AU12"),
     ):
         code, out, err = run("evaluate", answers, "--truth", "faces", *options)
         assert code == 2 and out == "" and err.count("\n") == 1 and said in err
-    code, _, err = run("evaluate", MODEL, "faces", *label_set)
-    assert code == 2 and "--label-set: a model file names its labels" in err
 
 
 def test_our_own_table_of_predictions_has_the_scores_of_the_model(run: Command) -> None:
@@ -229,6 +260,34 @@ def test_a_permuted_order_is_noticed_and_a_weak_or_small_one_is_not(run: Command
 
 
 ONE = {"image": IMAGES[0], "expression": "Happy"}
+
+
+def test_a_column_face_drops_rows_only_in_tables_of_predict_and_they_are_counted(run: Command) -> None:
+    faces = [{**row, "face": number % 2} for number, row in enumerate(named(TRUE))]
+    for number in (0, 2):
+        truth = write_csv("t.csv", [{**row, "face": number} for row in named(TRUE)])
+        content = report(run, write_csv("a.csv", faces), "--truth", truth)
+        assert content["faces"] == len(TRUE) and content["expression"]["accuracy"] == 1
+    several = [{**row, "face": face, "where": "detected", "detector": "haar"} for row in named(TRUE) for face in (1, 2)]
+    code, out, err = run("evaluate", write_csv("ours.csv", several), "--truth", write_truth(), "--json")
+    assert code == 0 and json.loads(out)["expression"]["accuracy"] == 1
+    assert f"ours.csv: {len(TRUE)} rows of faces that are not their photograph's largest, left out" in err
+    err = run("evaluate", "a.csv", "--truth", "ours.csv", "--json")[2]
+    assert f"ours.csv: {len(TRUE)} rows of faces that are not" in err
+
+
+@pytest.mark.parametrize("name", ["a.csv", "a.jsonl", "a.parquet"])
+def test_a_column_that_is_there_twice_is_refused(run: Command, name: str) -> None:
+    if name == "a.csv":
+        Path(name).write_text(f"image,Expression, expression\n{IMAGES[0]},Happy,Sad\n")
+    elif name == "a.jsonl":
+        Path(name).write_text(json.dumps({"image": IMAGES[0], "Expression": "Happy", "expression": "Sad"}))
+    else:
+        pq.write_table(pa.table([[IMAGES[0]], ["Happy"], ["Sad"]], ["image", "expression", "expression"]), name)
+    twice = "several columns named expression; keep one, case does not distinguish them"
+    for arguments in ((name, "--truth", write_truth()), (write_csv("b.csv", [ONE]), "--truth", name)):
+        code, out, err = run("evaluate", *arguments)
+        assert code == 2 and out == "" and err == f"error: {name}: unreadable: {twice}\n"
 
 
 @pytest.mark.parametrize(
@@ -304,17 +363,48 @@ def test_a_bad_truth_is_one_line(run: Command, arguments: list[str], said: str) 
     assert code == 2 and out == "" and err.count("\n") == 1 and said in err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (
+            ["evaluate", "default", "faces", "--label-set", "a,b", "--truth-labels", "a=Sad"],
+            "--label-set, --truth-labels: a model file names",
+        ),
+        (
+            ["evaluate", "default", "faces", "--cropped", "--smallest", "0.5", "--detector", "haar"],
+            "--detector, --smallest: with --cropped",
+        ),
+        (
+            ["evaluate", "a.csv", "--truth", "t.csv", "--batch", "7", "--smallest", "0.3"],
+            "--batch, --smallest: with --truth no model is asked",
+        ),
+        (["compare", "a", "b", "--split", "test", "--labels", "x=Sad"], "--split, --labels: models are asked about our test split"),
+        (["compare", "a", "b", "--label-set", "a,b", "--truth-labels", "a=Sad"], "--label-set, --truth-labels: models are asked"),
+        (["compare", "a.csv", "b.csv", "--truth", "t.csv", "--faces", "data/faces"], "--faces: with --truth no model is asked"),
+        (
+            ["predict", "a.jpg", "--whole", "--smallest", "0.9", "--detector", "haar"],
+            "--detector, --smallest: with --whole no face is detected",
+        ),
+        (["demo", "--site", "out", "--port", "0", "--open", "--host", "a.org"], "--port, --host, --open: with --site the page is written"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(run: Command, arguments: list[str], said: str) -> None:
+    code, out, err = run(*arguments)
+    assert code == 2 and out == "" and err.count("\n") == 1 and err.startswith(f"error: {said}")
+
+
 def test_what_of_answers_is_not_used_is_a_line_each(run: Command) -> None:
     write_truth()
     rows = [{name: value for name, value in row.items() if name.lower() != "fear"} for row in ranked()]
     rows = [{**row, "feer": 0.1, "expression": "Sad", "valence": 0.5} for row in rows]
-    err = run("evaluate", write_csv("a.csv", rows), "--truth", "truth.csv", "--labels", "happpy=null")[2]
+    err = run("evaluate", write_csv("a.csv", rows), "--truth", "truth.csv", "--labels", "happpy=null", "--labels", "raf_db")[2]
     assert "a.csv: no column of Fear: each of its photographs is an error" in err
     assert "rows whose expression is not the largest probability, which counts" in err
     assert "a.csv: valence without arousal, left out" in err
-    assert "--labels happpy=null: nothing in a.csv has this name" in err
+    assert "--labels happpy=null: nothing in a.csv has such a name" in err
+    assert "--labels raf_db: nothing in a.csv has such a name" in err
     err = run("compare", write_csv("b.csv", ranked()), "a.csv", "--truth", "truth.csv", "--truth-labels", "x=Sad", "--draws", 100)[2]
-    assert "compare: a.csv: a.csv: no column of Fear" in err and "--truth-labels x=Sad: nothing in truth.csv has this name" in err
+    assert "compare: a.csv: a.csv: no column of Fear" in err and "--truth-labels x=Sad: nothing in truth.csv has such a name" in err
 
 
 def test_a_comparison_is_a_table_whatever_the_files_are_called(run: Command) -> None:
@@ -349,6 +439,15 @@ def test_any_number_of_answers_is_compared_with_the_first(run: Command) -> None:
     assert first["p_holm"] == pytest.approx(min(1, 2 * first["p"])) and second["p_holm"] == max(first["p_holm"], second["p"])
     table = run("compare", "constant.csv", "a.csv", "--truth", "truth.csv", "--draws", 50)[1].splitlines()
     assert table[0] == "48 test faces" and [line.split()[1] for line in table[4:6]] == ["a.csv", "constant.csv"]
+
+
+def test_two_faces_have_no_interval_of_the_difference(run: Command) -> None:
+    rows = [{"image": "1.jpg", "expression": "Happy"}, {"image": "2.jpg", "expression": "Sad"}]
+    write_csv("right.csv", rows)
+    write_csv("wrong.csv", [{**row, "expression": "Fear"} for row in rows])
+    out = run("compare", "wrong.csv", "right.csv", "--truth", "right.csv", "--draws", 100)[1]
+    assert "+1.000 [–] " in out and "| 0.5000 | 0.5000 " in out and "no interval of fewer than 6 faces with different answers" in out
+    assert "no interval" not in run("compare", "right.csv", "right.csv", "--truth", "right.csv", "--draws", 100)[1]
 
 
 @pytest.mark.parametrize(

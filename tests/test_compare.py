@@ -1,3 +1,4 @@
+import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -6,6 +7,7 @@ import numpy as np
 import pytest
 from chain import TINY, entry, local, run_stage
 
+from affectnet.engines.onnx_export import export_network
 from affectnet.errors import UserError
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
@@ -37,8 +39,8 @@ def bootstrap(first: np.ndarray, second: np.ndarray, draws: int = 400) -> float:
 
     of_first, of_second = (whole_score(accuracy, model, len(first)) for model in (0, 1))
     resamples = resampled_scores(accuracy, 2, len(first), draws, np.random.default_rng(0))
-    tested = difference("accuracy", of_first, of_second, resamples)
-    assert tested.low <= tested.second - tested.first <= tested.high
+    tested = difference("accuracy", of_first, of_second, resamples, int((first != second).sum()))
+    assert tested.low is None or tested.high is None or tested.low <= tested.second - tested.first <= tested.high
     assert (tested.first, tested.second) == (first.mean(), second.mean())
     return tested.p
 
@@ -54,6 +56,20 @@ def test_a_real_difference_is_found_and_equal_models_have_none() -> None:
     generator = np.random.default_rng(2)
     weak, strong = generator.random(400) < 0.6, generator.random(400) < 0.8
     assert bootstrap(weak, strong) < 0.01 and bootstrap(weak, weak) == 1
+
+
+@pytest.mark.parametrize("faces", range(1, 12))
+def test_a_few_faces_prove_no_more_than_mcnemar_by_hand(faces: int) -> None:
+    """Only the second model is right, in each: an exact test's p is 2 / 2^faces."""
+    wrong, right = np.zeros(faces, bool), np.ones(faces, bool)
+    assert bootstrap(wrong, right, 10_000) == pytest.approx(min(1, 2 / 2**faces)) == pytest.approx(mcnemar(wrong, right)[2])
+
+
+@pytest.mark.parametrize(("faces", "stated"), [(0, True), (1, False), (5, False), (6, True)])
+def test_an_interval_excludes_no_difference_only_where_p_can_be_below_5_percent(faces: int, stated: bool) -> None:
+    resamples = np.stack([np.zeros(400), np.full(400, float(faces > 0))])
+    tested = difference("accuracy", 0.0, float(faces > 0), resamples, faces)
+    assert (tested.low is not None) is stated and (tested.p < 0.05) is (faces == 6)
 
 
 @pytest.fixture(scope="module")
@@ -117,6 +133,20 @@ def test_what_cannot_be_compared_is_one_line(trained: Path, monkeypatch: pytest.
     with pytest.raises(UserError, match=said) as caught:
         compared(monkeypatch, "models/expression.safetensors", second)
     assert "\n" not in str(caught.value)
+
+
+def test_onnx_files_and_the_shipped_model_are_models(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network, metadata = load_model(Path("models/both.safetensors"))
+    Path("models/both.onnx").write_bytes(export_network(network, metadata))
+    for averaging in ("none", "flip"):
+        compared(monkeypatch, "models/both.safetensors", "models/both.onnx", "--averaging", averaging, "--json")
+        results = json.loads(capsys.readouterr().out)
+        assert all(row["second"] == pytest.approx(row["first"], abs=1e-3) for row in results["differences"])
+        assert results["mcnemar"][0]["only_first"] == results["mcnemar"][0]["only_second"] == 0
+    with pytest.raises(UserError, match=r"^data/faces: cropped with another policy than the training faces of \S*fer2013.onnx "):
+        compared(monkeypatch, "models/both.onnx", "default")
 
 
 def test_differences_are_those_of_the_scores(trained: Path) -> None:

@@ -137,7 +137,7 @@ def test_what_a_model_does_not_know_counts_against_it_and_seven_are_called_seven
     assert "the model knows 7 expressions: Neutral" in err and "count as errors, 3 of Contempt" in err
     code, out, err = run("evaluate", MODEL, faces, "--cropped", "--labels", "contempt=null", "--labels", "Joy=happy")
     assert out.startswith("7 expressions, 3 faces") and "3 photographs scored" in err and "4 other files skipped" in err
-    assert "--labels Joy=happy: no folder has this name" in err and "contempt=null" not in err
+    assert "--labels Joy=happy: no folder has such a name" in err and "contempt=null" not in err
 
 
 def test_averaging_is_what_the_command_says(run: Command, faces: Path) -> None:

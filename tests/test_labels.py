@@ -14,9 +14,12 @@ from trees import noise
 
 from affectnet import Predictor
 from affectnet.__main__ import main
-from affectnet.expressions import EXPRESSIONS
+from affectnet.expressions import COLUMNS, EXPRESSIONS
 from affectnet.params import parse, read_document
+from affectnet.predict.answers.tables import IMAGE_COLUMNS
 from affectnet.predict.colours import COLOURS, colours_of
+from affectnet.predict.parquet_table import contract
+from affectnet.predict.writers import columns
 from affectnet.sources.registry import open_source
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.labels import labels_metadata, read_labels
@@ -110,6 +113,8 @@ def test_a_folder_that_is_mapped_as_number_and_as_text_is_refused() -> None:
         (["a", "b "], "folder", "labels: 'b ' is not a label"),
         (["a", "x" * 41], "folder", "is not a label"),
         (["a", ""], "folder", "labels: '' is not a label"),
+        (["Left", "right", "ahead"], "folder", "labels: Left, right: columns of tables of predictions or answers, not labels"),
+        (["image", "a"], "folder", "labels: image: columns of tables"),
         (["bored", "engaged"], "affectnet2017", "labels: those of the layout affectnet2017 are Neutral, .*folder, huggingface, yolo"),
         (list(reversed(EXPRESSIONS)), "raf_db", "labels: those of the layout raf_db are Neutral"),
     ],
@@ -117,6 +122,12 @@ def test_a_folder_that_is_mapped_as_number_and_as_text_is_refused() -> None:
 def test_invalid_labels_are_one_line(labels: list[str], layout: str, message: str) -> None:
     with refused(message):
         check_labels(labels, layout)
+
+
+def test_the_names_that_are_no_labels_are_those_of_the_fixed_columns() -> None:
+    assert {*columns([], True), *IMAGE_COLUMNS} == COLUMNS
+    assert {column.name for column in contract([], True).columns} <= COLUMNS
+    assert not {name.lower() for name in EXPRESSIONS} & COLUMNS
 
 
 def test_an_expression_to_keep_must_be_a_label(workspace: Path) -> None:

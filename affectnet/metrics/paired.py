@@ -17,13 +17,13 @@ Score = Callable[[NDArray[np.int64], int], Values]
 
 @dataclass(frozen=True)
 class Difference:
-    """Second minus first of one score, with its 95 % interval and the two-sided p-value of the paired bootstrap."""
+    """Second minus first of one score, with its 95 % interval and two-sided p-value, see `difference`; no interval of too few faces."""
 
     name: str
     first: float
     second: float
-    low: float
-    high: float
+    low: float | None
+    high: float | None
     p: float
 
 
@@ -52,15 +52,25 @@ def whole_score(score: Score, model: int, faces: int) -> float:
     return float(score(np.arange(faces)[None], model)[0])
 
 
-def difference(name: str, first: float, second: float, resamples: Values) -> Difference:
-    """resamples: (2, draws) scores of both. The p-value is twice the smaller share of resamples on one side of no difference, of
+LEAST_DIFFERING = 6
+"""Faces with different answers from which a 95 % interval can exclude no difference: 2 · 2^−5 is above 5 %, 2 · 2^−6 below."""
 
-    draws + 1, at most 1 (Efron & Tibshirani 1993, ch. 16; Koehn 2004).
+
+def difference(name: str, first: float, second: float, resamples: Values, differing: int) -> Difference:
+    """resamples: (2, draws) scores of both; differing: faces with different answers.
+
+    The p-value of the paired bootstrap is twice the smaller share of resamples on one side of no difference, of draws + 1, at most 1 (Efron
+    & Tibshirani 1993, ch. 16; Koehn 2004). Resamples of a few faces hardly vary, so it is at least 2 · 2^−differing: between equal models
+    the answers to these faces could be exchanged, in 2^differing ways that are equally probable, and no test that exchanges them gives
+    less (Fisher 1935, § 21; Noreen 1989). Where that exceeds 5 %, there is no interval, unless all answers are the same.
     """
     differences = resamples[1] - resamples[0]
-    low, high = interval(differences)
     tail = min(int((differences <= 0).sum()), int((differences >= 0).sum()))
-    return Difference(name, first, second, float(low), float(high), min(1.0, 2 * (tail + 1) / (len(differences) + 1)))
+    p = min(1.0, max(2 * (tail + 1) / (len(differences) + 1), 2.0 * 0.5**differing))
+    if 0 < differing < LEAST_DIFFERING:
+        return Difference(name, first, second, None, None, p)
+    low, high = interval(differences)
+    return Difference(name, first, second, float(low), float(high), p)
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

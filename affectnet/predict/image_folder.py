@@ -90,8 +90,8 @@ def _spelled(classes: Classes, expressions: Mapping[str, str]) -> dict[str, str 
 
 
 def unused(mappings: Sequence[str], names: Collection[str]) -> list[str]:
-    """The mappings `name=…` of a name, in lower case, that is not among these."""
-    return [text for text in mappings if "=" in text and text.rpartition("=")[0].lower() not in names]
+    """The mappings `name=…` and keys of NUMBERS of which no name, in lower case, is among these."""
+    return [text for text in mappings if not {*NUMBERS.get(text.lower(), [text.rpartition("=")[0].lower()])} & {*names}]
 
 
 def vocabulary(labels: Sequence[str]) -> tuple[str, ...]:

@@ -2,11 +2,11 @@
 
 import argparse
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import NoReturn
 
-from affectnet.errors import USER_MISTAKE, one_line
+from affectnet.errors import USER_MISTAKE, UserError, one_line
 from affectnet.predict.defaults import DEFAULT
 
 EVERY_S, TRACKED_EVERY_S = 1.0, 0.2
@@ -15,8 +15,8 @@ EVERY_S, TRACKED_EVERY_S = 1.0, 0.2
 AVERAGING = ("none", "flip", "ten_crop")
 """The values of affectnet.models.outputs.Averaging, which imports numpy."""
 
-MOST_FACES = 65_536
-"""Per batch."""
+FACES, MOST_FACES = 64, 65_536
+"""Per batch of `evaluate`, if nothing else is asked for, and at most."""
 
 MOST_DRAWS = 1_000_000
 
@@ -27,9 +27,11 @@ EVALUATE = (
     "be read; it is left out, and counted. With --truth MODEL is a file of answers that any program gave."
 )
 COMPARE = (
-    "Whether models differ by more than chance on the same test faces: each other model compared with the first. A model is a model file, "
-    "or a Git revision or DVC experiment whose model is in the cache, asked about our test split; with --truth a file of answers."
+    "Whether models differ by more than chance on the same test faces: each other model compared with the first. A model is a model file "
+    "(ONNX or safetensors), default for the shipped one, or a Git revision or DVC experiment whose model is in the cache, "
+    "asked about our test split; with --truth a file of answers."
 )
+NO_MODEL_ASKED = "with --truth no model is asked, its answers are read; leave out one of the two"
 TRUTH = "labels for a file of answers: a table (CSV, JSON lines, Parquet), or a folder with one folder per expression"
 LABELS = "what another name or number means; null: left out; affectnet, fer2013 or raf_db: all numbers of the data set; may be repeated"
 LABEL_SET = "all labels of --truth and its answers where they are not AffectNet's, such as engaged,bored,confused"
@@ -48,6 +50,22 @@ DETECTOR = (
     "libfacedetection, the default; haar, the cascade of OpenCV before version 5; yunet, of OpenCV's model zoo, downloaded once; or "
     "a model file of YuNet"
 )
+
+
+def refuse_useless(options: Mapping[str, object], reason: str) -> None:
+    """Errors: UserError when an option, by the name that the user wrote, has a value: in this mode it would do nothing."""
+    if useless := [name for name, value in options.items() if value]:
+        raise UserError(f"{', '.join(useless)}: {reason}")
+
+
+def truth_options(options: argparse.Namespace) -> dict[str, object]:
+    """The options that say what the labels of --truth are."""
+    return {"--label-set": options.label_set, "--truth-labels": options.truth_labels}
+
+
+def detection_options(options: argparse.Namespace) -> dict[str, object]:
+    """The options that say how faces are detected."""
+    return {"--detector": options.detector, "--smallest": options.smallest}
 
 
 class Parser(argparse.ArgumentParser):
@@ -85,16 +103,17 @@ def add_evaluate(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--batch",
         type=_whole_number("number of faces", 1, MOST_FACES),
-        default=64,
         metavar="N",
-        help="faces per batch of the network; default 64",
+        help=f"faces per batch of the network; default {FACES}",
     )
 
 
 def add_compare(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("models", nargs="+", metavar="MODEL", help="model file, Git revision or DVC experiment; with --truth answers")
+    parser.add_argument(
+        "models", nargs="+", metavar="MODEL", help="model file, default, Git revision or DVC experiment; with --truth answers"
+    )
     add_truth(parser)
-    parser.add_argument("--faces", type=Path, default=Path("data/faces"), help="shards whose test split is predicted; default data/faces")
+    parser.add_argument("--faces", type=Path, help="shards whose test split is predicted; default data/faces")
     parser.add_argument(
         "--draws", type=_whole_number("number of resamples", 10, MOST_DRAWS), default=10_000, help="resamples of the faces; default 10000"
     )

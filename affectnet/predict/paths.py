@@ -55,6 +55,11 @@ class FilmEnd:
     problem: UserError | None = None
 
 
+def in_table(path: str) -> str:
+    """The path in tables; bytes that are not UTF-8 as \\xff."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def files(paths: Sequence[str], excluded: Path | None, log: Log, other: Log) -> Iterator[Input]:
     """The named files, and the photographs and videos in and below each named folder, sorted.
 

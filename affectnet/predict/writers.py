@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from affectnet.errors import UserError, one_line
-from affectnet.predict.paths import Shot
+from affectnet.predict.paths import Shot, in_table
 from affectnet.predict.predictor import Face
 
 
@@ -116,7 +115,7 @@ def columns(labels: Sequence[str], tracked: bool) -> list[str]:
 
 def rows(answer: Answer) -> Iterator[dict[str, Any]]:
     """The rows of a table, which leave out what is null."""
-    source = {"path": os.fsencode(answer.shot.path).decode("utf-8", "backslashreplace"), "seconds": answer.shot.seconds}
+    source = {"path": in_table(answer.shot.path), "seconds": answer.shot.seconds}
     for number, face in enumerate(answer.faces):
         track = {} if answer.tracks is None else {"track": answer.tracks[number]}
         where = {"where": "whole" if face.detector is None else "detected", "detector": face.detector}

@@ -45,10 +45,10 @@ def full_report(params: Scoring, predictions: Predictions) -> Tree:
             if len(seven):
                 report = merged(report, _expression_scores("expression_7", seven, draws, generator))
     if predictions.metadata.affect:
-        annotated = int(np.isfinite(predictions.true_affect).all(1).sum())
-        report["annotated"] = annotated
-        for column, name in enumerate(DIMENSIONS if annotated > 1 else ()):
-            true, predicted = predictions.true_affect[:, column], predictions.affect[:, column]
+        annotated = np.isfinite(predictions.true_affect).all(1)
+        report["annotated"] = int(annotated.sum())
+        for column, name in enumerate(DIMENSIONS if report["annotated"] > 1 else ()):
+            true, predicted = predictions.true_affect[annotated, column], predictions.affect[annotated, column]
             report = merged(report, affect_report(name, true, predicted, draws, generator))
     return report
 

@@ -1,9 +1,11 @@
 """A model file's predictions on the test split."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import torch
 
 from affectnet.metrics import calibration
 from affectnet.models.checkpoint import load_model
@@ -18,23 +20,33 @@ from affectnet.tables.face_shards import read_policy
 
 
 def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averaging) -> Predictions:
-    """The model file's predictions on the test split. averaging: views per face over which outputs are averaged.
+    """The predictions of a safetensors file on the test split. averaging: views per face over which outputs are averaged.
 
-    The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
-    Errors: UserError as `load_model` and `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
+    Errors: UserError as `load_model` and `predictions_of_split`.
     """
     device = select_device(runtime.device)
     network, metadata = load_model(model)
+
+    def outputs_for(images: torch.Tensor) -> Outputs:
+        return predict(network.to(device), images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
+
+    return predictions_of_split(model, metadata, outputs_for, faces, runtime.workers, averaging)
+
+
+def predictions_of_split(
+    model: Path, metadata: ModelMetadata, outputs_for: Callable[[torch.Tensor], Outputs], faces: Path, workers: int, averaging: Averaging
+) -> Predictions:
+    """The predictions of an open model on the test split. outputs_for: (n, px, px, 3) uint8 RGB → its outputs, averaged over the views.
+
+    The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
+    Errors: UserError as `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
+    """
     refuse_other_crops(model, metadata, faces, read_policy(faces, "test"))
-
-    def outputs_for(split: FaceDataset) -> Outputs:
-        return predict(network.to(device), split.images, device, len(metadata.labels), metadata.mean, metadata.std, averaging)
-
-    test = load_faces(faces, "test", metadata.image_px, runtime.workers)
-    outputs = outputs_for(test)
+    test = load_faces(faces, "test", metadata.image_px, workers)
+    outputs = outputs_for(test.images)
     if averaging != "none" and metadata.labels:
-        validation = load_faces(faces, "validation", metadata.image_px, runtime.workers)
-        metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation), validation))
+        validation = load_faces(faces, "validation", metadata.image_px, workers)
+        metadata = replace(metadata, temperature=_temperature(metadata, outputs_for(validation.images), validation))
     affect = np.stack([test.valence.numpy(), test.arousal.numpy()], 1).astype(np.float64)
     return Predictions.from_outputs(model, metadata, outputs, test.labels, test.expression.numpy(), affect)
 

@@ -13,20 +13,26 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, exit_code, first_few
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
-from affectnet.metrics.paired import Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
+from affectnet.metrics.paired import LEAST_DIFFERING, Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
-from affectnet.models.outputs import Averaging
-from affectnet.predict.options import Parser, add_compare
+from affectnet.models.outputs import Averaging, Outputs
+from affectnet.predict import defaults
+from affectnet.predict.defaults import DEFAULT
+from affectnet.predict.options import NO_MODEL_ASKED, Parser, add_compare, refuse_useless, truth_options
 from affectnet.reporting.model_facts import report_label
 from affectnet.reporting.predictions import Predictions
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 MODEL = "models/model.safetensors"
 
@@ -44,14 +50,18 @@ def compared(models: Models, draws: int, seed: int) -> Tree:
     """
     named = [{"name": name, "scores": {}} for name, _ in models]
     results: Tree = {"faces": len(models[0][1]), "draws": draws, "models": named, "differences": [], "mcnemar": _mcnemar(models)}
-    for name, having, score, faces in _scores([predictions for _, predictions in models]):
+    for name, having, score, answers in _scores([predictions for _, predictions in models]):
+        faces = len(answers[0])
         resamples = resampled_scores(score, len(having), faces, draws, np.random.default_rng(seed))
         values = [whole_score(score, position, faces) for position in range(len(having))]
         for position, at in enumerate(having):
             low, high = interval(resamples[position])
             named[at]["scores"][name] = {"value": values[position], "low": float(low), "high": float(high)}  # type: ignore[index]
         if having[0] == 0:
-            pairs = [difference(name, values[0], values[position], resamples[[0, position]]) for position in range(1, len(having))]
+            pairs = [
+                difference(name, values[0], values[at], resamples[[0, at]], int((answers[0] != answers[at]).sum()))
+                for at in range(1, len(having))
+            ]
             corrected = holm([pair.p for pair in pairs])
             others = [models[at][0] for at in having[1:]]
             results["differences"] += [
@@ -68,8 +78,11 @@ def paired(first: Predictions, second: Predictions, draws: int, seed: int) -> tu
     return rows, [model["scores"] for model in results["models"]]
 
 
-def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, int]]:
-    """For each score its name, the models that have it, its function of rows and a position among them, and the number of faces."""
+def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Score, Sequence[NDArray[Any]]]]:
+    """For each score its name, the models that have it, its function of rows and a position among them, and what it sees of their answers.
+
+    That is (n,) for each of these models: where two of them are equal in a face, the score cannot tell their answers to it apart.
+    """
     first = models[0]
     having = [at for at, one in enumerate(models) if one.metadata.labels]
     if having:
@@ -78,16 +91,17 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
         true = columns[0][models[having[0]].true]
         present = np.isin(np.arange(len(classes)), true)
         cells = [true * len(classes) + of_model[models[at].predicted] for at, of_model in zip(having, columns, strict=True)]
-        for name in ("accuracy", "macro_f1"):
-            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), len(true)
+        right = [models[at].predicted == models[at].true for at in having]
+        for name, answers in (("accuracy", right), ("macro_f1", cells)):
+            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), answers
     having = [at for at, one in enumerate(models) if one.metadata.affect]
+    annotated = np.isfinite(first.true_affect).all(1)
     for column, dimension in enumerate(DIMENSIONS if having else ()):
-        annotated = np.isfinite(first.true_affect[:, column])
         if annotated.sum() > 1:
             true_affect = first.true_affect[annotated, column]
             predicted = [models[at].affect[annotated, column] for at in having]
             for name in ("ccc", "rmse"):
-                yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), int(annotated.sum())
+                yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), predicted
 
 
 def _expression_score(
@@ -137,7 +151,7 @@ def markdown(results: Tree) -> str:
     rows += [[model["name"], *(_with_interval(model["scores"].get(name)) for name in names)] for model in ranked]
     lines = [f"{results['faces']:,} test faces", "", *_table(rows), "", f"Compared with {models[0]['name']}:", ""]
     tests = [
-        [row["second_name"], _label(row["name"]), f"{row['second'] - row['first']:+.3f} [{row['low']:+.3f}, {row['high']:+.3f}]", *_p(row)]
+        [row["second_name"], _label(row["name"]), f"{row['second'] - row['first']:+.3f} [{_ends(row)}]", *_p(row)]
         for row in results["differences"]
     ]
     tests += [
@@ -145,8 +159,14 @@ def markdown(results: Tree) -> str:
         for row in results["mcnemar"]
     ]
     lines += _table([["", "score", "difference, 95 %", "p", "p, Holm"], *tests])
+    few = any(row["low"] is None for row in results["differences"])
+    note = [f"–: no interval of fewer than {LEAST_DIFFERING} faces with different answers."] if few else []
     draws = f"{results['draws']:,} resamples of the faces, the same for all models"
-    return "\n".join([*lines, "", f"Intervals and p by bootstrap, {draws}; they do not cover the spread between training seeds."])
+    return "\n".join([*lines, "", f"Intervals and p by bootstrap, {draws}; they do not cover the spread between training seeds.", *note])
+
+
+def _ends(row: Tree) -> str:
+    return "–" if row["low"] is None else f"{row['low']:+.3f}, {row['high']:+.3f}"
 
 
 def _p(row: Tree) -> list[str]:
@@ -173,8 +193,8 @@ def _table(rows: Sequence[Sequence[str]]) -> list[str]:
 @contextmanager
 def model_file(argument: str) -> Iterator[Path]:
     """The path of the model file that the argument names. Errors: UserError when it is neither a file nor a revision with one."""
-    if Path(argument).is_file():
-        yield Path(argument)
+    if argument == DEFAULT or Path(argument).is_file():
+        yield defaults.model_file(argument)
         return
     try:
         import dvc.api  # noqa: PLC0415 (a second, and not in a small installation)
@@ -194,12 +214,12 @@ def model_file(argument: str) -> Iterator[Path]:
 def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> tuple[Models, list[str]]:
     """Each model's predictions for our test split, and a line about each model that was trained on other faces than ours.
 
-    Errors: UserError as `model_file` and `predict_split`.
+    Errors: UserError as `model_file`, `open_engine` and `predictions_of_split`.
     """
     from affectnet.models.dataset import shards_sha256  # noqa: PLC0415
     from affectnet.params import Runtime, parse, read_document  # noqa: PLC0415
     from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
-    from affectnet.reporting.split_predictions import predict_split  # noqa: PLC0415 (torch takes seconds)
+    from affectnet.reporting.split_predictions import predictions_of_split  # noqa: PLC0415 (torch takes seconds)
     from affectnet.tables.face_shards import shard_paths  # noqa: PLC0415
 
     if tables := [argument for argument in arguments if Path(argument).suffix.lower() in TABLE_SUFFIXES]:
@@ -208,7 +228,12 @@ def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> tu
     models = []
     for argument in arguments:
         with model_file(argument) as path:
-            models.append((argument, predict_split(path, faces, runtime, averaging)))
+            engine = open_engine(path, runtime.device)
+
+            def outputs_for(images: "Tensor", engine: Engine = engine) -> Outputs:
+                return engine.outputs(images.numpy(), averaging)
+
+            models.append((argument, predictions_of_split(path, engine.metadata, outputs_for, faces, runtime.workers, averaging)))
     if not any(faces.glob("train-*")):
         return models, [f"WARNING: {faces}: without training faces; a model that was trained on some of its test faces is not noticed"]
     ours = shards_sha256(shard_paths(faces, "train"))
@@ -221,8 +246,7 @@ def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
     from affectnet.predict.answers.score import score_answers  # noqa: PLC0415
     from affectnet.predict.answers.truth import read_truth  # noqa: PLC0415
 
-    if options.averaging != "none":
-        raise UserError("--averaging: with --truth no model is asked, its answers are read; leave out one of the two")
+    refuse_useless({"--averaging": options.averaging != "none", "--faces": options.faces}, NO_MODEL_ASKED)
     truth = read_truth(options.truth, options.split, options.truth_labels, options.label_set)
     scored = [(name, score_answers(Path(name), options.labels, truth)) for name in options.models]
     lines = [f"{name}: {line}" for name, one in scored for line in one.caveats()]
@@ -234,7 +258,9 @@ def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
     if len(options.models) < 2:
         raise UserError("one model only; name two or more to compare")
     if options.truth is None:
-        models, lines = of_models(options.models, options.faces, options.averaging)
+        reading = {"--split": options.split, "--labels": options.labels, **truth_options(options)}
+        refuse_useless(reading, "models are asked about our test split, whose labels are known; give it with --truth only")
+        models, lines = of_models(options.models, options.faces or Path("data/faces"), options.averaging)
     else:
         models, lines = of_answers(options)
     results = compared(models, options.draws, options.seed)

@@ -16,6 +16,7 @@ import pandas as pd
 from affectnet.errors import UserError, exit_code
 from affectnet.files.atomic import replacing_folder, write_text
 from affectnet.metrics.classification import confusion_matrix
+from affectnet.metrics.paired import Difference
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.svg import difference_svg
 from affectnet.reporting.values import leaves, setting, shown
@@ -82,7 +83,7 @@ def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Ma
     for name, group, key in headlines(after):
         if group in before:
             row = by_name.get(f"{group}.{key}")
-            tested = (f"{row.low:+.3f} – {row.high:+.3f}", f"{row.p:.4f}", _verdict(row.low, row.high)) if row else ("", "", "not tested")
+            tested = (_ends(row), f"{row.p:.4f}", _verdict(row)) if row else ("", "", "not tested")
             sides = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
             rows.append((name, *map(_with_interval, sides), f"{sides[1]['value'] - sides[0]['value']:+.3f}", *tested))
     yield from _table(("score", base.title, head.title, "change", "95 %", "p", "beyond chance?"), rows)
@@ -90,8 +91,12 @@ def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Ma
     yield ""
 
 
-def _verdict(low: float, high: float) -> str:
-    return "yes" if low > 0 or high < 0 else "no"
+def _ends(row: Difference) -> str:
+    return "too few faces differ" if row.low is None or row.high is None else f"{row.low:+.3f} – {row.high:+.3f}"
+
+
+def _verdict(row: Difference) -> str:
+    return "yes" if row.low is not None and row.high is not None and (row.low > 0 or row.high < 0) else "no"
 
 
 def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float]:

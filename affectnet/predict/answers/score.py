@@ -84,7 +84,8 @@ def score_answers(file: Path, mappings: Sequence[str], truth: Truth) -> Scored:
         missing |= _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
     outputs = Outputs(logits.astype(np.float32), dimensions.astype(np.float32))
     predictions = Predictions.from_outputs(file, answerer, outputs, truth.labels, true, truth.affect, expressions.ranked)
-    notes = [*truth.notes, *unused_mappings(table, mappings, "--labels"), *half_affect(table), *_notes(table, expressions, truth, classes)]
+    notes = [*truth.notes, *table.notes, *unused_mappings(table, mappings, "--labels"), *half_affect(table)]
+    notes += _notes(table, expressions, truth, classes)
     return Scored(predictions, int(missing.sum()), int((rows < 0).sum()), truth.without, notes)
 
 

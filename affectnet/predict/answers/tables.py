@@ -3,18 +3,21 @@
 import csv
 import json
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
-from affectnet.errors import UserError, brief, first_few, one_line, reraise_machine_fault
+from affectnet.errors import UserError, brief, first_few, many, one_line, reraise_machine_fault
 
 IMAGE_COLUMNS = ("image", "path", "file", "filename", "subdirectory_filepath")
 """Names of the column of the photographs, the first that is there: ours, of `affectnet predict`, and of AffectNet's list of 2017."""
 
 FIRST_FACE = {None, 1}
 """The column `face` of `affectnet predict`: the largest face, or none detected."""
+
+PREDICTED = {"face", "where", "detector"}
+"""Columns by which a table of `affectnet predict` is recognised."""
 
 SEPARATORS = frozenset(";\t|")
 """Between the cells of tables that spreadsheets call CSV, too."""
@@ -24,11 +27,12 @@ KINDS = "CSV (.csv), JSON lines (.jsonl) or Parquet (.parquet)"
 
 @dataclass(frozen=True)
 class Table:
-    """n rows. images: paths with `/`; columns: by name in lower case, n values each, None where a cell is empty."""
+    """n rows. images: paths with `/`; columns: by name in lower case, n values each, None where a cell is empty; notes: lines."""
 
     file: Path
     images: Sequence[str]
     columns: Mapping[str, Sequence[Any]]
+    notes: Sequence[str] = ()
 
     def __len__(self) -> int:
         return len(self.images)
@@ -52,7 +56,7 @@ def read_table(file: Path) -> Table:
     if reader is None:
         raise UserError(f"{file}: neither {KINDS} by its name")
     try:
-        rows = [{name.strip().lower(): _value(cell) for name, cell in row.items()} for row in reader(file)]
+        rows = list(reader(file))
     except OSError as error:
         reraise_machine_fault(error, file)
         raise UserError(f"{file}: {error.strerror or one_line(str(error))}; give a table, {KINDS}") from None
@@ -62,26 +66,45 @@ def read_table(file: Path) -> Table:
         raise UserError(f"{file}: unreadable: {one_line(str(error))}") from None
     if not rows:
         raise UserError(f"{file}: no rows; give one per photograph")
-    rows = [row for row in rows if row.get("face") in FIRST_FACE or _number(row["face"]) in FIRST_FACE]
     names = list(dict.fromkeys(name for row in rows for name in row))
+    rows, notes = _largest_faces(rows, file) if {*names} >= PREDICTED else (rows, [])
     image = next((name for name in IMAGE_COLUMNS if name in names), None)
     if image is None and len(names) == 1 and (separators := SEPARATORS.intersection(names[0])):
         raise UserError(f"{file}: cells are separated by {' and '.join(map(repr, sorted(separators)))}; save it with commas")
     if image is None:
         raise UserError(f"{file}: no column of photographs ({', '.join(IMAGE_COLUMNS)}); its columns: {first_few(names, 8)}")
-    images = [_path(row.get(image)) for row in rows]
+    images = [image_path(row.get(image)) for row in rows]
     if nameless := images.count(""):
         raise UserError(f"{file}: column {image}: {nameless:,} of {len(rows):,} rows name no photograph; give its path or file name")
-    return Table(file, images, {name: [row.get(name) for row in rows] for name in names if name != image})
+    return Table(file, images, {name: [row.get(name) for row in rows] for name in names if name != image}, notes)
+
+
+def _named(row: Iterable[tuple[str, Any]]) -> dict[str, Any]:
+    """The cells of a row by their columns in lower case. Errors: ValueError when several have the same name, if any."""
+    cells: dict[str, Any] = {}
+    for name, cell in row:
+        column = name.strip().lower()
+        if column and column in cells:
+            raise ValueError(f"several columns named {column}; keep one, case does not distinguish them")
+        cells[column] = _value(cell)
+    return cells
+
+
+def _largest_faces(rows: list[dict[str, Any]], file: Path) -> tuple[list[dict[str, Any]], list[str]]:
+    """The rows of each photograph's largest face, and a line with the number of the others."""
+    kept = [row for row in rows if row.get("face") in FIRST_FACE or _number(row["face"]) in FIRST_FACE]
+    dropped = len(rows) - len(kept)
+    return kept, [f"{file}: {many(dropped, 'row')} of faces that are not their photograph's largest, left out"] if dropped else []
 
 
 def _csv(file: Path) -> Iterator[dict[str, Any]]:
     with file.open(encoding="utf-8-sig", newline="") as lines:
-        reader = csv.DictReader(lines, strict=True)
-        for row in reader:
-            if None in row or None in row.values():
+        reader = csv.reader(lines, strict=True)
+        header = next(reader, [])
+        for row in filter(None, reader):
+            if len(row) != len(header):
                 raise ValueError(f"line {reader.line_num:,} has another number of cells than the header")
-            yield row
+            yield _named(zip(header, row, strict=True))
 
 
 def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
@@ -89,7 +112,7 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
+            row = json.loads(line, object_pairs_hook=_named)
             if not isinstance(row, dict):
                 raise ValueError(f'line {number:,} is not an object such as {{"image": "1.jpg", "expression": "Happy"}}')
             yield row
@@ -102,8 +125,9 @@ def _parquet(file: Path) -> Iterator[dict[str, Any]]:
         raise UserError(f"{file}: Parquet needs pyarrow, which is not installed; pip install pyarrow, or give CSV") from None
     with pq.ParquetFile(file) as parquet:
         flat = [field.name for field in parquet.schema_arrow if not hasattr(field.type, "value_type")]  # no landmarks
+        _named((name, None) for name in flat)
         for batch in parquet.iter_batches(columns=flat):
-            yield from batch.to_pylist()
+            yield from (_named(row.items()) for row in batch.to_pylist())
 
 
 _READERS: Final[Mapping[str, Callable[[Path], Iterator[dict[str, Any]]]]] = {
@@ -131,7 +155,7 @@ def _number(value: Any) -> float | None:
         return None
 
 
-def _path(value: Any) -> str:
-    """With `/`, without a leading `./`."""
+def image_path(value: Any) -> str:
+    """A photograph's path as answers and labels are matched by it: with `/`, also for `\\`, without a leading `./`."""
     text = "" if value is None else str(value).replace("\\", "/")
     return text.removeprefix("./")

@@ -1,18 +1,20 @@
 """The labels of photographs, from a table or from folders named by label."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from affectnet.errors import UserError, first_few
+from affectnet.errors import UserError, first_few, many
 from affectnet.expressions import EXPRESSIONS, invalid_labels
 from affectnet.metrics.regression import DIMENSIONS
-from affectnet.predict.answers.tables import Table, read_table
+from affectnet.predict.answers.tables import Table, image_path, read_table
 from affectnet.predict.image_folder import Classes, class_folders, photographs, unused, with_labels
+from affectnet.predict.options import refuse_useless
+from affectnet.predict.paths import in_table
 
 NOT_ANNOTATED = -2
 """AffectNet's valence and arousal of a face without them."""
@@ -58,8 +60,7 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
     if table.columns.keys() >= ANNOTATIONS:
         from affectnet.tables.labels import read_labels  # noqa: PLC0415 (a small installation has no Parquet)
 
-        if label_set is not None:
-            raise UserError(f"--label-set: {path} names its labels; leave it out")
+        refuse_useless({"--label-set": label_set, "--truth-labels": mappings}, f"{path} names its labels; leave it out")
         labels = read_labels(path)
         classes = {str(code): label for code, label in enumerate(labels)}
     if "expression" in table.columns:
@@ -67,17 +68,21 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
         kept = codes >= 0
         codes = codes[kept]
     affect = np.stack([_affect(table, name) for name in DIMENSIONS], 1)[kept]
+    half = np.isfinite(affect).any(1) & ~np.isfinite(affect).all(1)
+    affect[half] = np.nan  # as `clean`: the pair is one annotation
     if not kept.any() or (codes is None and np.isnan(affect).all()):
-        raise UserError(f"{path}: no labels: no row has an expression, valence or arousal; see its columns")
+        raise UserError(f"{path}: no labels: no row has an expression, or valence and arousal; see its columns")
     images = [image for image, keep in zip(table.images, kept, strict=True) if keep]
-    notes = [*unused_mappings(table, mappings, "--truth-labels"), *half_affect(table)]
+    notes = [*table.notes, *unused_mappings(table, mappings, "--truth-labels"), *half_affect(table)]
+    if half.any() and table.columns.keys() >= set(DIMENSIONS):
+        notes.append(f"{path}: {many(int(half.sum()), 'row')} with only one of {' and '.join(DIMENSIONS)}, left out")
     return Truth(str(path), images, codes, affect, int((~kept).sum()), labels, notes)
 
 
 def unused_mappings(table: Table, mappings: Sequence[str], option: str) -> list[str]:
     """A line per mapping of a name that is neither a column nor a label in the column expression."""
     names = {*table.columns, *(text_of(cell) for cell in table.columns.get("expression", ()) if cell is not None)}
-    return [f"{option} {mapping}: nothing in {table.file} has this name" for mapping in unused(mappings, names)]
+    return [f"{option} {mapping}: nothing in {table.file} has such a name" for mapping in unused(mappings, names)]
 
 
 def half_affect(table: Table) -> list[str]:
@@ -131,15 +136,16 @@ def text_of(label: Any) -> str:
 
 
 def _of_folder(folder: Path, split: str | None, classes: Classes, labels: tuple[str, ...], mappings: Sequence[str]) -> Truth:
-    problems: list[str] = []
+    problems, others = list[str](), list[str]()
     folders = class_folders(folder, split, classes)
-    labelled = list(photographs(folders, problems.append, lambda _: None))
+    labelled = list(photographs(folders, problems.append, others.append))
     if problems:
         raise UserError(*problems)
-    images = [Path(one.path).relative_to(folder).as_posix() for one in labelled]
+    images = [image_path(in_table(Path(one.path).relative_to(folder).as_posix())) for one in labelled]
     codes = np.array([labels.index(one.label) for one in labelled], np.int64)
     names = {path.name.lower() for path, _ in folders}
-    notes = [f"--truth-labels {mapping}: no folder has this name" for mapping in unused(mappings, names)]
+    notes = [f"--truth-labels {mapping}: no folder has such a name" for mapping in unused(mappings, names)]
+    notes += [f"{folder}: {many(len(others), 'other file')} skipped"] if others else []
     return Truth(str(folder), images, codes, np.full((len(images), 2), np.nan), labels=labels, notes=notes)
 
 
@@ -157,7 +163,7 @@ def _of_split(table: Table, split: str | None) -> Table:
         raise UserError(f"{table.file}: choose one of its splits with --split: {first_few(present, 8)}")
     rows = [row for row, name in enumerate(names) if str(name) == split]
     columns = {name: [values[row] for row in rows] for name, values in table.columns.items()}
-    return Table(table.file, [table.images[row] for row in rows], columns)
+    return replace(table, images=[table.images[row] for row in rows], columns=columns)
 
 
 def _affect(table: Table, name: str) -> NDArray[np.float64]:
