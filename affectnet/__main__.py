@@ -221,6 +221,11 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     predictor = Predictor.load(model, detector=detector, averaging=options.averaging, description=options.description)
     if options.model is None:
         _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
+    if predictor.policy.align and not (getattr(options, "whole", False) or getattr(options, "cropped", False)):
+        text = (
+            "its training crops are levelled by 68 landmarks; no detector gives them, so faces are cropped by their boxes and score lower"
+        )
+        _log(f"{options.command.__name__}: WARNING: {model.name}: {text}", "")
     return predictor
 
 

@@ -18,6 +18,7 @@ import pytest
 from chain import ROOT
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
+from model_files import metadata
 from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
@@ -187,6 +188,13 @@ def test_a_model_of_affect_only_has_no_probabilities(run: Command, album: Path) 
     assert row["expression"] is None and not set(EXPRESSIONS) & set(row) and -1 <= row["valence"] <= 1
     (one,) = [json.loads(line) for line in run("predict", album / "a.png", "--json")[1].splitlines()]
     assert one["faces"][0]["expression"] is None and one["faces"][0]["probabilities"] == {}
+
+
+def test_a_model_of_crops_that_landmarks_levelled_says_that_photographs_have_none(run: Command, album: Path) -> None:
+    write_model(crop={**metadata().crop, "align": True})
+    warning = f"predict: WARNING: {MODEL.name}: its training crops are levelled by 68 landmarks; no detector gives them"
+    assert warning in run("predict", album / "a.png")[2]
+    assert "WARNING" not in run("predict", album / "a.png", "--whole")[2]
 
 
 def test_whole_takes_each_photograph_for_a_face(run: Command, album: Path) -> None:
