@@ -16,9 +16,9 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT
+from model_files import metadata
 from numpy.typing import NDArray
 from PIL import Image, ImageColor
-from model_files import metadata
 from portraits import MODEL, drawn, write_model
 
 from affectnet.__main__ import main
