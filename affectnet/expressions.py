@@ -39,7 +39,7 @@ NOT_AN_EXPRESSION = {8: "None", 9: "Uncertain", 10: "No-Face"}
 """AffectNet's codes beyond the eight expressions; valence and arousal are −2 for 9 and 10."""
 
 SPLITS = ("train", "validation", "test")
-"""train and validation are cut from the official training list; test is the official validation list."""
+"""Of AffectNet train and validation are cut from the official training list, and test is the official validation list."""
 
 
 def invalid_labels(labels: Sequence[str]) -> str | None:

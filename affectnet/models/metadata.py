@@ -142,7 +142,8 @@ def refuse_other_crops(
     differing = sorted(name for name in fields if complete[name] != metadata.crop[name])
     if differing:
         raise UserError(
-            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`"
+            f"{faces}: cropped with another policy than the training faces of {model} ({', '.join(differing)} differ); run `dvc repro`, "
+            "or give a model of these crops"
         )
 
 
