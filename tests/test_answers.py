@@ -171,10 +171,38 @@ def test_one_of_valence_and_arousal_is_left_out_as_clean_does(run: Command) -> N
     answers = [{**row, "valence": 0.5, "arousal": 0.1 * number} for number, row in enumerate(truth)]
     code, out, err = run("evaluate", write_csv("a.csv", answers), "--truth", write_csv("t.csv", truth), "--json")
     scores = json.loads(out)
-    assert code == 0 and scores["annotated"] == 3 and "t.csv: 3 rows with only one of valence and arousal, left out" in err
+    assert code == 0 and scores["annotated"] == 3 and err.endswith("4 rows of the truth without a label, left out\n")
     assert scores["arousal"]["rmse"] == pytest.approx(0.2)
     assert scores["valence"]["rmse"] == pytest.approx(np.sqrt(np.mean([0.4**2, 0.0, 0.8**2])))
     assert "arousal, 3 faces" in run("evaluate", "a.csv", "--truth", "t.csv")[1]
+
+
+def test_an_answer_is_missing_only_where_the_truth_has_a_label(run: Command) -> None:
+    dimensions = [(0.1, 0.2), (0.5, -0.1), ("", ""), (-2, 0.3)]
+    truth = [{"image": f"{n}.jpg", "expression": "Happy", "valence": v, "arousal": a} for n, (v, a) in enumerate(dimensions)]
+    truth[0]["expression"] = "Sad"
+    answers = [{**row, "valence": "" if row["valence"] == -2 else row["valence"]} for row in truth]
+    code, out, err = run("evaluate", write_csv("a.csv", answers), "--truth", write_csv("t.csv", truth), "--json")
+    assert code == 0 and json.loads(out)["expression"]["accuracy"] == 1
+    assert "without an answer" not in err and "t.csv: 1 row with only one of valence and arousal, which is left out" in err
+
+
+def test_rows_that_are_not_scored_or_whose_probabilities_tie_contradict_nothing(run: Command) -> None:
+    write_csv("t.csv", [{"image": f"{n}.jpg", "expression": "Happy" if n else "Sad"} for n in range(3)])
+    rows = [("0.jpg", "Sad", 0.5, 0.5), ("1.jpg", "Sad", "", ""), ("2.jpg", "Happy", 0.8, 0.2), ("9.jpg", "Sad", 0.9, 0.1)]
+    write_csv("a.csv", [dict(zip(("image", "expression", "Happy", "Sad"), row, strict=True)) for row in rows])
+    assert "whose expression is not the largest probability" not in run("evaluate", "a.csv", "--truth", "t.csv")[2]
+    write_csv("b.csv", [{"image": "2.jpg", "expression": "Sad", "Happy": 0.8, "Sad": 0.2}])
+    assert "1 row whose expression is not the largest probability" in run("evaluate", "b.csv", "--truth", "t.csv")[2]
+
+
+def test_what_is_below_a_cell_of_json_is_no_column(run: Command) -> None:
+    rows = [{"image": f"{n}.jpg", "expression": name, "meta": {"Score": 1, "score": 2}} for n, name in enumerate(("Happy", "Sad"))]
+    Path("a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    write_csv("t.csv", [{name: row[name] for name in ("image", "expression")} for row in rows])
+    assert run("evaluate", "a.jsonl", "--truth", "t.csv")[0] == 0
+    Path("a.jsonl").write_text('{"image": "0.jpg", "expression": "Sad", "Expression": "Happy"}\n')
+    assert "several columns named expression" in run("evaluate", "a.jsonl", "--truth", "t.csv")[2]
 
 
 def test_names_with_backslashes_and_broken_characters_match_their_folder(run: Command) -> None:

@@ -116,7 +116,9 @@ def _metadata(model: Path, session: Any) -> ModelMetadata:
     """The file's metadata. Errors: UserError when its inputs and outputs are not those that the metadata says."""
     text = session.get_modelmeta().custom_metadata_map.get(METADATA_KEY)
     if text is None:
-        raise UserError(f"{model}: not a model of this pipeline; for a file of other authors say what it expects, with --as NAME|FILE")
+        raise UserError(
+            f"{model}: not a model of this pipeline; for a file of others say what it expects, by --as NAME|FILE of predict or evaluate"
+        )
     metadata = read_metadata(model, text)
     inputs = [(each.name, each.type, len(each.shape)) for each in session.get_inputs()]
     outputs = {each.name: each.shape[1:] for each in session.get_outputs()}

@@ -68,9 +68,10 @@ def with_labels(
     stated: dict[str, str] = {}
     extended = _spelled(classes, expressions)
     extended |= {name.lower(): name for name in further if name.lower() not in extended}
+    for name in sets:  # first: a name overrides a set, wherever it stands
+        extended |= _spelled(NUMBERS[name], expressions)
     for text in labels:
         if text.lower() in NUMBERS:
-            extended |= _spelled(NUMBERS[text.lower()], expressions)
             continue
         name, equals, expression = text.rpartition("=")
         if not equals or not name or expression.lower() not in {*expressions, IGNORED}:

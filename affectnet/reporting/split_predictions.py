@@ -1,12 +1,13 @@
 """A model file's predictions on the test split."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from affectnet.images.crop_policy import CropPolicy
 from affectnet.metrics import calibration
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import FaceDataset, load_faces
@@ -34,14 +35,21 @@ def predict_split(model: Path, faces: Path, runtime: Runtime, averaging: Averagi
 
 
 def predictions_of_split(
-    model: Path, metadata: ModelMetadata, outputs_for: Callable[[torch.Tensor], Outputs], faces: Path, workers: int, averaging: Averaging
+    model: Path,
+    metadata: ModelMetadata,
+    outputs_for: Callable[[torch.Tensor], Outputs],
+    faces: Path,
+    workers: int,
+    averaging: Averaging,
+    fields: Collection[str] = CropPolicy.model_fields,
 ) -> Predictions:
     """The predictions of an open model on the test split. outputs_for: (n, px, px, 3) uint8 RGB → its outputs, averaged over the views.
 
+    fields: of the crop policy, those that must be equal to the faces'.
     The model file's temperature is that of one view; for an average it is fitted again, on our validation split.
     Errors: UserError as `Predictions.from_outputs`, and when the crop policy differs from that of the training faces.
     """
-    refuse_other_crops(model, metadata, faces, read_policy(faces, "test"))
+    refuse_other_crops(model, metadata, faces, read_policy(faces, "test"), fields)
     test = load_faces(faces, "test", metadata.image_px, workers)
     outputs = outputs_for(test.images)
     if averaging != "none" and metadata.labels:

@@ -221,6 +221,7 @@ def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> tu
     from affectnet.predict.answers.tables import TABLE_SUFFIXES  # noqa: PLC0415
     from affectnet.reporting.split_predictions import predictions_of_split  # noqa: PLC0415 (torch takes seconds)
     from affectnet.tables.face_shards import shard_paths  # noqa: PLC0415
+    from affectnet.training.teacher import REGION  # noqa: PLC0415
 
     if tables := [argument for argument in arguments if Path(argument).suffix.lower() in TABLE_SUFFIXES]:
         raise UserError(f"{first_few(tables)}: tables of answers, not models; their labels come by --truth TABLE|FOLDER")
@@ -233,7 +234,7 @@ def of_models(arguments: Sequence[str], faces: Path, averaging: Averaging) -> tu
             def outputs_for(images: "Tensor", engine: Engine = engine) -> Outputs:
                 return engine.outputs(images.numpy(), averaging)
 
-            models.append((argument, predictions_of_split(path, engine.metadata, outputs_for, faces, runtime.workers, averaging)))
+            models.append((argument, predictions_of_split(path, engine.metadata, outputs_for, faces, runtime.workers, averaging, REGION)))
     if not any(faces.glob("train-*")):
         return models, [f"WARNING: {faces}: without training faces; a model that was trained on some of its test faces is not noticed"]
     ours = shards_sha256(shard_paths(faces, "train"))

@@ -276,4 +276,5 @@ def test_evaluate_takes_numbers_as_names_and_passes_hidden_folders_over(workspac
 def test_mappings_that_contradict_each_other_are_refused(mappings: list[str], reason: str) -> None:
     with refused(f"--labels: {reason}.*; give one of them$"):
         with_labels(mappings)
-    assert with_labels(["mad=Anger", "Mad=anger", "raf_db", "1=null"])["1"] is None
+    for order in (["mad=Anger", "Mad=anger", "raf_db", "1=null"], ["1=null", "raf_db"]):
+        assert with_labels(order)["1"] is None and with_labels(order)["2"] == "Fear"

@@ -81,24 +81,26 @@ def score_answers(file: Path, mappings: Sequence[str], truth: Truth) -> Scored:
         logits[without] = _wrong(true[without], answerer.labels, file, truth.labels)
         missing |= without
     if affect is not None:
-        missing |= _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
+        unanswered = _placed(dimensions, rows, affect, np.asarray(np.isfinite(affect).all(1)))
+        missing |= unanswered & np.isfinite(truth.affect).all(1)
     outputs = Outputs(logits.astype(np.float32), dimensions.astype(np.float32))
     predictions = Predictions.from_outputs(file, answerer, outputs, truth.labels, true, truth.affect, expressions.ranked)
     notes = [*truth.notes, *table.notes, *unused_mappings(table, mappings, "--labels"), *half_affect(table)]
-    notes += _notes(table, expressions, truth, classes)
+    notes += _notes(table, expressions, (rows >= 0) & expressions.answered, truth, classes)
     return Scored(predictions, int(missing.sum()), int((rows < 0).sum()), truth.without, notes)
 
 
-def _notes(table: Table, expressions: "_Expressions", truth: Truth, classes: Classes) -> list[str]:
-    """Lines about labels of the truth without a column of probabilities, and rows whose expression contradicts theirs."""
+def _notes(table: Table, expressions: "_Expressions", scored: NDArray[np.bool_], truth: Truth, classes: Classes) -> list[str]:
+    """Lines about labels of the truth without a column of probabilities, and scored rows whose expression contradicts theirs."""
     if truth.codes is None or not expressions.ranked:
         return []
     absent = [truth.labels[code] for code in np.unique(truth.codes) if truth.labels[code] not in expressions.labels]
     notes = [f"{table.file}: no column of {', '.join(absent)}: each of its photographs is an error"] if absent else []
     if "expression" in table.columns:
-        largest = [expressions.labels[column] for column in expressions.logits.argmax(1)]
+        likely = expressions.logits >= expressions.logits.max(1, keepdims=True)  # more than one where they are equal
         named = [None if cell is None else classes.get(text_of(cell)) for cell in table.columns["expression"]]
-        other = sum(name is not None and name != most for name, most in zip(named, largest, strict=True))
+        names = [(named[row], {expressions.labels[column] for column in np.flatnonzero(likely[row])}) for row in np.flatnonzero(scored)]
+        other = sum(name is not None and name not in most for name, most in names)
         notes += [f"{table.file}: {many(other, 'row')} whose expression is not the largest probability, which counts"] if other else []
     return notes
 

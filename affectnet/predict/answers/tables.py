@@ -112,10 +112,11 @@ def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line, object_pairs_hook=_named)
+            row = json.loads(line)
             if not isinstance(row, dict):
                 raise ValueError(f'line {number:,} is not an object such as {{"image": "1.jpg", "expression": "Happy"}}')
-            yield row
+            names = [name for name, _ in json.loads(line, object_pairs_hook=list)]  # with those that are there twice
+            yield _named((name, row[name]) for name in names)
 
 
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:

@@ -67,15 +67,18 @@ def read_truth(path: Path, split: str | None, mappings: Sequence[str], label_set
         codes = codes_of(table.file, table.columns["expression"], classes, labels, "--truth-labels")
         kept = codes >= 0
         codes = codes[kept]
-    affect = np.stack([_affect(table, name) for name in DIMENSIONS], 1)[kept]
+    affect = np.stack([_affect(table, name) for name in DIMENSIONS], 1)
+    if codes is None:
+        kept = np.asarray(np.isfinite(affect).all(1))
+    affect = affect[kept]
     half = np.isfinite(affect).any(1) & ~np.isfinite(affect).all(1)
     affect[half] = np.nan  # as `clean`: the pair is one annotation
-    if not kept.any() or (codes is None and np.isnan(affect).all()):
+    if not kept.any():
         raise UserError(f"{path}: no labels: no row has an expression, or valence and arousal; see its columns")
     images = [image for image, keep in zip(table.images, kept, strict=True) if keep]
     notes = [*table.notes, *unused_mappings(table, mappings, "--truth-labels"), *half_affect(table)]
     if half.any() and table.columns.keys() >= set(DIMENSIONS):
-        notes.append(f"{path}: {many(int(half.sum()), 'row')} with only one of {' and '.join(DIMENSIONS)}, left out")
+        notes.append(f"{path}: {many(int(half.sum()), 'row')} with only one of {' and '.join(DIMENSIONS)}, which is left out")
     return Truth(str(path), images, codes, affect, int((~kept).sum()), labels, notes)
 
 
