@@ -45,6 +45,7 @@ SCORING = {"seed": 23, "bootstrap": 2000, "bins": 15}
 
 DEMO = "A page on 127.0.0.1 on which the model runs in the browser: photographs, films and the camera. Nothing is sent anywhere."
 SITE = "write the page with this model there, for any static host, instead of serving it"
+LEVELLED = "its training crops are levelled by 68 landmarks; no detector gives them, so faces are cropped by their boxes and score lower"
 HOST = (
     "the browser's address of the page when its port is forwarded, such as localhost:8000; the page still listens on 127.0.0.1; may be "
     "repeated"
@@ -186,6 +187,8 @@ def info(options: argparse.Namespace) -> int:
 
 def demo(options: argparse.Namespace) -> int:
     """A page on this machine, until Ctrl-C, or its files in a folder."""
+    import json  # noqa: PLC0415
+
     from affectnet.images.detection import SMALLEST_SHARE  # noqa: PLC0415
     from affectnet.web import server, site  # noqa: PLC0415
 
@@ -194,6 +197,8 @@ def demo(options: argparse.Namespace) -> int:
         refuse_useless(serving, "with --site the page is written and not served; leave out one of the two")
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     files = site.site_files(model_file(options.model), site.Reading(options.detector, smallest, options.averaging))
+    if json.loads(files[site.SETTINGS])["model"]["crop"]["align"]:
+        _log(f"demo: WARNING: {options.model.name}: {LEVELLED}", "")
     if options.site is None:
         server.serve(files, PORT if options.port is None else options.port, options.open, options.host)
     else:
@@ -222,10 +227,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     if options.model is None:
         _log(f"{options.command.__name__}: the shipped model, {model.stem}; choose another with --model", "")
     if predictor.policy.align and not (getattr(options, "whole", False) or getattr(options, "cropped", False)):
-        text = (
-            "its training crops are levelled by 68 landmarks; no detector gives them, so faces are cropped by their boxes and score lower"
-        )
-        _log(f"{options.command.__name__}: WARNING: {model.name}: {text}", "")
+        _log(f"{options.command.__name__}: WARNING: {model.name}: {LEVELLED}", "")
     return predictor
 
 

@@ -12,10 +12,14 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 import pytest
-from chain import ROOT
+from chain import ROOT, TINY
 from clones import ENVIRONMENT
+from model_files import metadata
 
 from affectnet.__main__ import main
+from affectnet.engines.onnx_export import export_network
+from affectnet.models.backbones.registry import ModelParams
+from affectnet.models.network import build
 from affectnet.predict.defaults import SHIPPED
 from affectnet.predict.predictor import Predictor
 from affectnet.web import server, site
@@ -117,6 +121,13 @@ def test_a_site_is_written_and_written_again_but_over_nothing_else(
             capsys.readouterr().err == f"error: {folder}: exists and is not a page that was written here; give the name of a new folder\n"
         )
     assert Path("mine/thesis.txt").is_file()
+
+
+def test_a_page_of_a_model_of_levelled_crops_says_so(built: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    described = metadata(crop={**metadata().crop, "align": True})
+    Path("levelled.onnx").write_bytes(export_network(build(ModelParams.model_validate(TINY), 8), described))
+    assert main(["demo", "--model", "levelled.onnx", "--site", "site"]) == 0
+    assert "demo: WARNING: levelled.onnx: its training crops are levelled by 68 landmarks" in capsys.readouterr().err
 
 
 def test_what_a_browser_cannot_run_is_one_line(built: Path, workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
