@@ -63,16 +63,24 @@ def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
-        ({"low": 0.2, "high": 0.1, "log": False}, "optimizers.adam.lr: low 0.2 is not below high 0.1"),
-        ({"low": 3, "high": 3, "log": False}, "optimizers.adam.lr: low 3 is not below high 3"),
+        ({"low": 0.2, "high": 0.1, "log": False}, "optimizers.adam.lr: low 0.2 is above high 0.1"),
+        ({"low": 4, "high": 3, "log": False}, "optimizers.adam.lr: low 4 is above high 3"),
         ({"low": 0, "high": 0.1, "log": True}, "optimizers.adam.lr: log needs a low above 0, not 0"),
+        ([], "optimizers.adam.lr: an empty list, nothing to choose from"),
     ],
 )
-def test_a_range_that_holds_nothing_is_refused(bounds: dict[str, Any], said: str) -> None:
+def test_choices_that_hold_nothing_are_refused(bounds: Any, said: str) -> None:
     space = {"optimizer": ["adam", "sgd"], "optimizers.adam.lr": bounds}
     with pytest.raises(UserError) as caught:
         parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
     assert len(caught.value.problems) == 1 and f"search.space: {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("bounds", [[3], *({"low": low, "high": low, "log": log} for low in (3, 0.5) for log in (False, True))])
+def test_choices_of_one_value_propose_it(bounds: Any) -> None:
+    space = parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": {"train.batch": bounds}}}, "search", SearchParams).space
+    only = bounds[0] if isinstance(bounds, list) else bounds["low"]
+    assert propose(optuna.create_study().ask(), space, DOCUMENT, {}) == {"train.batch": only}
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ SETTINGS, FIRST = "settings", "first"
 
 
 class Range(Section):
-    """From low to high, both included; integers when both are."""
+    """From low to high, both included, so that one value may be both; integers when both are."""
 
     low: int | float
     high: int | float
@@ -47,14 +47,16 @@ class SearchParams(Section):
 
     @field_validator("space")
     @classmethod
-    def _ranges_with_values(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
-        """Errors: ValueError for a range whose ends are in the wrong order, or whose logarithm does not exist."""
+    def _choices_with_values(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
+        """Errors: ValueError for an empty list, and for a range whose ends are in the wrong order or whose logarithm does not exist."""
         for name, choices in space.items():
             if isinstance(choices, list):
+                if not choices:
+                    raise PydanticCustomError("empty", "{name}: an empty list, nothing to choose from", {"name": name})
                 continue
             ends = {"name": name, "low": str(choices.low), "high": str(choices.high)}
-            if choices.low >= choices.high:
-                raise PydanticCustomError("empty", "{name}: low {low} is not below high {high}", ends)
+            if choices.low > choices.high:
+                raise PydanticCustomError("empty", "{name}: low {low} is above high {high}", ends)
             if choices.log and choices.low <= 0:
                 raise PydanticCustomError("no_logarithm", "{name}: log needs a low above 0, not {low}", ends)
         return space
