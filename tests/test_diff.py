@@ -9,7 +9,7 @@ from typing import cast
 import numpy as np
 import pytest
 from chain import refused, run_data_stages, run_stage
-from clones import ENVIRONMENT
+from clones import ENVIRONMENT, Clone
 from model_files import write_model
 from trees import tree_2017, tree_folder
 
@@ -136,9 +136,35 @@ def test_a_score_its_change_and_its_interval_are_of_one_definition(tmp_path: Pat
     assert low <= float(re.findall(r"[\d.]+", before)[0]) <= high
 
 
+def test_an_experiment_is_one_commit_also_where_two_have_its_name(repository: Clone) -> None:
+    """One on HEAD, which DVC takes, and one on an older baseline, whose hash sorts first; without the one on HEAD neither is taken."""
+    repository.dvc("init", "--quiet")
+    repository.git("commit", "--quiet", "--message", "dvc")
+    head = repository.git("rev-parse", "HEAD").strip()
+    params = Path("params.yaml").read_text()
+    commits = {}
+    for optimizer, baseline in (("sam", "0" * 40), ("adamw", f"01{'0' * 38}"), ("sgd", head)):
+        Path("params.yaml").write_text(params.replace("optimizer: adam ", f"optimizer: {optimizer} "))
+        repository.git("commit", "--quiet", "--all", "--message", optimizer)
+        commits[optimizer] = repository.git("rev-parse", "HEAD").strip()
+        repository.git("update-ref", f"refs/exps/{baseline[:2]}/{baseline[2:]}/mine", "HEAD")
+        repository.git("reset", "--quiet", "--hard", head)
+    mine = Revision.named("mine")
+    text = mine.text("params.yaml")
+    assert text is not None and "optimizer: sgd " in text and mine.commit == commits["sgd"]
+    assert mine.tracked("params.yaml") == text.encode()
+    repository.git("update-ref", "-d", f"refs/exps/{head[:2]}/{head[2:]}/mine")
+    with refused(
+        f"^mine: 2 experiments have this name, and none starts from HEAD: {commits['sam'][:7]}, {commits['adamw'][:7]}; give a commit"
+    ):
+        Revision.named("mine")
+    assert Revision.named(commits["sam"][:7]).tracked("params.yaml") == params.replace("optimizer: adam ", "optimizer: sam ").encode()
+
+
 def test_what_cannot_be_compared_is_one_line(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with refused("nowhere: neither a revision of Git nor an experiment of DVC"):
-        run_diff(monkeypatch, "--base", "nowhere")
+    for name in ("nowhere", "", "HEAD:metrics"):
+        with refused(f"^{name}: neither a revision of Git nor an experiment of DVC"):
+            run_diff(monkeypatch, "--base", name)
     with refused("--draws: 1, at least 100"):
         run_diff(monkeypatch, "--draws", "1")
     Path("metrics/evaluate.json").write_text("[]")

@@ -22,7 +22,7 @@ from affectnet.running.parallel import cores
 from affectnet.running.progress_file import PROGRESS_FILE, append_progress, read_progress
 from affectnet.search.jobs import JOB, environment, visible_gpus
 from affectnet.search.search import Search, _read_score, main, propose
-from affectnet.search.study import Range, SearchParams, active, shared_settings
+from affectnet.search.study import SETTINGS, Range, SearchParams, active, parsed_change, shared_settings
 from affectnet.search.trial import Experiment
 
 DOCUMENT = read_document(Path(__file__).parent.parent / "params.yaml")
@@ -48,7 +48,7 @@ def test_proposals_stay_in_their_ranges_and_leave_out_what_is_fixed() -> None:
         other = {"adam": "sgd", "sgd": "adam"}[values["optimizer"]]
         assert f"optimizers.{other}.lr" not in values and values["rebalance.limit"] in range(10, 21)
         assert 1e-4 <= values[f"optimizers.{values['optimizer']}.lr"] <= 0.1
-    fixed = propose(study.ask(), SPACE, DOCUMENT, {"optimizer": "sgd", "rebalance.limit": "12"})
+    fixed = propose(study.ask(), SPACE, DOCUMENT, {"optimizer": "sgd", "rebalance.limit": 12})
     assert set(fixed) == {"optimizers.sgd.lr"}
 
 
@@ -63,16 +63,53 @@ def test_the_shipped_section_is_valid_and_names_params_that_exist() -> None:
 @pytest.mark.parametrize(
     ("bounds", "said"),
     [
-        ({"low": 0.2, "high": 0.1, "log": False}, "optimizers.adam.lr: low 0.2 is not below high 0.1"),
-        ({"low": 3, "high": 3, "log": False}, "optimizers.adam.lr: low 3 is not below high 3"),
+        ({"low": 0.2, "high": 0.1, "log": False}, "optimizers.adam.lr: low 0.2 is above high 0.1"),
+        ({"low": 4, "high": 3, "log": False}, "optimizers.adam.lr: low 4 is above high 3"),
         ({"low": 0, "high": 0.1, "log": True}, "optimizers.adam.lr: log needs a low above 0, not 0"),
+        ([], "optimizers.adam.lr: an empty list, nothing to choose from"),
     ],
 )
-def test_a_range_that_holds_nothing_is_refused(bounds: dict[str, Any], said: str) -> None:
+def test_choices_that_hold_nothing_are_refused(bounds: Any, said: str) -> None:
     space = {"optimizer": ["adam", "sgd"], "optimizers.adam.lr": bounds}
     with pytest.raises(UserError) as caught:
         parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
     assert len(caught.value.problems) == 1 and f"search.space: {said}" in str(caught.value)
+
+
+@pytest.mark.parametrize("bounds", [[3], *({"low": low, "high": low, "log": log} for low in (3, 0.5) for log in (False, True))])
+def test_choices_of_one_value_propose_it(bounds: Any) -> None:
+    space = parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": {"train.batch": bounds}}}, "search", SearchParams).space
+    only = bounds[0] if isinstance(bounds, list) else bounds["low"]
+    assert propose(optuna.create_study().ask(), space, DOCUMENT, {}) == {"train.batch": only}
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ("optimizer=sgd", ("optimizer", "sgd")),
+        ("params.yaml:optimizer=sgd", ("optimizer", "sgd")),
+        ("./params.yaml:++optimizer='sgd'", ("optimizer", "sgd")),
+        ('optimizer="sgd"', ("optimizer", "sgd")),
+        ("+optimizers.adam.lr=1e-3", ("optimizers.adam.lr", 0.001)),
+        ("~train.note=a=b:c", ("train.note", "a=b:c")),
+        ("other.yaml:optimizer=sgd", ("other.yaml:optimizer", "sgd")),
+        ("train.note=[a", ("train.note", "[a")),
+        ("train.batch=null", ("train.batch", None)),
+    ],
+)
+def test_a_change_is_read_as_dvc_reads_it(change: str, expected: tuple[str, Any]) -> None:
+    assert parsed_change(change) == expected
+
+
+@pytest.mark.parametrize("change", ["params.yaml:optimizer=sgd", 'optimizer="sgd"', "++optimizer=sgd"])
+def test_a_param_of_all_trials_is_not_proposed_in_any_spelling(repository: Clone, change: str) -> None:
+    search = Search(parse(read_document(), "search", SearchParams), [change])
+    settings = search.study.user_attrs[SETTINGS]
+    assert settings["optimizer"] == "sgd" and "optimizers.sgd.nesterov" in settings and "optimizers.adam.algorithm" not in settings
+    values = propose(search.study.ask(), search.params.space, search.document, search.fixed)
+    assert not {"optimizer", "optimizers.adam.lr"} & set(values)
+    space = {name: choices for name, choices in SPACE.items() if name.startswith("optimizer")}
+    assert set(propose(optuna.create_study().ask(), space, DOCUMENT, search.fixed)) == {"optimizers.sgd.lr"}
 
 
 def test_what_is_logged_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -88,7 +125,7 @@ def test_what_is_logged_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest
 
 
 def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> None:
-    settings = shared_settings(DOCUMENT, {"optimizer": "adam", "train.epochs": "8"}, SPACE)
+    settings = shared_settings(DOCUMENT, {"optimizer": "adam", "train.epochs": 8}, SPACE)
     assert settings["train.epochs"] == 8 and settings["optimizer"] == "adam" and settings["dataset"] == "demo"
     assert "optimizers.adam.algorithm" in settings and not any(name.startswith("optimizers.sgd") for name in settings)
     assert settings["search.space.optimizers.adam.lr"] == {"low": 1e-4, "high": 1e-2, "log": True}
@@ -107,6 +144,7 @@ def test_what_the_trials_share_is_all_that_can_count_and_is_not_searched() -> No
         (["--trials", "0"], r"search\.trials"),
         (["-S", "search.trials=2"], r"-S search\.trials: .*; give --trials$"),
         (["-S", "params.yaml:search.study=mine"], r"-S search\.study: .*; give --study$"),
+        (["-S", "./params.yaml:++search.study=mine"], r"-S search\.study: .*; give --study$"),
         (["-S", "search.seed=4"], r"-S search\.seed: .*; set it in params\.yaml$"),
         (["-S", "~search.space.optimizer=x"], r"-S search\.space\.optimizer: .*; set it in params\.yaml$"),
     ],

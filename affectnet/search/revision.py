@@ -2,11 +2,13 @@
 
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dvc.api
+from dvc.scm import SCM, resolve_rev
 
 from affectnet.errors import UserError
 from affectnet.params import parse_document
@@ -22,14 +24,18 @@ class Revision:
 
     @classmethod
     def named(cls, name: str) -> "Revision":
-        """Errors: UserError when neither Git nor DVC knows it."""
-        experiments = [ref for ref in git("for-each-ref", "--format=%(refname)", "refs/exps").splitlines() if ref.endswith(f"/{name}")]
-        for candidate in (name, *experiments):
-            try:
-                commit = git("rev-parse", "--verify", "--quiet", "--end-of-options", f"{candidate}^{{commit}}").strip()
-            except UserError:
-                continue
-            return cls(name, commit)
+        """The commit that DVC takes for the name: of an experiment that starts from HEAD before one of the same name that does not.
+
+        Errors: UserError when neither Git nor DVC knows it, or several experiments have the name and none starts from HEAD.
+        """
+        lines = git("for-each-ref", "--format=%(objectname:short) %(refname)", "refs/exps/??/*/*").splitlines()
+        experiments = [commit for commit, ref in map(str.split, lines) if ref.endswith(f"/{name}")]
+        if name:  # DVC takes an empty one for HEAD
+            with suppress(Exception):  # Git, scmrepo and DVC have no common class of errors
+                return cls(name, git("rev-parse", "--verify", "--quiet", f"{resolve_rev(SCM('.'), name)}^{{commit}}").strip())
+        if len(experiments) > 1:
+            commits = ", ".join(experiments)
+            raise UserError(f"{name}: {len(experiments)} experiments have this name, and none starts from HEAD: {commits}; give a commit")
         raise UserError(f"{name}: neither a revision of Git nor an experiment of DVC; `git branch -a` and `dvc exp list` name them")
 
     @property
@@ -65,7 +71,7 @@ class Revision:
         if self.name is None:
             return Path(path).read_bytes() if Path(path).is_file() else None
         try:
-            content: bytes = dvc.api.read(path, rev=self.name, mode="rb")
+            content: bytes = dvc.api.read(path, rev=self.commit, mode="rb")
         except Exception:  # DVC has no common class of errors, from an unknown output to a lost cache
             return None
         return content

@@ -38,7 +38,7 @@ from affectnet.params import PARAMS_FILE, parse, read_document
 from affectnet.reporting.values import setting
 from affectnet.running.watchdog import is_alive
 from affectnet.search.jobs import JOB, run_jobs
-from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, shared_settings
+from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, parsed_change, shared_settings
 from affectnet.search.trial import Experiment
 
 METRICS = "metrics/evaluate.json"
@@ -74,7 +74,7 @@ class Search:
         self.changes = changes
         self.document = read_document()
         self.interrupted = False
-        self.fixed = dict(change.partition("=")[::2] for change in changes)
+        self.fixed = dict(map(parsed_change, changes))
         check_repository()
         self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
         self.job, self.starter = map(int, os.environ.get(JOB, "0 0").split())
@@ -240,7 +240,7 @@ def _read_score(name: str) -> float:
 
 def _refuse_own_section(change: str, options: Collection[str]) -> None:
     """Errors: UserError when the `-S` is for section `search`, which decides about the search and is read before any trial has params."""
-    name = change.partition("=")[0].removeprefix(f"{PARAMS_FILE}:").lstrip("+~")
+    name, _ = parsed_change(change)
     section, _, field = name.partition(".")
     if section == "search":
         remedy = f"give --{field}" if field in options else f"set it in {PARAMS_FILE}"

@@ -4,18 +4,17 @@ import json
 import re
 import subprocess
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
 from optuna.trial import TrialState
 from pydantic import Field, field_validator
 from pydantic_core import PydanticCustomError
-from ruamel.yaml import YAML
-from ruamel.yaml.error import YAMLError
 
 from affectnet.errors import UserError, brief, first_few
 from affectnet.files.cache_dir import cache_folder
-from affectnet.params import Section, switches
+from affectnet.params import PARAMS_FILE, Section, parse_document, switches
 from affectnet.reporting.values import leaves
 
 WITHOUT_EFFECT = {"runtime", "search", "report", "export"}
@@ -26,7 +25,7 @@ SETTINGS, FIRST = "settings", "first"
 
 
 class Range(Section):
-    """From low to high, both included; integers when both are."""
+    """From low to high, both included, so that one value may be both; integers when both are."""
 
     low: int | float
     high: int | float
@@ -48,14 +47,16 @@ class SearchParams(Section):
 
     @field_validator("space")
     @classmethod
-    def _ranges_with_values(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
-        """Errors: ValueError for a range whose ends are in the wrong order, or whose logarithm does not exist."""
+    def _choices_with_values(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
+        """Errors: ValueError for an empty list, and for a range whose ends are in the wrong order or whose logarithm does not exist."""
         for name, choices in space.items():
             if isinstance(choices, list):
+                if not choices:
+                    raise PydanticCustomError("empty", "{name}: an empty list, nothing to choose from", {"name": name})
                 continue
             ends = {"name": name, "low": str(choices.low), "high": str(choices.high)}
-            if choices.low >= choices.high:
-                raise PydanticCustomError("empty", "{name}: low {low} is not below high {high}", ends)
+            if choices.low > choices.high:
+                raise PydanticCustomError("empty", "{name}: low {low} is above high {high}", ends)
             if choices.log and choices.low <= 0:
                 raise PydanticCustomError("no_logarithm", "{name}: log needs a low above 0, not {low}", ends)
         return space
@@ -77,13 +78,13 @@ def active(name: str, chosen: Mapping[str, Any], document: Mapping[str, Any]) ->
     return bool(chosen.get(switch, as_it_stands) == entry)
 
 
-def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, str], space: Space) -> dict[str, Any]:
+def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, Any], space: Space) -> dict[str, Any]:
     """Dotted name → value of the settings that the trials share: the space, and each param that can have an effect and is not searched.
 
-    fixed: the values of `-S`, as text. Values are as JSON gives them, so that they equal those from the study's storage.
+    fixed: the values of `-S`. Values are as JSON gives them, so that they equal those from the study's storage.
     """
     searched = {name: choices for name, choices in space.items() if name not in fixed}
-    params = {**dict(leaves(document)), **{name: _parsed(text) for name, text in fixed.items()}}
+    params = {**dict(leaves(document)), **fixed}
 
     def may_count(name: str) -> bool:
         switch = switch_of(name, document) or ""
@@ -101,12 +102,16 @@ def shared_settings(document: Mapping[str, Any], fixed: Mapping[str, str], space
     return plain
 
 
-def _parsed(text: str) -> Any:
-    """The value of `-S NAME=text` as YAML."""
+def parsed_change(change: str) -> tuple[str, Any]:
+    """Dotted name and value of a `-S`, which DVC also takes as `params.yaml:NAME` and with Hydra's `+`, `++` or `~` before the name."""
+    name, _, text = change.partition("=")
+    file, colon, inner = name.partition(":")
+    name = inner if colon and Path(file) == PARAMS_FILE else name
     try:
-        return YAML(typ="safe", pure=True).load(text)
-    except YAMLError:
-        return text
+        value = parse_document(f"value: {text}", name)["value"]
+    except UserError:  # text to Hydra can be none to YAML
+        value = text
+    return name.lstrip("+~"), value
 
 
 def open_study(params: SearchParams, settings: dict[str, Any]) -> optuna.Study:
