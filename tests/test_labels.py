@@ -96,6 +96,12 @@ def test_a_map_that_contradicts_itself_is_refused(tmp_path: Path, changed: dict[
         open_source(replace(pointer, **changed))
 
 
+def test_labels_of_a_map_may_be_in_any_case(tmp_path: Path) -> None:
+    pointer = tree(tmp_path, "engaged", "bored", "Dull", each=2)
+    opened = open_source(replace(pointer, classes={"dull": "Bored", "DULL": "bored"}))
+    assert {code for rows in opened.rows() for code in rows["expression"].to_pylist()} == {0, 1}
+
+
 def test_a_folder_that_is_mapped_as_number_and_as_text_is_refused() -> None:
     document = read_document(ROOT / "params.yaml")
     document["dataset"] = "folder"

@@ -56,7 +56,7 @@ class SearchParams(Section):
                 continue
             ends = {"name": name, "low": str(choices.low), "high": str(choices.high)}
             if choices.low > choices.high:
-                raise PydanticCustomError("empty", "{name}: low {low} is above high {high}", ends)
+                raise PydanticCustomError("reversed", "{name}: low {low} is above high {high}", ends)
             if choices.log and choices.low <= 0:
                 raise PydanticCustomError("no_logarithm", "{name}: log needs a low above 0, not {low}", ends)
         return space

@@ -45,7 +45,8 @@ def class_map(pointer: Pointer) -> dict[str, str | None]:
         raise UserError(
             f"params.yaml: {pointer.params}.classes: maps to unknown names, {first_few(unknown)}; choose from {', '.join(pointer.labels)}"
         )
-    mapped = {name: label and known[label.lower()] for name, label in lower_case(pointer, "classes", pointer.classes).items()}
+    spelled = {name: label and known[label.lower()] for name, label in pointer.classes.items()}
+    mapped = lower_case(pointer, "classes", spelled)
     return {**labels, **{name: label for name, label in mapped.items() if name not in labels or label in {None, *pointer.labels}}}
 
 

@@ -113,7 +113,8 @@ def _rows(path: Path, listed: Mapping[str, list[str]], images: Sequence[str]) ->
     by_name: dict[str, set[str]] = {}
     for image in images:
         by_name.setdefault(image.rpartition("/")[2], set()).add(image)
-    twice = [(image, name) for name, paths in by_name.items() for image in paths if name not in images and {image, name} <= listed.keys()]
+    names = listed.keys() & by_name.keys() - set(images)
+    twice = [(image, name) for name in sorted(names) for image in sorted(by_name[name]) if image in listed]
     if both := [image for image, name in twice if listed[image] != listed[name]]:
         raise UserError(f"{path}: photographs by path and by file name whose rows differ, {first_few(both)}; leave one row of each")
     if ambiguous := [name for name, paths in by_name.items() if len(paths) > 1 and name in listed and not paths <= set(listed)]:
