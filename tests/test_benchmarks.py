@@ -87,7 +87,8 @@ def test_a_cut_benchmark_of_label_noise_loses_no_training_and_repeats_none(repro
     assert lines[0]["wrong_labels"] == 0 and lines[0]["memorised"] is None and faces > 10 and len(lines[0]["confusion"]) == 8
     assert 0 < lines[1]["wrong_labels"] == lines[2]["wrong_labels"] and 0 <= lines[2]["memorised"] <= 1
     assert re.search(
-        r"\| demo, vgg16_small, 1 epochs, 32 px, macro_f1 \| none \| 30 %, confused \|\n.*\n\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|",
+        r"\| demo, vgg16_small from model\.safetensors, 1 epochs, 32 px, macro_f1 \| none \| 30 %, confused \|\n.*\n"
+        r"\| `logit_adjusted` \| 0\.\d{3} \(n = 1\) \|",
         said,
     )
     written = results.read_bytes()

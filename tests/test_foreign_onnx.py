@@ -202,6 +202,6 @@ def test_what_is_no_description_or_no_onnx_is_one_line(workspace: Path, capsys: 
         code, out, err = run(capsys, "evaluate", "model.onnx", "faces", "--as", name)
         assert code == 2 and out == "" and err.count("\n") == 1 and said in err
     code, _, err = run(capsys, "evaluate", "model.onnx", "faces")
-    assert code == 2 and "say what it expects, with --as" in err
+    assert code == 2 and "say what it expects, by --as" in err
     code, _, err = run(capsys, "evaluate", "broken.yaml", "faces", "--as", SHIPPED[0])
     assert code == 2 and "broken.yaml: not a readable ONNX file" in err

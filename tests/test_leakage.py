@@ -268,7 +268,8 @@ def test_no_other_module_can_open_the_test_faces() -> None:
         if called & {"load_faces", "shard_paths"} and ("test" in constants or "SPLITS" in names):
             able.add(path.relative_to(ROOT).as_posix())
     programs = {f"benchmarks/{name}.py" for name in ("pixels_baseline", "label_audit", "label_noise", "gpu/trainings")}
-    assert able == {"affectnet/reporting/split_predictions.py", "affectnet/reporting/contact_sheet.py", *programs}
+    rooms = {f"affectnet/reporting/{name}.py" for name in ("split_predictions", "prediction_table", "contact_sheet")}
+    assert able == {*rooms, *programs}
     assert readers("benchmarks.pixels_baseline") == [{"train", "test"}]
     for program in ("gpu", "label_audit", "label_noise"):
         assert readers(f"benchmarks.{program}") == [{"train", "validation", "test"}]
