@@ -108,15 +108,20 @@ def _csv(file: Path) -> Iterator[dict[str, Any]]:
 
 
 def _json_lines(file: Path) -> Iterator[dict[str, Any]]:
+    outermost: list[tuple[str, Any]] = []
+
+    def remember(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        """The parser asks about the outermost object last."""
+        outermost[:] = pairs
+        return dict(pairs)
+
     with file.open(encoding="utf-8-sig") as lines:
         for number, line in enumerate(lines, 1):
             if not line.strip():
                 continue
-            row = json.loads(line)
-            if not isinstance(row, dict):
+            if not isinstance(json.loads(line, object_pairs_hook=remember), dict):
                 raise ValueError(f'line {number:,} is not an object such as {{"image": "1.jpg", "expression": "Happy"}}')
-            names = [name for name, _ in json.loads(line, object_pairs_hook=list)]  # with those that are there twice
-            yield _named((name, row[name]) for name in names)
+            yield _named(outermost)
 
 
 def _parquet(file: Path) -> Iterator[dict[str, Any]]:
