@@ -27,6 +27,7 @@ from affectnet.predict.options import (
     add_predict,
     add_reading,
     detection_options,
+    film_options,
     refuse_useless,
     truth_options,
 )
@@ -101,6 +102,8 @@ def predict(options: argparse.Namespace) -> int:
     with writers.writing(options.parquet or options.form, sys.stdout, labels, track) as write:
         count = batch.predict_paths(predictor, options.paths, settings, album, timeline, write, _log)
     _log(f"predict: {count}", "")
+    if (useless := film_options(options)) and not count.frames:
+        _log(f"predict: {', '.join(useless)}: for videos, of which no frame was read", "")
     if timeline is not None:
         timeline.write()
     return USER_MISTAKE if count.unreadable else 0
@@ -180,8 +183,9 @@ def info(options: argparse.Namespace) -> int:
 
     from affectnet.predict.info import content, text  # noqa: PLC0415
 
+    _refuse_description_of_ours(options)
     path = model_file(options.model)
-    print(json.dumps(content(path), indent=2) if options.json else text(path))
+    print(json.dumps(content(path, options.description), indent=2) if options.json else text(path, options.description))
     return 0
 
 
@@ -218,8 +222,7 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     from affectnet.images.detection import SMALLEST_SHARE, load_detector  # noqa: PLC0415
     from affectnet.predict.predictor import Predictor  # noqa: PLC0415
 
-    if options.description is not None and (options.model is None or options.model.suffix == ".safetensors"):
-        raise UserError("--as: describes an ONNX file of other authors; name that file, for predict with --model")
+    _refuse_description_of_ours(options)
     model = model_file(options.model)
     smallest = SMALLEST_SHARE if options.smallest is None else options.smallest
     detector = load_detector(options.detector, smallest)
@@ -229,6 +232,11 @@ def _predictor(options: argparse.Namespace) -> "Predictor":
     if predictor.policy.align and not (getattr(options, "whole", False) or getattr(options, "cropped", False)):
         _log(f"{options.command.__name__}: WARNING: {model.name}: {LEVELLED}", "")
     return predictor
+
+
+def _refuse_description_of_ours(options: argparse.Namespace) -> None:
+    if options.description is not None and (options.model is None or options.model.suffix == ".safetensors"):
+        raise UserError("--as: describes an ONNX file of other authors; name that file, for predict with --model")
 
 
 def _log(line: str, prefix: str = "error: ") -> None:

@@ -19,6 +19,7 @@ from affectnet.predict.answers.score import Answerer
 from affectnet.reporting.metric_report import Scoring, full_report
 from affectnet.reporting.prediction_table import PREDICTIONS, write_predictions
 from affectnet.reporting.predictions import Predictions
+from affectnet.search.compare import model_file
 from affectnet.search.diff import _scores, main
 from affectnet.search.paired_predictions import PREDICTIONS_FILE, compare_predictions
 from affectnet.search.revision import Revision
@@ -154,10 +155,13 @@ def test_an_experiment_is_one_commit_also_where_two_have_its_name(repository: Cl
     assert text is not None and "optimizer: sgd " in text and mine.commit == commits["sgd"]
     assert mine.tracked("params.yaml") == text.encode()
     repository.git("update-ref", "-d", f"refs/exps/{head[:2]}/{head[2:]}/mine")
-    with refused(
-        f"^mine: 2 experiments have this name, and none starts from HEAD: {commits['sam'][:7]}, {commits['adamw'][:7]}; give a commit"
-    ):
+    reason = f"2 experiments have this name, and none starts from HEAD: {commits['sam'][:7]}, {commits['adamw'][:7]}; give a commit"
+    with refused(f"^mine: {reason}"):
         Revision.named("mine")
+    with refused(f"^mine: no file; {reason}"), model_file("mine"):
+        pass
+    with refused("^HEAD: models/model.safetensors of this revision is not in the cache: "), model_file("HEAD"):
+        pass
     assert Revision.named(commits["sam"][:7]).tracked("params.yaml") == params.replace("optimizer: adam ", "optimizer: sam ").encode()
 
 

@@ -5,9 +5,10 @@ import io
 import json
 import math
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -158,6 +159,18 @@ def test_photographs_among_films_have_no_track(run: Command, workspace: Path) ->
     assert [row["track"] for row in table] == ["", *["1"] * 6]
     (first, *_) = run("photo.png", "--track", "--json")[1].splitlines()
     assert "track" not in json.loads(first)["faces"][0]
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [(["--track"], "--track"), (["--every", 0], "--every"), (["--smooth", 1, "--track"], "--track, --smooth"), ([], None)],
+)
+def test_options_of_videos_without_a_video_are_named(run: Command, workspace: Path, options: Sequence[Any], named: str | None) -> None:
+    Image.fromarray(frame((person(4), 200, 30))).save("photo.png")
+    code, _, log = run("photo.png", *options)
+    assert code == 0 and [line for line in log.splitlines() if "for videos" in line] == (
+        [f"predict: {named}: for videos, of which no frame was read"] if named else []
+    )
 
 
 def test_times_of_a_variable_rate_are_those_of_the_file(run: Command, workspace: Path) -> None:

@@ -167,6 +167,17 @@ def test_scores_and_a_permuted_order_of_labels(workspace: Path, capsys: pytest.C
     assert written.count("\n") == 1 + EACH * len(labels)
 
 
+def test_info_describes_a_file_by_its_description(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_readings(("Happy", "Sad"))
+    name = write_description(labels=["Happy", "Sad"], channels="grey", mean=[0.0], std=[1.0])
+    code, out, _ = run(capsys, "info", "model.onnx", "--as", name, "--json")
+    assert code == 0 and json.loads(out)["labels"] == ["Happy", "Sad"] and json.loads(out)["image_px"] == 32
+    code, out, _ = run(capsys, "info", "model.onnx", "--as", name)
+    assert code == 0 and "Happy, Sad" in out and "32 × 32 px" in out
+    code, out, err = run(capsys, "info", "--as", name)
+    assert code == 2 and out == "" and err.startswith("error: --as: describes an ONNX file of other authors")
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

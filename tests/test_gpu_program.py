@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from chain import ROOT
 from clones import Clone
 
 from affectnet.models.checkpoint import load_model
+from affectnet.params import read_document
 from benchmarks.gpu import correctness, speed
+from benchmarks.gpu.trainings import listed_params
 
 LIST = """
 trainings:
@@ -25,6 +28,19 @@ COMPILED = "compiled_vgg16_48"
 def test_the_lists_name_every_part() -> None:
     whole, smallest = ({*correctness.parts(smallest=small), *speed.parts(smallest=small)} for small in (False, True))
     assert COMPILED in smallest < whole
+
+
+@pytest.mark.parametrize("file", sorted((ROOT / "benchmarks" / "gpu").glob("*.yaml")), ids=lambda file: file.stem)
+def test_the_shipped_lists_can_be_trained(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(ROOT)
+    listed = list(read_document(file)["trainings"])
+    names = [one["name"] for one in listed]
+    assert len(set(names)) == len(names) > 2
+    for position, one in enumerate(listed):
+        params = listed_params(one["set"], Path("out"))
+        made = {f"{Path('out').resolve()}/{earlier['name']}.safetensors" for earlier in listed[:position] if earlier.get("keep")}
+        assert all(teacher in made or (ROOT / teacher).is_file() for teacher in params.teacher)
+        assert one.get("after") in {None, *names[:position]}
 
 
 def run_program(clone: Clone, out: Path, *options: str, minutes: float = 30) -> str:

@@ -112,6 +112,13 @@ def test_a_param_of_all_trials_is_not_proposed_in_any_spelling(repository: Clone
     assert set(propose(optuna.create_study().ask(), space, DOCUMENT, search.fixed)) == {"optimizers.sgd.lr"}
 
 
+def test_the_params_of_a_mapping_are_those_of_all_trials(repository: Clone) -> None:
+    search = Search(parse(read_document(), "search", SearchParams), ["optimizers.adam={lr: 0.1, weight_decay: 0.0}", "optimizer=adam"])
+    assert search.study.user_attrs[SETTINGS]["optimizers.adam.lr"] == 0.1
+    space = {name: choices for name, choices in SPACE.items() if name.startswith("optimizer")}
+    assert not {"optimizers.adam.lr", "optimizer"} & set(propose(optuna.create_study().ask(), space, DOCUMENT, search.fixed))
+
+
 def test_what_is_logged_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "progress"
     append_progress({"score": 1.0})

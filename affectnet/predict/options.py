@@ -68,6 +68,12 @@ def detection_options(options: argparse.Namespace) -> dict[str, object]:
     return {"--detector": options.detector, "--smallest": options.smallest}
 
 
+def film_options(options: argparse.Namespace) -> list[str]:
+    """The options in use that change how videos are predicted, by the names that the user wrote."""
+    asked = {"--track": options.track, "--smooth": options.smooth is not None, "--every": options.every is not None}
+    return [name for name, is_asked in asked.items() if is_asked]
+
+
 class Parser(argparse.ArgumentParser):
     """Reports errors in one line."""
 
@@ -132,6 +138,7 @@ def add_truth(parser: argparse.ArgumentParser) -> None:
 
 def add_info(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", nargs="?", type=Path, metavar="MODEL", help=MODEL)
+    parser.add_argument("--as", dest="description", metavar="NAME|FILE", help=DESCRIPTION)
     parser.add_argument("--json", action="store_true", help="everything, as JSON")
 
 

@@ -198,13 +198,17 @@ def model_file(argument: str) -> Iterator[Path]:
         return
     try:
         import dvc.api  # noqa: PLC0415 (a second, and not in a small installation)
+
+        from affectnet.search.revision import Revision  # noqa: PLC0415
     except ImportError:
         raise UserError(f"{argument}: not a file, and revisions need DVC; pip install 'affectnet-pipeline[pipeline]'") from None
     try:
-        content = dvc.api.read(MODEL, rev=argument, mode="rb")
-    except Exception as error:  # DVC has no common class of errors, from an unknown revision to a lost cache
+        content = dvc.api.read(MODEL, rev=Revision.named(argument).commit, mode="rb")
+    except UserError as error:
+        raise UserError(f"{argument}: no file; {str(error).removeprefix(f'{argument}: ')}") from None
+    except Exception as error:  # DVC has no common class of errors, from an unknown output to a lost cache
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{argument}: neither a file nor a revision whose {MODEL} is in the cache: {reason}; run `dvc pull`") from None
+        raise UserError(f"{argument}: {MODEL} of this revision is not in the cache: {reason}; run `dvc pull`") from None
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.safetensors"
         path.write_bytes(content)

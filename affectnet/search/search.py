@@ -35,7 +35,7 @@ from optuna.trial import FrozenTrial, Trial, TrialState
 
 from affectnet.errors import UserError, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
-from affectnet.reporting.values import setting
+from affectnet.reporting.values import leaves, setting
 from affectnet.running.watchdog import is_alive
 from affectnet.search.jobs import JOB, run_jobs
 from affectnet.search.study import FIRST, SearchParams, Space, active, check_repository, open_study, parsed_change, shared_settings
@@ -74,7 +74,7 @@ class Search:
         self.changes = changes
         self.document = read_document()
         self.interrupted = False
-        self.fixed = dict(map(parsed_change, changes))
+        self.fixed = dict(leaves(dict(map(parsed_change, changes))))
         check_repository()
         self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
         self.job, self.starter = map(int, os.environ.get(JOB, "0 0").split())

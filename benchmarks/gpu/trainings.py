@@ -110,7 +110,7 @@ def _result(out: Path, name: str) -> Path:
 
 def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, until: float) -> str:
     """Trains one entry of the list on a folder `data` of a clone; returns its summary line."""
-    params = _params(one.get("set", {}), out)
+    params = listed_params(one.get("set", {}), out)
     configure_torch(device)
     began = time.monotonic()
     splits = {split: load_faces(data / "faces", split, params.model.image_px, 0) for split in ("train", "validation", "test")}
@@ -149,15 +149,23 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     return f"{one['name']}: {took}, best {reached.best_epoch}, {reached.best_score:.4f}, test {shown}"
 
 
-def _params(changes: Mapping[str, Any], out: Path) -> TrainParams:
+def listed_params(changes: Mapping[str, Any], out: Path) -> TrainParams:
+    """The params of an entry of the list: params.yaml with its changes."""
     document = read_document()
     for dotted, value in changes.items():
         *sections, key = dotted.split(".")
         section = document
         for name in sections:
             section = section[name]
-        section[key] = value.replace("{out}", str(out.resolve())) if isinstance(value, str) else value
+        section[key] = _with_out(value, str(out.resolve()))
     return parse(document, "train", TrainParams)
+
+
+def _with_out(value: Any, out: str) -> Any:
+    """The value of a param, with the --out folder for {out} in text and in the texts of a list."""
+    if isinstance(value, list):
+        return [_with_out(one, out) for one in value]
+    return value.replace("{out}", out) if isinstance(value, str) else value
 
 
 def _fitted(trainer: Trainer, params: TrainParams, state: TimedState, log: Any) -> Progress:
