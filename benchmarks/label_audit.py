@@ -9,7 +9,7 @@ training at the shipped size.
 
 import argparse
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import partial
@@ -36,6 +36,8 @@ from affectnet.training.resume import TrainingState, training_state
 from affectnet.training.trainer import Trainer, learned_classes
 from benchmarks.label_errors import Line, Lines, with_errors
 from benchmarks.spread import mean_and_deviation
+
+SHOWN = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true", "accuracy", "macro_f1")
 
 
 @dataclass(frozen=True)
@@ -77,19 +79,26 @@ def state(name: str) -> AbstractContextManager[TrainingState]:
     return training_state(hashlib.sha256(f"benchmark {name}".encode()).hexdigest())
 
 
-def detected_errors(judgement: Judgement, wrong: NDArray[np.bool_], true: Codes) -> Line:
-    """How many of the injected errors are among the first rows, and among the issues; and how many suggestions are the true label."""
-    first = judgement.rank <= 2 * wrong.sum()
-    issues = judgement.is_issue
+def ranked_errors(judgement: Judgement, wrong: NDArray[np.bool_]) -> Line:
+    """How many of the injected errors are among the first rows."""
+    first = {f"in_first_{times}x": judgement.rank <= times * wrong.sum() for times in (1, 2)}
+    return {"errors": int(wrong.sum()), **{name: float(wrong[rows].sum() / wrong.sum()) for name, rows in first.items()}}
+
+
+def detected_errors(judgement: Judgement, confidence: float, wrong: NDArray[np.bool_], true: Codes) -> Line:
+    """How many of the injected errors `clean.label_issues` would treat as such, and how many suggestions are the true label."""
+    issues = doubtful(judgement, confidence)
     return {
-        "errors": int(wrong.sum()),
-        "in_first_1x": float(wrong[judgement.rank <= wrong.sum()].sum() / wrong.sum()),
-        "in_first_2x": float(wrong[first].sum() / wrong.sum()),
         "issues": int(issues.sum()),
         "recall": float(wrong[issues].sum() / wrong.sum()),
         "precision": float(wrong[issues].sum() / max(issues.sum(), 1)),
         "suggested_true": float((judgement.suggested == true)[issues & wrong].mean()) if (issues & wrong).any() else 0.0,
     }
+
+
+def doubtful(judgement: Judgement, confidence: float) -> NDArray[np.bool_]:
+    """The issues of at most this `clean.label_confidence`."""
+    return judgement.is_issue & (judgement.confidence <= confidence)
 
 
 def score(bench: Bench, faces: TrainingFaces, seed: int) -> Line:
@@ -105,8 +114,8 @@ def score(bench: Bench, faces: TrainingFaces, seed: int) -> Line:
     return {"accuracy": float(scored.accuracy), "macro_f1": float(scored.macro_f1), "epochs": reached.epoch, "faces": len(faces.rows)}
 
 
-def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
-    """Injects errors with this seed, audits, and trains the three ways."""
+def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: Sequence[float]) -> None:
+    """Injects errors with this seed, audits, and trains on all faces, and without the doubtful ones and with the suggested labels."""
     generator = np.random.default_rng(seed)
     true = bench.shared.faces.expression.numpy()
     labels, validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
@@ -121,21 +130,31 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int) -> None:
         "batch": bench.training.batch,
         "image_px": bench.training.model.image_px,
     }
-    print(lines.once({**key, "part": "audit"}, lambda: detected_errors(judgement, labels != true, true)), flush=True)
-    without = replace(noisy, rows=noisy.rows[~judgement.is_issue[noisy.rows]])
-    suggested = relabelled(noisy.faces, np.where(judgement.is_issue, judgement.suggested, labels))
-    ways: Mapping[str, TrainingFaces] = {"keep": noisy, "reject": without, "relabel": replace(noisy, faces=suggested)}
-    for way, faces in ways.items():
-        print(lines.once({**key, "part": way}, partial(score, bench, faces, seed)), flush=True)
+    wrong = labels != true
+
+    def once(part: str, result: Callable[[], Line]) -> None:
+        print(lines.once({**key, "part": part}, result), flush=True)
+
+    once("audit", partial(ranked_errors, judgement, wrong))
+    for confidence in confidences:
+        once(f"issues of at most {confidence:g}", partial(detected_errors, judgement, confidence, wrong, true))
+    once("true labels", partial(score, bench, bench.shared, seed))
+    once("keep", partial(score, bench, noisy, seed))
+    for confidence in confidences:
+        issues = doubtful(judgement, confidence)
+        without = replace(noisy, rows=noisy.rows[~issues[noisy.rows]])
+        suggested = replace(noisy, faces=relabelled(noisy.faces, np.where(issues, judgement.suggested, labels)))
+        for way, faces in (("reject", without), ("relabel", suggested)):
+            once(f"{way} at most {confidence:g}", partial(score, bench, faces, seed))
 
 
 def markdown(rows: Sequence[Line]) -> str:
-    """A table of the audits, and one of the scores: mean ± standard deviation over the seeds."""
-    table = ["| part | n | |", "|---|---|---|"]
-    for part in ("audit", "keep", "reject", "relabel"):
+    """A row per part: mean ± standard deviation over the seeds of each of its shares and scores."""
+    table = ["| part | seeds | |", "|---|---|---|"]
+    for part in dict.fromkeys(row["part"] for row in rows):
         of_part = [row for row in rows if row["part"] == part]
-        names = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true") if part == "audit" else ("accuracy", "macro_f1")
-        shown = [f"{name} {mean_and_deviation([row[name] for row in of_part])}" for name in names if of_part]
+        names = [name for name in SHOWN if name in of_part[0]]
+        shown = [f"{name} {mean_and_deviation([row[name] for row in of_part])}" for name in names]
         table.append(f"| {part} | {len(of_part)} | {', '.join(shown)} |")
     return "\n".join(table)
 
@@ -165,6 +184,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.label_audit", description=__doc__)
     parser.add_argument("--share", type=float, default=0.1, help="of the labels of training and validation that are replaced")
     parser.add_argument("--seeds", type=int, nargs="+", default=[11, 12, 13], help="of the errors and of the trainings")
+    parser.add_argument("--confidence", type=float, nargs="+", default=[1.0, 0.1], help="of clean.label_confidence")
     parser.add_argument("--folds", type=int, help="in place of audit.folds")
     parser.add_argument("--epochs", type=int, help="in place of train.epochs")
     parser.add_argument("--batch", type=int, help="in place of train.batch")
@@ -174,7 +194,7 @@ def main() -> None:
     options = parser.parse_args()
     bench, lines = opened(options), Lines(options.out)
     for seed in options.seeds:
-        run_seed(bench, lines, options.share, seed)
+        run_seed(bench, lines, options.share, seed, options.confidence)
     print(f"{len(bench.shared.faces):,} training faces, {100 * options.share:g} % wrong labels")
     print(markdown(lines.rows))
 
