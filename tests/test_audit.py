@@ -16,7 +16,7 @@ from pages import Page
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.params import parse, read_document
 from affectnet.search.audit import audit as module
-from affectnet.search.audit.audit import AuditParams, audit
+from affectnet.search.audit.audit import AuditParams, CleanParams, audit
 from affectnet.search.audit.folds import FoldParams
 from affectnet.tables.label_issues import LABEL_ISSUES
 from affectnet.tables.labels import labels_metadata
@@ -24,13 +24,13 @@ from affectnet.tables.labels import labels_metadata
 ISSUES = Path("data/label_issues.parquet")
 
 
-def run_audit(folds: int = 2, **changes: Any) -> str:
+def run_audit(folds: int = 2, confidence: float = 1.0, **changes: Any) -> str:
     """The audit with the smallest network; returns its summary line. changes: of section `train`."""
     document = read_document()
     document["model"], document["models"]["tiny"] = "tiny", {**TINY, "epochs": 1}
     document["train"].update(changes)
     params = AuditParams(folds=folds, seed=29, examples=2)
-    return audit(params, parse(document, "train", FoldParams), local())
+    return audit(params, CleanParams(label_confidence=confidence), parse(document, "train", FoldParams), local())
 
 
 @pytest.fixture
@@ -59,6 +59,12 @@ def test_every_training_face_is_judged_once_and_a_second_run_gives_the_same_byte
     run_audit()
     assert capsys.readouterr().err.count("as computed before") == 2
     assert [path.read_bytes() for path in (ISSUES, Path("data/audit.html"), Path("metrics/audit.json"))] == written
+
+
+def test_the_summary_counts_the_issues_that_clean_would_use(audited: Path) -> None:
+    first, second, *_ = sorted(row["confidence"] for row in LABEL_ISSUES.read(ISSUES).to_pylist() if row["is_issue"])
+    said = run_audit(confidence=(first + second) / 2)
+    assert first < second and "reject` trains without 1 of them, those of at most clean.label_confidence" in said
 
 
 def test_the_page_shows_the_doubtful_faces_and_asks_for_nothing(audited: Path) -> None:
@@ -92,7 +98,7 @@ def clean(choice: str, **changes: Any) -> dict[str, Any]:
     text = Path("params.yaml").read_text()
     Path("params.yaml").write_text(re.sub(r"(label_issues:) \w+", rf"\1 {choice}", text))
     run_stage("fingerprint")
-    run_stage("clean", validation_share=0.25, **changes)
+    run_stage("clean", **{"validation_share": 0.25, "label_confidence": 1.0, **changes})
     return metrics("clean")
 
 
@@ -192,7 +198,7 @@ def test_an_audit_of_audited_data_or_of_no_expressions_is_one_line(audited: Path
     document = read_document()
     document["task"] = "affect"
     with refused("task: the network learns no expression"):
-        audit(AuditParams(folds=2, seed=29, examples=2), parse(document, "train", FoldParams), local())
+        audit(AuditParams(folds=2, seed=29, examples=2), CleanParams(label_confidence=1.0), parse(document, "train", FoldParams), local())
     Path("metrics/clean.json").unlink()
     with refused("metrics/clean.json: missing or invalid"):
         run_audit()

@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import ConfigDict, Field
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import write_json, write_text
@@ -54,7 +54,14 @@ class AuditParams(Section):
     examples: int = Field(ge=0, le=50)
 
 
-def audit(params: AuditParams, training: FoldParams, runtime: Runtime) -> str:
+class CleanParams(Section):
+    """Of section `clean`, what decides which of the issues it would use."""
+
+    model_config = ConfigDict(extra="ignore")
+    label_confidence: float = Field(ge=0, le=1)
+
+
+def audit(params: AuditParams, clean: CleanParams, training: FoldParams, runtime: Runtime) -> str:
     """Trains the folds, judges the labels and writes the table, the counts and the page; returns the summary line."""
     if not training.task.expressions:
         raise UserError("params.yaml: task: the network learns no expression, so no label can be audited; choose expression or both")
@@ -70,9 +77,11 @@ def audit(params: AuditParams, training: FoldParams, runtime: Runtime) -> str:
     counts = issue_counts(names, labels, probabilities, judgement, params.folds)
     write_json(METRICS, counts)
     write_text(PAGE, fill(TEMPLATE, page_values(FACES, names, labels, probabilities, judgement, counts, params.examples)))
+    used = int((judgement.is_issue & (judgement.confidence <= clean.label_confidence)).sum())
     return (
         f"audit: {counts['issues']:,} of {counts['faces']:,} training labels are doubtful; {PAGE} shows them, {ISSUES} lists them; "
-        "`dvc exp run -S clean.label_issues=reject` trains without them"
+        f"`dvc exp run -S clean.label_issues=reject` trains without {used:,} of them, those of at most clean.label_confidence "
+        f"{clean.label_confidence:g}"
     )
 
 
@@ -157,7 +166,6 @@ def issue_counts(names: Sequence[str], labels: Codes, probabilities: Probabiliti
 def main() -> None:
     argparse.ArgumentParser(prog="python -m affectnet.search.audit", description=__doc__).parse_args()
     document = read_document()
-    params, training, runtime = (
-        parse(document, section, kind) for section, kind in (("audit", AuditParams), ("train", FoldParams), ("runtime", Runtime))
-    )
-    print(audit(params, training, runtime))  # type: ignore[arg-type]
+    sections = (("audit", AuditParams), ("clean", CleanParams), ("train", FoldParams), ("runtime", Runtime))
+    params, clean, training, runtime = (parse(document, section, kind) for section, kind in sections)
+    print(audit(params, clean, training, runtime))  # type: ignore[arg-type]
