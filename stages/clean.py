@@ -225,8 +225,8 @@ def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test
 
     A row that people have not labelled is never moved, and rejected where validation has a near duplicate of it.
     """
-    complete = bool((rows.kept & (rows.split == VALIDATION)).any())
-    for split, share in ((TEST, test_share), (VALIDATION, None if complete else params.validation_share)):
+    has_validation = bool((rows.kept & (rows.split == VALIDATION)).any())
+    for split, share in ((TEST, test_share), (VALIDATION, None if has_validation else params.validation_share)):
         if share is not None:
             train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
             chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)
