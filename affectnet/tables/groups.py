@@ -96,7 +96,7 @@ def _of_file(path: Path, images: Sequence[str], records: Path) -> list[Grouping]
             f"{path}: none of its {len(listed):,} photographs is in test, first {one_line(next(iter(listed)))}; column image holds paths "
             f"as in data/annotations.parquet, such as {one_line(images[0])}, or file names"
         )
-    unmatched = len(listed.keys() - {*images, *(image.rpartition("/")[2] for image in images)})
+    unmatched = len(listed.keys() - {*images, *map(_file_name, images)})
     groupings = []
     for column, name in enumerate(names):
         values = [listed[row][column] if row in listed else "" for row in rows]
@@ -112,14 +112,18 @@ def _rows(path: Path, listed: Mapping[str, list[str]], images: Sequence[str]) ->
     """
     by_name: dict[str, set[str]] = {}
     for image in images:
-        by_name.setdefault(image.rpartition("/")[2], set()).add(image)
+        by_name.setdefault(_file_name(image), set()).add(image)
     names = listed.keys() & by_name.keys() - set(images)
     twice = [(image, name) for name in sorted(names) for image in sorted(by_name[name]) if image in listed]
     if both := [image for image, name in twice if listed[image] != listed[name]]:
         raise UserError(f"{path}: photographs by path and by file name whose rows differ, {first_few(both)}; leave one row of each")
     if ambiguous := [name for name, paths in by_name.items() if len(paths) > 1 and name in listed and not paths <= set(listed)]:
         raise UserError(f"{path}: names of more than one photograph of test, {first_few(ambiguous)}; give their paths")
-    return [next((name for name in (image, image.rpartition("/")[2]) if name in listed), "") for image in images]
+    return [next((name for name in (image, _file_name(image)) if name in listed), "") for image in images]
+
+
+def _file_name(image: str) -> str:
+    return image.rpartition("/")[2]
 
 
 def _read(path: Path) -> tuple[list[str], dict[str, list[str]]]:
