@@ -96,6 +96,25 @@ def test_laws_under_which_a_loss_is_plain(seed: int) -> None:
     assert [float(other(logits, one_hot(labels))) for other in same] == pytest.approx([plain] * len(same), rel=1e-4)
 
 
+@pytest.mark.parametrize("name", CATALOGUE)
+def test_smoothing_answers_no_rare_expression_for_the_faces_of_a_frequent_one(name: str) -> None:
+    """400 faces of one expression share their logits, and one of another; both are fitted with a tenth of smoothing."""
+    built = loss(name, classes([400, 1], [1.0, 400.0]), label_smoothing=0.1)
+    built.start_epoch(EpochStart(epoch=9, epochs=10, shares=torch.tensor([400, 1]) / 401))
+    logits = torch.zeros(2, 2, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+    faces = torch.tensor([0] * 400 + [1])
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = built(logits[faces], functional.one_hot(faces).float())
+        value.backward()
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    assert logits.argmax(1).tolist() == [0, 1]
+
+
 @given(SEEDS)
 def test_balanced_softmax_is_logit_adjustment_with_tau_1(seed: int) -> None:
     """Ren et al. 2020, eq. 4: n_y exp(z_y) / Σ n_c exp(z_c)."""

@@ -101,9 +101,13 @@ class ExpressionLoss(nn.Module):
     def forward(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """Scalar loss of (n, k) logits and (n, k) soft targets; 0 when no face counts."""
         log_p = torch.log_softmax(self.adjusted(logits, targets), 1)
-        smooth = (1 - self.smoothing) * targets + self.smoothing * targets.sum(1, keepdim=True) / targets.shape[1]
+        smooth = (1 - self.smoothing) * targets + self.smoothing * targets.sum(1, keepdim=True) * self.smoothing_shares()
         mass = self.weight * smooth
         return (mass * self.costs(log_p)).sum() / mass.sum().clamp_min(1e-12)
+
+    def smoothing_shares(self) -> torch.Tensor:
+        """(k,) how label smoothing spreads its share of a target over the expressions: so that each has the same mass in the loss."""
+        return 1 / self.weight / (1 / self.weight).sum()
 
     def adjusted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         """The (n, k) logits that the loss is taken of."""

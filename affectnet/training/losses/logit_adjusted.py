@@ -32,6 +32,10 @@ class AdjustedLoss(ExpressionLoss):
     def start_epoch(self, start: EpochStart) -> None:
         self.shift.copy_(self._shift(start.shares))
 
+    def smoothing_shares(self) -> torch.Tensor:
+        """In proportion to π^τ. Spread equally, rare expressions would get many times their share, and be answered for other faces."""
+        return torch.softmax(self.shift, 0)
+
     def adjusted(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
         return logits + self.shift
 
