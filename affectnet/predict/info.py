@@ -11,13 +11,13 @@ CARDS = ("{stem}.md", "model_card.md")
 """Names of a model card next to the model file."""
 
 
-def content(path: Path, description: str | None) -> dict[str, Any]:
+def content(path: Path, description: str | None = None) -> dict[str, Any]:
     """The metadata, the file's bytes and weights, and its card if one lies next to it. Arguments and errors: as `open_engine`."""
     engine = open_engine(path, "cpu", description)
     return {"file": str(path), "bytes": path.stat().st_size, "weights": engine.weights, "card": card_path(path), **asdict(engine.metadata)}
 
 
-def text(path: Path, description: str | None) -> str:
+def text(path: Path, description: str | None = None) -> str:
     """The same as readable lines."""
     engine = open_engine(path, "cpu", description)
     file = f"{path}, {path.stat().st_size / 1e6:.1f} MB, {engine.weights:,} weights, format {engine.metadata.format}"
