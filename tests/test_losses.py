@@ -107,7 +107,7 @@ def test_smoothing_answers_no_rare_expression_for_the_faces_of_a_frequent_one(na
 
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
-        value = built(logits[faces], functional.one_hot(faces).float())
+        value: torch.Tensor = built(logits[faces], functional.one_hot(faces).float())
         value.backward()
         return value
 
