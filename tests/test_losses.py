@@ -108,7 +108,7 @@ def test_smoothing_answers_no_rare_expression_for_the_faces_of_a_frequent_one(na
     def closure() -> torch.Tensor:
         optimizer.zero_grad()
         value: torch.Tensor = built(logits[faces], functional.one_hot(faces).float())
-        value.backward()
+        value.backward()  # type: ignore[no-untyped-call]
         return value
 
     optimizer.step(closure)  # type: ignore[no-untyped-call]
