@@ -42,16 +42,19 @@ from stages.train import TrainParams
 
 BASELINE, BORN_AGAIN = "logit_adjusted", "born_again"
 
+BALANCED = {"train.sampler": "balanced"}
+"""For losses under which logit adjustment does not correct for the skew."""
+
 METHODS: dict[str, dict[str, Any]] = {
     BASELINE: {},
     "label_smoothing": {"losses.logit_adjusted.label_smoothing": 0.1},
-    "gce": {"loss": "gce"},
-    "sce": {"loss": "sce"},
-    "elr": {"loss": "elr"},
+    "gce": {"loss": "gce", **BALANCED},
+    "sce": {"loss": "sce", **BALANCED},
+    "elr": {"loss": "elr", **BALANCED},
     "eac": {"loss": "eac"},
     BORN_AGAIN: {"train.targets": "soft"},  # its teacher is the baseline's training with the same labels
 }
-"""Changes of params.yaml. All correct for the skew as the baseline does, so that they differ in what they do about noise."""
+"""Changes of params.yaml. All correct for the skew, so that they differ in what they do about noise: as the baseline does, or by BALANCED."""
 
 KINDS = ("symmetric", "confused")
 """symmetric: each other expression equally often; confused: as often as the baseline confuses them on our validation split."""
