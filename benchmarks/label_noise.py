@@ -54,7 +54,7 @@ METHODS: dict[str, dict[str, Any]] = {
     "eac": {"loss": "eac"},
     BORN_AGAIN: {"train.targets": "soft"},  # its teacher is the baseline's training with the same labels
 }
-"""Changes of params.yaml. All correct for the skew, so that they differ in what they do about noise: as the baseline does, or by BALANCED."""
+"""Changes of params.yaml. All correct for the skew, as the baseline does or by BALANCED: they differ in what they do about noise."""
 
 KINDS = ("symmetric", "confused")
 """symmetric: each other expression equally often; confused: as often as the baseline confuses them on our validation split."""

@@ -255,6 +255,7 @@ def _use_audit(rows: Rows, params: CleanParams, label_issues: Path, audit: Path)
         rows.reject(_mask(at, len(train)), "label_issue")
         return {**counts, "rejected": len(at)}
     rows.expression[at[known]] = suggested[known]
+    rows.clear("soft_label", _mask(at[known], len(train)))  # of the label that was replaced
     rows.reject(_mask(at[~known], len(train)), "expression_left_out")
     return {**counts, "relabelled": int(known.sum()), "rejected": int((~known).sum())}
 

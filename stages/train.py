@@ -30,10 +30,14 @@ from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group, is_launched, process_group
 from affectnet.training.fit import collapse_summary, collapse_warning, collapsed, fit, model_metadata, selection_score
 from affectnet.training.launcher import launch_processes
+from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, read_only_state, resume_key, training_state
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Metrics, Trainer, learned_classes
+
+MOST_SKEW = 2
+"""Of the plan, the most frequent expression by the rarest, above which a loss that needs balance is named."""
 
 
 class TrainParams(TrainerParams):
@@ -132,9 +136,13 @@ def _train(
     files = [*shards, plan, class_weights, weights]
     resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **processes}
     _log_emulation(resolved["precision"], device)
+    if group.first:
+        _log_skew(params, classes)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     if group.first and params.scaled_rate:
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
+    if group.first and params.model.freeze_epochs >= params.epochs:
+        print(f"train: only the head learns, for models.<name>.freeze_epochs is {params.model.freeze_epochs}", file=sys.stderr)
     _refuse_own_teacher(params, model)
     soft = soft_targets(params, classes, faces, splits_at, group)
     teachers = soft.teachers if soft else {}
@@ -172,6 +180,16 @@ def _log_emulation(precision: str, device: torch.device) -> None:
         print(
             f"train.precision: bfloat16, for which this {device.type} has no instructions: it is emulated, and took 12 times as long as "
             "float32 on a processor with AVX2; choose auto or float32",
+            file=sys.stderr,
+        )
+
+
+def _log_skew(params: TrainParams, classes: Classes) -> None:
+    counts = classes.plan_counts
+    if len(counts) and params.loss.needs_balance and params.sampler != "balanced" and counts.max() > MOST_SKEW * counts.min():
+        print(
+            f"train.sampler: {params.sampler}: the plan has {float(counts.max() / counts.min()):.0f} faces of one expression for one of "
+            f"another, for which loss {params.loss.function} does not correct enough; choose balanced",
             file=sys.stderr,
         )
 

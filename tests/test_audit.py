@@ -10,8 +10,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from chain import ROOT, TINY, annotations, local, metrics, refused, rejected, run_stage
+from chain import ROOT, TINY, annotations, local, metrics, refused, rejected, run_data_stages, run_stage
 from pages import Page
+from trees import tree_plus
 
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.params import parse, read_document
@@ -124,6 +125,22 @@ def test_doubtful_faces_are_rejected_or_relabelled_only_in_training(audited: Pat
     assert (of_split("validation"), of_split("test")) == (validation, test)
     clean("keep")
     assert Path("data/annotations.parquet").read_bytes() == before
+
+
+def test_a_relabelled_face_loses_the_soft_label_of_the_old_label(workspace: Path, tmp_path: Path) -> None:
+    run_data_stages(tree_plus(tmp_path / "plus"), clean={"validation_share": 0.25})
+    before = [row for row in annotations() if row["split"] == "train"]
+    issues = [
+        {**{name: row[name] for name in ("image", "list", "row")}, "label": row["expression"], "suggested": (row["expression"] + 1) % 8}
+        | {"confidence": 0.05, "suggested_confidence": 0.9, "rank": rank, "is_issue": rank <= 2, "fold": 0}
+        for rank, row in enumerate(before, 1)
+    ]
+    LABEL_ISSUES.write(ISSUES, pa.Table.from_pylist(issues), labels_metadata(EXPRESSIONS))
+    counts = clean("relabel")
+    after = [row for row in annotations() if row["split"] == "train"]
+    changed = [row["soft_label"] for old, row in zip(before, after, strict=True) if row["expression"] != old["expression"]]
+    assert changed == [None, None] and counts["without_soft_label"] == 2
+    assert [row for row, old in zip(after, before, strict=True) if row["expression"] == old["expression"]] == before[2:]
 
 
 def test_what_an_audit_cannot_reach_is_counted(audited: Path) -> None:

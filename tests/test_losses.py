@@ -229,6 +229,33 @@ def test_class_gradients_are_autograds_of_the_last_layer() -> None:
     assert not gradients[3].any()
 
 
+def test_class_gradients_of_shared_targets_are_autograds() -> None:
+    """Of mixed images and of soft targets: a face counts for each expression by its share."""
+    generator = torch.Generator().manual_seed(3)
+    features = torch.randn(9, 5, generator=generator)
+    shares = torch.softmax(torch.randn(9, 4, generator=generator), 1)
+    layer = torch.nn.Linear(5, 4, bias=False)
+    gradients = class_gradients(features, layer(features).detach(), shares)
+    for code in range(4):
+        layer.zero_grad()
+        costs = functional.cross_entropy(layer(features), torch.full((9,), code), reduction="none")
+        ((shares[:, code] * costs).sum() / shares[:, code].sum()).backward()  # type: ignore[no-untyped-call]
+        assert layer.weight.grad is not None
+        torch.testing.assert_close(gradients[code], layer.weight.grad.flatten())
+
+
+def test_an_expression_without_a_validation_face_keeps_its_dynamic_weight_among_the_others() -> None:
+    dynamic = loss("dynamic", classes([9, 5, 1]))
+    for _ in range(30):
+        dynamic.after_epoch(torch.tensor([0.8, 0.8, torch.nan]))
+    assert dynamic.weight.tolist() == pytest.approx([1, 1, 1])
+    dynamic.after_epoch(torch.tensor([0.9, 0.7, torch.nan]))
+    first, second, absent = dynamic.weight.tolist()
+    assert first < absent < second
+    dynamic.after_epoch(torch.full((3,), torch.nan))
+    assert dynamic.weight.tolist() == pytest.approx([first, second, absent])
+
+
 def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() -> None:
     """The update is a descent: it lowers the validation loss after a step of SGD."""
     dynamic = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)

@@ -38,8 +38,8 @@ def faces() -> FaceDataset:
     return FaceDataset(images, expression, valence, arousal)
 
 
-def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:
-    """A training of the three expressions, weighted inversely. changes: of section `train` and the selected entries."""
+def trainer(model: dict[str, Any] = TINY, soft: Any = None, **changes: Any) -> Trainer:
+    """A training of the three expressions, weighted inversely. soft: (n, 3); changes: of section `train` and the selected entries."""
     document = read_document(ROOT / "params.yaml")
     fields = {name: value for name, value in document["train"].items() if name in TrainerParams.model_fields}
     entries = {"model": model, "loss": entry("loss", "plain"), "task": entry("task", "expression"), "optimizer": entry("optimizer", "adam")}
@@ -51,7 +51,7 @@ def trainer(model: dict[str, Any] = TINY, **changes: Any) -> Trainer:
         if params.task.expressions
         else Classes(*[torch.empty(0, dtype=torch.int64)] * 3)
     )
-    return Trainer(params, Group(CPU), classes, np.arange(sum(COUNTS)), faces(), faces())
+    return Trainer(params, Group(CPU), classes, np.arange(sum(COUNTS)), faces(), faces(), soft)
 
 
 def drawn_shares(training: Trainer, epoch: int) -> np.ndarray:
@@ -83,6 +83,53 @@ def document(**changes: Any) -> dict[str, Any]:
     for switch, chosen in changes.items():
         shipped[switch], shipped[{"loss": "losses", "task": "tasks"}[switch]]["chosen"] = "chosen", chosen
     return shipped
+
+
+VAGUE = torch.tensor([[0.66, 0.17, 0.17], [0.17, 0.66, 0.17], [0.17, 0.17, 0.66]])
+"""Soft targets by label, in which each other expression has the same share."""
+LEANING = torch.tensor([[0.90, 0.08, 0.02], [0.50, 0.42, 0.08], [0.45, 0.20, 0.35]])
+"""As a teacher answers that learned the skew: towards the frequent expressions."""
+
+
+@pytest.mark.parametrize("soft", [VAGUE, LEANING], ids=["vague", "leaning"])
+@pytest.mark.parametrize(
+    ("loss", "sampler"),
+    [
+        *((entry("loss", "logit_adjusted"), sampler) for sampler in SAMPLERS),
+        (entry("loss", "balanced_softmax"), "plan"),
+        (entry("loss", "weighted"), "plan"),
+        (entry("loss", "focal", weighted=True), "plan"),
+        (entry("loss", "dynamic", start="weights"), "plan"),
+    ],
+)
+def test_soft_targets_are_corrected_for_once_whatever_their_shares(loss: dict[str, Any], sampler: str, soft: torch.Tensor) -> None:
+    """Faces of a label share their logits: the answer is the label, as their targets have more of it than those of the other labels."""
+    training = trainer(loss=loss, sampler=sampler, soft=soft[faces().expression], targets="soft", epochs=3)
+    training._start_epoch(1)
+    shown = torch.from_numpy(training.sampler.shares(np.array(COUNTS) / sum(COUNTS), 0.5))
+    rows = torch.repeat_interleave(torch.arange(3), (720 * shown).round().long())
+    logits = torch.zeros(3, 3, requires_grad=True)
+    optimizer = torch.optim.LBFGS([logits], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value: torch.Tensor = training.loss(logits[rows], soft[rows])
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    assert logits.argmax(1).tolist() == [0, 1, 2]
+
+
+def test_hard_targets_have_the_shares_of_the_labels_to_the_last_bit() -> None:
+    assert torch.equal(trainer().mean_targets, torch.eye(3, dtype=torch.float64))
+
+
+def test_learned_task_weights_and_a_loss_without_a_bound_are_refused() -> None:
+    shipped = document(sampler="plan", loss=entry("loss", "elr"), task=entry("task", "both", weighting="uncertainty"))
+    with pytest.raises(UserError, match=r"^params.yaml: losses.chosen: loss elr can be negative, .*choose fixed"):
+        parse(shipped, "train", TrainerParams)
+    parse(document(sampler="plan", loss=entry("loss", "elr"), task=entry("task", "both")), "train", TrainerParams)
 
 
 WEIGHTED = {

@@ -59,6 +59,12 @@ class Rows:
         else:
             self.dropped[fault] = where
 
+    def clear(self, column: str, where: Mask) -> None:
+        """Makes the column null in these rows."""
+        values = self.table[column]
+        cleared = pc.if_else(pa.array(where), pa.scalar(None, values.type), values)
+        self.table = self.table.set_column(self.table.schema.get_field_index(column), column, cleared)
+
     @property
     def kept(self) -> Mask:
         return np.asarray(self.reason == "", np.bool_)

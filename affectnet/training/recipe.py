@@ -49,6 +49,17 @@ class TrainerParams(Section):
     ema: float = Field(ge=0, lt=1)
     schedule: ScheduleParams
 
+    @field_validator("loss")
+    @classmethod
+    def _bounded_for_learned_weights(cls, loss: LossParams, others: ValidationInfo) -> LossParams:
+        """Errors: ValueError when the weights of the tasks are learned, and the loss can be negative."""
+        if loss.can_be_negative and getattr(others.data.get("task"), "weighting", None) == "uncertainty":
+            problem = (
+                "loss {loss} can be negative, for which tasks.both.weighting uncertainty would learn a weight without end; choose fixed"
+            )
+            raise PydanticCustomError("no_bound", problem, {"loss": loss.function})
+        return loss
+
     @field_validator("targets")
     @classmethod
     def _soft_where_the_loss_takes_them(cls, targets: str, others: ValidationInfo) -> str:

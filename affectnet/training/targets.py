@@ -61,6 +61,18 @@ def softened(hard: torch.Tensor, soft: torch.Tensor, share: float) -> torch.Tens
     return torch.where(has_soft_label(soft)[:, None], blended, hard)
 
 
+def mean_targets(targets: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
+    """(k, k) float64: row c is the mean target of the faces with label c, that of c itself where it has no face.
+
+    targets: (n, k); columns: (n,) of the labels, −1 for a face that does not count.
+    """
+    counted = columns >= 0
+    sums = torch.zeros(targets.shape[1], targets.shape[1], dtype=torch.float64)
+    sums.index_add_(0, columns[counted], targets[counted].double())
+    counts = torch.bincount(columns[counted], minlength=len(sums))[:, None]
+    return torch.where(counts > 0, sums / counts.clamp_min(1), torch.eye(len(sums), dtype=torch.float64))
+
+
 def refuse_without_affect(**splits: Targets) -> None:
     """Errors: UserError when fewer than two faces of a split have valence and arousal."""
     for split, targets in splits.items():

@@ -49,8 +49,8 @@ class BothTask(Task):
     outputs: Literal["both"]
     affect_loss: Literal["mse", "ccc", "sum"]
     weighting: Literal["fixed", "uncertainty"]
-    expression_weight: float = Field(ge=0)
-    affect_weight: float = Field(ge=0)
+    expression_weight: float = Field(gt=0)
+    affect_weight: float = Field(gt=0)
 
 
 TaskParams = Annotated[ExpressionTask | AffectTask | BothTask, Field(discriminator="outputs")]

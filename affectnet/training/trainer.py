@@ -1,6 +1,7 @@
 """Training, one epoch at a time: a plain loop, whose switches are all resolved before it starts."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -34,7 +35,7 @@ from affectnet.training.optimizers import build_optimizer, learning_rate_factor,
 from affectnet.training.passes import backward
 from affectnet.training.recipe import TrainerParams, seed_of
 from affectnet.training.samplers import SAMPLERS, batches
-from affectnet.training.targets import Targets, joined, refuse_without_affect, softened
+from affectnet.training.targets import Targets, joined, mean_targets, refuse_without_affect, softened
 from affectnet.training.tasks import TaskParams, build_objective
 
 Metrics = dict[str, float]
@@ -69,6 +70,17 @@ def training_targets(params: TrainerParams, faces: FaceDataset, classes: Classes
     return Targets(expression, targets.affect, torch.arange(len(faces)) if params.loss.keeps_faces else None)
 
 
+def with_mass(classes: Classes, mean_targets: torch.Tensor) -> Classes:
+    """The classes with the mass that each has in the targets of the plan, in place of its labels, and class weights in proportion.
+
+    Soft targets give rare expressions more mass than labels do. A loss that corrected only for the labels would have the network answer the
+    rarest for the faces of the others. mean_targets: (k, k) by label.
+    """
+    counts = classes.plan_counts.double()
+    mass = counts @ mean_targets
+    return replace(classes, weights=(classes.weights * counts / mass.clamp_min(1e-12)).float(), plan_counts=mass)
+
+
 class Trainer:
     """One training: the network, its optimiser, and one epoch at a time. Every switch is resolved here, once.
 
@@ -93,6 +105,9 @@ class Trainer:
         self.validation = validation
         self.precision = select_precision(params.precision, group.device)
         targets = training_targets(params, faces, classes, soft)
+        codes = classes.codes.numpy()
+        columns = torch.from_numpy(np.where(np.isin(self.labels, codes), np.searchsorted(codes, self.labels), -1))
+        self.mean_targets = mean_targets(targets.expression[torch.from_numpy(rows)], columns)
         self.validation_targets = targets_of(validation, classes)
         if params.task.affect:
             refuse_without_affect(train=targets, validation=self.validation_targets)
@@ -107,7 +122,8 @@ class Trainer:
         self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         unused = LossParams(function="plain")  # of a task without expressions
-        self.loss = build_loss(params.loss, classes) if len(classes) else ExpressionLoss(unused, classes)
+        counted = classes if soft is None else with_mass(classes, self.mean_targets)
+        self.loss = build_loss(params.loss, counted) if len(classes) else ExpressionLoss(unused, classes)
         self.objective = build_objective(params.task, self.loss).to(group.device)
         self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters(), backbone.layers(self.network))
         self.clip = partial(nn.utils.clip_grad_norm_, max_norm=params.clip_norm) if params.clip_norm else lambda _: None
@@ -162,7 +178,7 @@ class Trainer:
         return loss
 
     def validate(self) -> tuple[Metrics, torch.Tensor]:
-        """Loss and scores on our validation split, over the expressions that are learned or present, and the (k,) recalls."""
+        """Loss and scores on our validation split, over the expressions that are learned or present, and the (k,) recalls, or NaN."""
         outputs = self.predict()
         columns = torch.from_numpy(np.concatenate([outputs.logits, outputs.affect], 1)).to(self.device)
         with torch.no_grad():
@@ -181,6 +197,7 @@ class Trainer:
         codes, true = self.classes.codes.numpy(), self.validation.expression.numpy()
         predicted = codes[logits.argmax(1)]
         scored, recall = scores_of_codes(true, predicted, codes)
+        recall = np.where(np.isin(codes, true), recall, np.nan)
         metrics = {
             "validation/accuracy": float(scored.accuracy),
             "validation/macro_f1": float(scored.macro_f1),
@@ -234,7 +251,7 @@ class Trainer:
         self._freeze(epoch < params.model.freeze_epochs)
         done = epoch / max(params.epochs - 1, 1)
         counts = self.classes.plan_counts.numpy()
-        shares = torch.from_numpy(self.sampler.shares(counts / counts.sum(), done))
+        shares = torch.from_numpy(self.sampler.shares(counts / counts.sum(), done)) @ self.mean_targets
         self.loss.start_epoch(EpochStart(epoch, params.epochs, shares, seed_of(params.seed, "loss", epoch)))
         order = self.sampler.order(self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
         return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))

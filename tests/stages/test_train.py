@@ -27,11 +27,12 @@ from affectnet.predict.info import text
 from affectnet.running.progress_file import PROGRESS_FILE
 from affectnet.running.run_stage import _guarded
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS
+from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.resume import TrainingState
 from affectnet.training.samplers import SAMPLERS
 from affectnet.training.tasks import ExpressionTask
 from affectnet.training.trainer import ANSWERED, Trainer, learned_classes, targets_of
-from stages.train import TrainParams, check_curves
+from stages.train import TrainParams, _log_skew, check_curves
 
 MODEL = Path("models/model.safetensors")
 DOCUMENT = read_document(ROOT / "params.yaml")
@@ -297,6 +298,30 @@ def test_a_precision_that_the_processor_emulates_is_logged(
     fit(epochs=1, precision=precision)
     log = [line for line in capsys.readouterr().err.splitlines() if "precision: bfloat16, for which this cpu has no instructions" in line]
     assert len(log) == lines
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler", "counts", "lines"),
+    [
+        ("gce", "plan", [12, 30, 4], 1),
+        ("elr", "square_root", [12, 30, 4], 1),
+        ("sce", "balanced", [12, 30, 4], 0),
+        ("sce", "plan", [8, 8, 7], 0),
+        ("eac", "plan", [12, 30, 4], 0),
+    ],
+)
+def test_a_loss_that_does_not_correct_for_the_skew_is_named(
+    prepared: Path, capsys: pytest.CaptureFixture[str], loss: str, sampler: str, counts: list[int], lines: int
+) -> None:
+    document = read_document()
+    document["train"]["sampler"], document["loss"] = sampler, loss
+    planned = Classes(torch.arange(3), torch.ones(3), torch.tensor(counts))
+    _log_skew(parse(document, "train", TrainParams), planned)
+    log = capsys.readouterr().err
+    assert log.count("\n") == lines
+    assert not lines or log.startswith(
+        f"train.sampler: {sampler}: the plan has 8 faces of one expression for one of another, for which loss"
+    )
 
 
 @pytest.fixture

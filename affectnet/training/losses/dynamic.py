@@ -24,7 +24,8 @@ class DynamicLoss(ExpressionLoss):
 
         w_c ← w_c · exp(rate · (mean r − r_c)), then scaled to mean 1
 
-    so that an expression with a low recall counts more in the next epoch. The test split has no part in it. The weights
+    so that an expression with a low recall counts more in the next epoch; one without a validation face has factor 1, and no part in
+    the mean. The test split has no part in it. The weights
     average to 1, and none exceeds `most` or falls below 1 / `most`. They start at 1, or from the class weights of rebalance.
     """
 
@@ -34,7 +35,7 @@ class DynamicLoss(ExpressionLoss):
         self.rate, self.most = params.rate, params.most
 
     def after_epoch(self, recall: torch.Tensor) -> None:
-        self.multiply(torch.exp(self.rate * (recall.mean() - recall)))
+        self.multiply(torch.exp(self.rate * (recall.nanmean() - recall)).nan_to_num(1.0))
 
     def multiply(self, factors: torch.Tensor) -> None:
         """Multiplies the weights, keeps them within bounds and their mean at 1."""

@@ -27,7 +27,7 @@ class DynamicLearnedLoss(DynamicLoss):
     After a step of SGD with rate α on the weighted loss, θ' = θ − α Σ_c w_c g_c, so that ∂L_val(θ')/∂w_c = −α ⟨g_val, g_c⟩
     (the one-step look-ahead of Ren et al. 2018, with a weight per expression in place of one per face). g_c is the mean
     gradient over the batch's faces of expression c, g_val that of a batch of our own validation split with each expression
-    in equal mass, both in the last layer, where they are closed: Σ_i (p_i − t_i) ⊗ h_i. The update is
+    in equal mass, both in the last layer, where they are closed: Σ_i t_ic (p_i − e_c) ⊗ h_i. The update is
 
         w_c ← w_c · exp(rate · ⟨g_val, g_c⟩ / (‖g_val‖ · mean_c ‖g_c‖)), then scaled to mean 1
 
@@ -103,7 +103,7 @@ def class_gradients(features: torch.Tensor, logits: torch.Tensor, targets: torch
 
     features: (n, d) inputs of the last layer; logits: (n, k); targets: (n, k), soft.
     """
-    errors = torch.softmax(logits, 1) - targets
     mass = targets.sum(0)
-    sums = torch.einsum("nc,nk,nd->ckd", targets, errors, features)
+    sums = torch.einsum("nc,nk,nd->ckd", targets, torch.softmax(logits, 1), features)
+    sums.diagonal().sub_((targets.T @ features).T)
     return (sums / mass.clamp_min(1e-12)[:, None, None]).flatten(1)

@@ -16,6 +16,14 @@ class ElrParams(RobustParams):
     strength: float = Field(ge=0)
 
     @property
+    def needs_balance(self) -> bool:
+        return True
+
+    @property
+    def can_be_negative(self) -> bool:
+        return True
+
+    @property
     def keeps_faces(self) -> bool:
         return True
 
@@ -45,7 +53,7 @@ class EarlyLearning(AdjustedLoss):
         p = torch.softmax(logits, 1).clamp(LEAST, 1 - LEAST)
         shares = (p / p.sum(1, keepdim=True)).detach()
         averages = self.momentum * self.averages[targets.rows] + (1 - self.momentum) * shares
-        self.step = targets.rows, averages
+        self.step = self.step or (targets.rows, averages)  # of the first of SAM's two passes
         counted = targets.expression.sum(1) > 0
         logarithms = torch.log1p(-(averages * p).sum(1)) * counted
         return self.strength * logarithms.sum() / counted.sum().clamp_min(1)

@@ -39,6 +39,16 @@ class LossParams(Section):
         return True
 
     @property
+    def needs_balance(self) -> bool:
+        """Whether it corrects for a skew only where the sampler shows each expression equally often."""
+        return False
+
+    @property
+    def can_be_negative(self) -> bool:
+        """Whether the loss has no lower bound of 0, which `weighting: uncertainty` needs: it would raise its weight without end."""
+        return False
+
+    @property
     def keeps_faces(self) -> bool:
         """Whether the loss keeps something per face between epochs, and so needs `Targets.rows`, and images that are not mixed."""
         return False
@@ -136,7 +146,7 @@ class ExpressionLoss(nn.Module):
         """Called after each step of the optimiser with the targets of its micro-batches, of this process's faces."""
 
     def after_epoch(self, recall: torch.Tensor) -> None:
-        """Called after each epoch with the (k,) recalls on the validation split."""
+        """Called after each epoch with the (k,) recalls on the validation split, NaN for an expression without a face there."""
 
 
 LOSSES: Registry[Callable[..., ExpressionLoss]] = Registry("function", __package__)

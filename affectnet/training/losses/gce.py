@@ -10,6 +10,10 @@ from affectnet.training.losses.logit_adjusted import AdjustedLoss, RobustParams
 class GceParams(RobustParams):
     q: float = Field(gt=0, le=1)
 
+    @property
+    def needs_balance(self) -> bool:
+        return True
+
 
 @LOSSES("gce", GceParams)
 class GeneralisedCrossEntropy(AdjustedLoss):

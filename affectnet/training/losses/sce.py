@@ -12,6 +12,10 @@ class SceParams(RobustParams):
     beta: float = Field(ge=0)
     log_zero: float = Field(le=0)
 
+    @property
+    def needs_balance(self) -> bool:
+        return True
+
 
 @LOSSES("sce", SceParams)
 class SymmetricCrossEntropy(AdjustedLoss):
