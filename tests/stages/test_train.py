@@ -324,6 +324,12 @@ def test_a_loss_that_does_not_correct_for_the_skew_is_named(
     )
 
 
+@pytest.mark.parametrize(("frozen", "lines"), [(1, 1), (0, 0)])
+def test_a_training_of_the_head_only_is_named(prepared: Path, capsys: pytest.CaptureFixture[str], frozen: int, lines: int) -> None:
+    fit(model={**TINY, "freeze_epochs": frozen}, epochs=1)
+    assert capsys.readouterr().err.count("train: only the head learns, for models.<name>.freeze_epochs is 1") == lines
+
+
 @pytest.fixture
 def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Records the epochs that are trained, counted from 0."""
