@@ -42,7 +42,7 @@ def test_dvc_takes_the_command_and_its_stages_and_params_exist(command: str, wor
 @pytest.mark.parametrize("command", [line for line in COMMANDS if line.startswith("affectnet ")])
 def test_the_command_line_takes_the_command(command: str, capsys: pytest.CaptureFixture[str], workspace: Path) -> None:
     assert main(shlex.split(command)[1:]) == 2  # there is no model yet: one error line
-    assert capsys.readouterr().err.startswith(("error: models/model.safetensors: missing", "error: adam: neither a file nor a revision"))
+    assert capsys.readouterr().err.startswith(("error: models/model.safetensors: missing", "error: adam: no file; "))
 
 
 @pytest.mark.stress
