@@ -78,14 +78,14 @@ def run(
         _check_annotation_files(source, files)
     rows = Rows(pa.Table.from_batches(list(progress(source.rows(), "clean", unit="batch")), ROWS), files, pointer.labels)
     _reject_unusable(rows, params)
-    _reject_contradictions(rows, params)
+    suspicion = _reject_contradictions(rows, params)
     _reject_disagreement(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
     _cut_splits(rows, groups, params, pointer.test_share)
     if params.label_issues != "keep":
         rows.audited = _use_audit(rows, params, label_issues, audit)
-    warning = permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept], rows.labels)
+    warning = suspicion or _permuted(rows)
     write_rows(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
@@ -154,15 +154,26 @@ def _judge_boxes(rows: Rows, params: CleanParams, null_box: Mask) -> None:
     rows.box[(empty | beyond) & rows.kept] = np.nan
 
 
-def _reject_contradictions(rows: Rows, params: CleanParams) -> None:
-    """Removes valence and arousal of −2 (absent) and outside −1…1, and applies EmoNet's rules where they are selected."""
+def _permuted(rows: Rows) -> str | None:
+    """A warning where valence and arousal of the kept rows fit another order of the labels."""
+    return permuted(rows.expression[rows.kept], rows.valence[rows.kept], rows.arousal[rows.kept], rows.labels)
+
+
+def _reject_contradictions(rows: Rows, params: CleanParams) -> str | None:
+    """Removes valence and arousal of −2 (absent) and outside −1…1, and applies EmoNet's rules where they are selected.
+
+    Returns the warning of `_permuted` before these rules, which would reject the faces that betray another order.
+    """
     absent = (rows.valence == -2) | (rows.arousal == -2)
     outside = ~absent & ((np.abs(rows.valence) > 1) | (np.abs(rows.arousal) > 1))
     rows.judge(outside, "valence_arousal_outside", params.valence_arousal)
     for values in (rows.valence, rows.arousal):
         values[absent | outside] = np.nan
-    if params.emonet_rules:
-        rows.reject(contradicts(rows.expression, rows.valence, rows.arousal, rows.labels), "emonet_rules")
+    if not params.emonet_rules:
+        return None
+    warning = _permuted(rows)
+    rows.reject(contradicts(rows.expression, rows.valence, rows.arousal, rows.labels), "emonet_rules")
+    return warning
 
 
 def _reject_disagreement(rows: Rows, params: CleanParams) -> None:

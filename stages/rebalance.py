@@ -7,7 +7,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import write_json
@@ -31,6 +32,17 @@ class RebalanceParams(Section):
     weights: Literal["none", "inverse", "inverse_mean_1", "sqrt_inverse", "effective_number", "paper", "power"]
     exponent: float = Field(ge=0, le=2)
     beta: float = Field(gt=0, lt=1)
+
+    @field_validator("target")
+    @classmethod
+    def _at_most_the_limit(cls, target: int, others: ValidationInfo) -> int:
+        """Errors: ValueError when with `both` the target would undo the limit."""
+        limit = others.data.get("limit")
+        if others.data.get("method") == "both" and limit is not None and target > limit:
+            raise PydanticCustomError(
+                "undone", "above limit, {limit}, which it would undo; raise limit, or choose upsample", {"limit": limit}
+            )
+        return target
 
 
 def planned_counts(counts: Counts, params: RebalanceParams) -> Counts:

@@ -71,6 +71,27 @@ def test_ccc_per_group_is_that_of_its_annotated_faces() -> None:
     assert set(gaps_of(nobody, group, 50)) == {"valence_ccc", "arousal_ccc"}
 
 
+def test_groups_with_few_annotated_faces_have_no_gap_by_that() -> None:
+    """A group all of whose faces have valence and arousal, of which the other groups have some: p is uniform where nothing differs."""
+    values = []
+    for seed in range(30):
+        generator = np.random.default_rng(seed)
+        true, group = generator.uniform(-1, 1, (90, 2)), np.array([0] * 80 + [1] * 10)
+        true[:80][generator.random(80) < 0.9] = np.nan
+        expression = generator.integers(0, 4, 90)
+        one = Answers(NAMES, expression, expression, true, true + generator.normal(0, 0.5, true.shape))
+        values += [gap.p for name, gap in gaps_of(one, group, 60).items() if name.endswith("ccc")]
+    assert len(values) > 30 and np.mean(np.array(values) <= 0.05) < 0.15 and 0.3 < np.median(values) < 0.7
+
+
+def test_groups_of_which_the_first_has_no_score_are_compared() -> None:
+    generator = np.random.default_rng(5)
+    true, group = generator.uniform(-1, 1, (60, 2)), np.repeat(np.arange(3), 20)
+    true[:18] = np.nan
+    nobody = Answers((), np.empty(0, int), np.empty(0, int), true, true * 0.9)
+    assert set(gaps_of(nobody, group, 20)) == {"valence_ccc", "arousal_ccc"}
+
+
 def test_a_planted_gap_is_seen_with_its_groups_and_an_interval_around_it() -> None:
     generator = np.random.default_rng(3)
     true, group = generator.integers(0, 4, 900), np.arange(900) % 3

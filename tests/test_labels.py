@@ -18,6 +18,7 @@ from affectnet.expressions import COLUMNS, EXPRESSIONS
 from affectnet.params import parse, read_document
 from affectnet.predict.answers.tables import IMAGE_COLUMNS
 from affectnet.predict.colours import COLOURS, colours_of
+from affectnet.predict.image_folder import with_labels
 from affectnet.predict.parquet_table import contract
 from affectnet.predict.writers import columns
 from affectnet.sources.registry import open_source
@@ -155,6 +156,12 @@ def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refus
 def test_other_labels_have_colours_of_their_own() -> None:
     colours = colours_of(["Happy", *LABELS])
     assert colours["Happy"] == COLOURS["Happy"] and len({colours[label] for label in LABELS}) == 3
+
+
+def test_a_model_whose_labels_are_other_names_of_ours_is_right_about_folders_of_these_names() -> None:
+    labels = ("angry", "disgusted", "fearful", "happiness", "sadness", "surprised", "neutral")
+    assert with_labels([], further=labels) | dict(zip(labels, labels, strict=True)) == with_labels([], further=labels)
+    assert with_labels(["angry=sadness"], further=labels)["angry"] == "sadness" and with_labels([])["angry"] == "Anger"
 
 
 def test_labels_in_other_letters_are_the_models_own_in_folders_and_refused_for_our_tables(

@@ -107,15 +107,19 @@ def largest_gaps(
     """The largest gap of each tested score between the groups that have it; without the scores that fewer than two have.
 
     resamples: of each group, from `group_intervals`. The permutations are as many as the draws. Each shuffles the groups among the
-    faces of the same expression: groups that only differ in how often they show each expression have no gap that the test reports.
+    faces of the same expression, those with valence and arousal among themselves: groups that only differ in how often they show each
+    expression have no gap that the test reports, and each group has as many annotated faces in a permutation as in the data.
     """
     groups = len(resamples)
     actual = group_scores(answers, group, groups, least)
     tested = [name for name in TESTED if name in actual and np.isfinite(actual[name]).sum() > 1]
-    draws = len(next(iter(resamples[0].values()))) if tested else 0
+    draws = max(len(values) for scores in resamples for values in scores.values()) if tested else 0
     as_large = dict.fromkeys(tested, 0)
+    strata = answers.true.astype(np.int64) if len(answers.names) else np.zeros(len(group), np.int64)
+    for column in range(answers.affect.shape[1]):
+        strata = 2 * strata + np.isfinite(answers.true_affect[:, column])
     for _ in range(draws):
-        by_chance = group_scores(answers, _shuffled(group, answers.true, generator), groups, least)
+        by_chance = group_scores(answers, _shuffled(group, strata, generator), groups, least)
         for name in tested:
             as_large[name] += _extent(by_chance[name]) >= _extent(actual[name]) - SAME
     return {name: _gap(name, actual[name], resamples, (1 + as_large[name]) / (1 + draws)) for name in tested}
@@ -152,9 +156,7 @@ def _ccc(true: Values, predicted: Values, group: NDArray[np.integer], groups: in
 
 
 def _shuffled(group: NDArray[np.integer], strata: NDArray[np.integer], generator: np.random.Generator) -> NDArray[np.integer]:
-    """The groups in random order within each stratum; over all faces where there are no strata."""
-    if not len(strata):
-        return generator.permutation(group)
+    """The groups in random order within each stratum."""
     shuffled = np.empty_like(group)
     shuffled[np.argsort(strata, kind="stable")] = group[np.lexsort((generator.random(len(group)), strata))]
     return shuffled

@@ -67,7 +67,7 @@ def with_labels(
         raise UserError(f"{option}: {' and '.join(sets)}, whose numbers contradict each other; give one of them")
     stated: dict[str, str] = {}
     extended = _spelled(classes, expressions)
-    extended |= {name.lower(): name for name in further if name.lower() not in extended}
+    extended |= {name.lower(): name for name in further}
     for name in sets:  # first: a name overrides a set, wherever it stands
         extended |= _spelled(NUMBERS[name], expressions)
     for text in labels:

@@ -251,14 +251,16 @@ def test_expressions_left_out_are_counted(workspace: Path) -> None:
     assert counts["rejected_by"] == {"expression_left_out": 8}
 
 
-def test_a_permuted_label_order_is_reported(workspace: Path) -> None:
+@pytest.mark.parametrize("emonet_rules", [False, True])
+def test_a_permuted_label_order_is_reported(workspace: Path, emonet_rules: bool) -> None:
+    """Also where EmoNet's rules reject the faces that betray it."""
     order = [0, 1, 2, 6, 4, 5, 3, 7]  # Surprise and Anger swapped, as in several circulating copies
     root, rows = workspace / "root", []
     for number in range(64):
         noise(images_2017(root) / "1" / f"{number}.jpg", number)
         rows.append(row(f"1/{number}.jpg", expression=number % 8, va="{},{}".format(*CLASS_MEANS[order[number % 8]])))
-    line, counts = clean(write_2017(root, rows[:56], rows[56:]))
-    assert counts["label_order_warnings"] == 1
+    line, counts = clean(write_2017(root, rows[:56], rows[56:]), emonet_rules=emonet_rules)
+    assert counts["label_order_warnings"] == 1 and ("emonet_rules" in counts["rejected_by"]) == emonet_rules
     assert "WARNING" in line and "Surprise looks like Anger" in line and "Anger looks like Surprise" in line
     line, counts = clean(tree_2021(workspace / "other"))
     assert counts["label_order_warnings"] == 0 and "WARNING" not in line

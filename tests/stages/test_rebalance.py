@@ -77,6 +77,7 @@ def test_normalised_weights_average_to_one_over_the_expressions_that_exist(drawn
 @given(counts, st.sampled_from(["none", "downsample", "upsample", "both"]), st.integers(1, 40), st.integers(0, 40), st.integers(0, 9))
 def test_a_plan_meets_its_counts_and_repeats_fairly(drawn: list[int], method: str, limit: int, target: int, seed: int) -> None:
     expression = np.repeat(np.arange(8, dtype=np.int8), drawn)
+    target = min(target, limit) if method == "both" else target
     planned = planned_counts(np.array(drawn), params(method=method, limit=limit, target=target))
     repeats = repeats_of(expression, planned, np.random.default_rng(seed))
     assert np.bincount(expression, repeats, 8).astype(int).tolist() == planned.tolist()
@@ -84,6 +85,13 @@ def test_a_plan_meets_its_counts_and_repeats_fairly(drawn: list[int], method: st
         assert np.ptp(repeats[expression == code]) <= 1
     if method == "downsample":
         assert planned.max() <= limit
+
+
+def test_a_target_that_undoes_the_limit_is_refused() -> None:
+    with pytest.raises(ValueError, match="above limit, 100, which it would undo; raise limit, or choose upsample"):
+        params(method="both", limit=100, target=500)
+    for method in ("none", "upsample", "downsample"):
+        assert params(method=method, limit=100, target=500).target == 500
 
 
 @pytest.mark.parametrize(("exponent", "same"), [(0.0, "none"), (1.0, "inverse")])
