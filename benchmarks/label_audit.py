@@ -87,18 +87,13 @@ def ranked_errors(judgement: Judgement, wrong: NDArray[np.bool_]) -> Line:
 
 def detected_errors(judgement: Judgement, confidence: float, wrong: NDArray[np.bool_], true: Codes) -> Line:
     """How many of the injected errors `clean.label_issues` would treat as such, and how many suggestions are the true label."""
-    issues = doubtful(judgement, confidence)
+    issues = judgement.doubtful(confidence)
     return {
         "issues": int(issues.sum()),
         "recall": float(wrong[issues].sum() / wrong.sum()),
         "precision": float(wrong[issues].sum() / max(issues.sum(), 1)),
         "suggested_true": float((judgement.suggested == true)[issues & wrong].mean()) if (issues & wrong).any() else 0.0,
     }
-
-
-def doubtful(judgement: Judgement, confidence: float) -> NDArray[np.bool_]:
-    """The issues of at most this `clean.label_confidence`."""
-    return judgement.is_issue & (judgement.confidence <= confidence)
 
 
 def score(bench: Bench, faces: TrainingFaces, seed: int) -> Line:
@@ -141,7 +136,7 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
     once("true labels", partial(score, bench, bench.shared, seed))
     once("keep", partial(score, bench, noisy, seed))
     for confidence in confidences:
-        issues = doubtful(judgement, confidence)
+        issues = judgement.doubtful(confidence)
         without = replace(noisy, rows=noisy.rows[~issues[noisy.rows]])
         suggested = replace(noisy, faces=relabelled(noisy.faces, np.where(issues, judgement.suggested, labels)))
         for way, faces in (("reject", without), ("relabel", suggested)):

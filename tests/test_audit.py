@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
+from audits import write_audit
 from chain import ROOT, TINY, annotations, local, metrics, refused, rejected, run_data_stages, run_stage
 from pages import Page
 from trees import tree_plus
@@ -130,12 +131,7 @@ def test_doubtful_faces_are_rejected_or_relabelled_only_in_training(audited: Pat
 def test_a_relabelled_face_loses_the_soft_label_of_the_old_label(workspace: Path, tmp_path: Path) -> None:
     run_data_stages(tree_plus(tmp_path / "plus"), clean={"validation_share": 0.25})
     before = [row for row in annotations() if row["split"] == "train"]
-    issues = [
-        {**{name: row[name] for name in ("image", "list", "row")}, "label": row["expression"], "suggested": (row["expression"] + 1) % 8}
-        | {"confidence": 0.05, "suggested_confidence": 0.9, "rank": rank, "is_issue": rank <= 2, "fold": 0}
-        for rank, row in enumerate(before, 1)
-    ]
-    LABEL_ISSUES.write(ISSUES, pa.Table.from_pylist(issues), labels_metadata(EXPRESSIONS))
+    write_audit(workspace, 2)
     counts = clean("relabel")
     after = [row for row in annotations() if row["split"] == "train"]
     changed = [row["soft_label"] for old, row in zip(before, after, strict=True) if row["expression"] != old["expression"]]

@@ -2,19 +2,14 @@
 
 from pathlib import Path
 
-import pyarrow as pa
 import pytest
+from audits import write_audit
 from chain import TINY
 from clones import Clone
 from ruamel.yaml import YAML
 from running import executed
 from safetensors.torch import load_file, save_file
 from trees import noise, tree_folder
-
-from affectnet.expressions import EXPRESSIONS
-from affectnet.tables.annotations import ANNOTATIONS
-from affectnet.tables.label_issues import LABEL_ISSUES
-from affectnet.tables.labels import labels_metadata
 
 
 @pytest.fixture
@@ -61,19 +56,6 @@ def test_an_edited_download_is_seen_and_one_that_is_not_mounted_keeps_what_was_m
     root.rename(tmp_path / "elsewhere")
     output = clone.dvc("repro", "clean")
     assert executed(output) == [] and "not there or empty, its record kept" in output
-
-
-def write_audit(folder: Path, issues: int) -> None:
-    """Writes data/label_issues.parquet, with doubts about the labels of the first training faces."""
-    rows = ANNOTATIONS.read(folder / "data" / "annotations.parquet").to_pylist()
-    train = [row for row in rows if row["split"] == "train"]
-    content = [
-        {name: row[name] for name in ("image", "list", "row")}
-        | {"label": row["expression"], "suggested": (row["expression"] + 1) % 8, "confidence": 0.1, "suggested_confidence": 0.9}
-        | {"rank": rank, "is_issue": rank <= issues, "fold": 0}
-        for rank, row in enumerate(train, 1)
-    ]
-    LABEL_ISSUES.write(folder / "data" / "label_issues.parquet", pa.Table.from_pylist(content), labels_metadata(EXPRESSIONS))
 
 
 def test_an_audit_runs_clean_again_only_where_it_is_used(fresh: Clone, tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def audit(params: AuditParams, clean: CleanParams, training: FoldParams, runtime
     counts = issue_counts(names, labels, probabilities, judgement, params.folds)
     write_json(METRICS, counts)
     write_text(PAGE, fill(TEMPLATE, page_values(FACES, names, labels, probabilities, judgement, counts, params.examples)))
-    used = int((judgement.is_issue & (judgement.confidence <= clean.label_confidence)).sum())
+    used = int(judgement.doubtful(clean.label_confidence).sum())
     return (
         f"audit: {counts['issues']:,} of {counts['faces']:,} training labels are doubtful; {PAGE} shows them, {ISSUES} lists them; "
         f"`dvc exp run -S clean.label_issues=reject` trains without {used:,} of them, those of at most clean.label_confidence "

@@ -27,6 +27,10 @@ class Judgement:
     rank: Codes
     joint: Probabilities
 
+    def doubtful(self, confidence: float) -> NDArray[np.bool_]:
+        """(n,) the issues that `clean.label_issues` uses, those of at most this `clean.label_confidence`."""
+        return self.is_issue & (self.confidence <= confidence)
+
 
 def judge(labels: Codes, probabilities: Probabilities) -> Judgement:
     """The judgement of (n,) labels 0 … k−1 from (n, k) probabilities of networks that were not trained on the face.
