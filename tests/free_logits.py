@@ -1,4 +1,4 @@
-"""Logits that a loss alone decides: what a network would answer that can fit everything."""
+"""The classes that a loss prefers, when nothing but the loss decides."""
 
 from collections.abc import Callable
 
