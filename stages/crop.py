@@ -50,7 +50,12 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
     """Writes the shards of all splits; returns the summary line."""
     pointer = Pointer.read(raw)
     root = Path(pointer.root)
-    columns, labels = ANNOTATIONS.read(annotations, ["image", "split"]), read_labels(annotations)
+    columns, labels = ANNOTATIONS.read(annotations, ["image", "split", "left"]), read_labels(annotations)
+    if params.margin and columns["left"].null_count == len(columns) and not params.align:
+        raise UserError(
+            f"crop.margin={params.margin:g}: no face of these data has a box, so no crop would have the margin, while `affectnet predict` "
+            "would add it to the boxes that its detector draws; set 0"
+        )
     shards = _shards(columns["split"], params.rows_per_shard)
     groups = [count for shard in shards for count in shard.groups]
     chunks = _chunks(annotations, _hashes(columns["image"], INVENTORY.read(inventory, ["path", "sha256"])), groups)
@@ -63,8 +68,12 @@ def run(params: CropParams, runtime: Runtime, raw: Path, inventory: Path, annota
                     writer.write(table)
                     count, passed, aligned = count + len(table), passed + unchanged, aligned + level
         next(done, None)
-    unaligned = f", {count - aligned:,} not aligned, without landmarks" if params.align else ""
-    return f"crop: {count:,} faces, longest side at most {params.image_px} px, {passed:,} passed through unchanged{unaligned}"
+    note = ""
+    if params.align:
+        note = f", {count - aligned:,} not aligned, without landmarks"
+    elif params.margin and (whole := columns["left"].null_count):
+        note = f", {whole:,} without a box and a margin"
+    return f"crop: {count:,} faces, longest side at most {params.image_px} px, {passed:,} passed through unchanged{note}"
 
 
 def _shards(splits: pa.ChunkedArray, rows_per_shard: int) -> list[Shard]:

@@ -159,3 +159,13 @@ def test_differences_are_those_of_the_scores(trained: Path) -> None:
         counts = np.zeros((8, 8), int)
         np.add.at(counts, (model.true, model.predicted), 1)
         assert getattr(by_name["expression.macro_f1"], name) == pytest.approx(float(scores(counts).macro_f1))
+
+
+def test_resamples_without_an_expression_do_not_count_it(trained: Path) -> None:
+    first = predict_split(Path("models/expression.safetensors"), Path("data/faces"), local(), "none")
+    true = np.repeat([0, 1, 2], [20, 20, 1])
+    perfect = replace(first, true=true, logits=9.0 * np.eye(8)[true], true_affect=np.full((41, 2), np.nan), affect=np.empty((41, 0)))
+    one_wrong = replace(perfect, logits=9.0 * np.eye(8)[np.where(np.arange(41) == 0, 1, true)])
+    differences, (scores_of_first, _) = paired(perfect, one_wrong, 500, 0)
+    assert scores_of_first["expression.macro_f1"] == {"value": 1.0, "low": 1.0, "high": 1.0}
+    assert {row.name: row.low for row in differences} == {"expression.accuracy": None, "expression.macro_f1": None}

@@ -103,3 +103,25 @@ def test_the_interval_covers_about_as_often_as_it_says() -> None:
         spread = expression_report("x", true, np.eye(4)[predicted], NAMES, 200, generator)["interval"]["x"]["accuracy"]
         held += spread["low"] <= 0.8 <= spread["high"]
     assert held >= 87
+
+
+def test_a_resample_without_a_class_says_nothing_about_it() -> None:
+    true = np.repeat([0, 1, 2, 3], [150, 150, 2, 1])
+    tree = report(true, 9.0 * np.eye(4)[true])
+    ends = tree["interval"]["expression"]
+    assert {tree["expression"]["macro_f1"], ends["macro_f1"]["low"], ends["skew_normalised"]["macro_f1"]["low"]} == {1.0}
+    assert ends["recall"]["Sad"] == {"low": 1.0, "high": 1.0}
+    assert [set(ends[score]) for score in ("recall", "precision", "f1")] == 3 * [{"Neutral", "Happy", "Sad"}]
+
+
+def test_macro_f1_of_resamples_is_scikit_learns_over_their_classes() -> None:
+    generator = np.random.default_rng(8)
+    true = np.repeat([0, 1, 2], [40, 20, 2])
+    predicted = np.where(generator.random(62) < 0.3, generator.integers(0, 4, 62), true)
+    ends = report(true, 9.0 * np.eye(4)[predicted])["interval"]["expression"]["macro_f1"]
+    expected = []
+    for _ in range(1000):
+        rows = generator.integers(62, size=62)
+        labels = [*np.unique(true[rows]), 3]  # a class without any test face counts 0, as in the value
+        expected.append(metrics.f1_score(true[rows], predicted[rows], labels=labels, average="macro", zero_division=0))
+    assert (ends["low"], ends["high"]) == pytest.approx(np.quantile(expected, [0.025, 0.975]), abs=0.03)

@@ -15,7 +15,7 @@ def accuracy(confusion: NDArray[np.number]) -> Values:
     return scores(confusion).accuracy
 
 
-@metric("macro_f1", "macro-F1", "confusion", rank=2)
+@metric("macro_f1", "macro-F1", "confusion", rank=2, class_mean=True)
 def macro_f1(confusion: NDArray[np.number]) -> Values:
     return scores(confusion).macro_f1
 

@@ -33,11 +33,12 @@ def expression_report(
 
     true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. Rankings are means over the
     classes, and left out where the logits are one name per face (`ranked` is false). `skew_normalised` is as if each class had as
-    many test faces.
+    many test faces. A score of one class has no interval where the class has a single face: resamples of it do not vary.
     """
     chances = probabilities(logits, 1.0)
     counts = confusion_matrix(true, chances.argmax(1), len(names))
-    scores, resamples = confusion_scores(counts, names), confusion_scores(resampled(counts, draws, generator), names)
+    scores = confusion_scores(counts, names)
+    resamples = confusion_scores(resampled(counts, draws, generator), names, counts.sum(1))
     if ranked:
         scores = merged(scores, mean_rankings(true, chances, np.ones((1, len(true)))))
         rankings = [mean_rankings(true, chances, _times_drawn(rows)) for rows in resampled_faces(len(true), draws, generator)]
@@ -45,15 +46,25 @@ def expression_report(
     return _report(name, scores, resamples, _expression_floors(counts, names, ranked))
 
 
-def confusion_scores(counts: Counts, names: list[str]) -> Tree:
-    """The scores of (…, k, k) confusion matrices."""
-    equal = skew_normalised(counts)
-    totals = registered("confusion")
+def confusion_scores(counts: Counts, names: list[str], support: NDArray[np.integer] | None = None) -> Tree:
+    """The scores of (…, k, k) confusion matrices.
+
+    support: (k,) faces of each class, where the matrices are resamples of them. A resample without a face of a class says nothing about
+    it: the class's scores are NaN, as always where the class has a single face, and means over the classes leave it out.
+    """
+    lacking = np.zeros(counts.shape[:-1], np.bool_) if support is None else (counts.sum(-1) == 0) & (support > 0)
+    unknown = lacking if support is None else lacking | (support == 1)
+    rest = len(names) / (~lacking).sum(-1)
     return {
-        **{one.key: one.score(counts) for one in totals},
-        "skew_normalised": {one.key: one.score(equal) for one in totals},
-        **{one.key: _by_name(one.score(counts), names) for one in registered("per_class")},
+        **_totals(counts, rest),
+        "skew_normalised": _totals(skew_normalised(counts), rest),
+        **{one.key: _by_name(np.where(unknown, np.nan, one.score(counts)), names) for one in registered("per_class")},
     }
+
+
+def _totals(counts: NDArray[np.number], rest: Values) -> Tree:
+    """rest: (…,) classes for each class that a mean over them is to count."""
+    return {one.key: one.score(counts) * (rest if one.class_mean else 1.0) for one in registered("confusion")}
 
 
 def mean_rankings(true: NDArray[np.integer], probabilities: Values, mass: NDArray[np.number]) -> Tree:
@@ -119,20 +130,20 @@ def map_leaves(tree: Mapping[str, Any], change: Callable[[Any], Any]) -> Tree:
 
 def _report(name: str, scores: Tree, resamples: Tree, floors: Tree) -> Tree:
     def bounds(values: Values) -> dict[str, float]:
-        low, high = interval(values)
+        low, high = interval(values[np.isfinite(values)])
         return {"low": float(low), "high": float(high)}
 
     return {
-        name: map_leaves(_finite(scores), lambda value: float(np.squeeze(value))),
-        "interval": {name: map_leaves(_finite(resamples), bounds)},
+        name: map_leaves(_known(scores), lambda value: float(np.squeeze(value))),
+        "interval": {name: map_leaves(_known(resamples), bounds)},
         "floor": {name: map_leaves(floors, float)},
     }
 
 
-def _finite(tree: Mapping[str, Any]) -> Tree:
+def _known(tree: Mapping[str, Any]) -> Tree:
     """Without the leaves that have no value: a ranking where a single class has faces."""
-    kept = {key: _finite(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
-    return {key: value for key, value in kept.items() if isinstance(value, Mapping) or np.isfinite(value).all()}
+    kept = {key: _known(value) if isinstance(value, Mapping) else value for key, value in tree.items()}
+    return {key: value for key, value in kept.items() if isinstance(value, Mapping) or np.isfinite(value).any()}
 
 
 def _times_drawn(rows: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -32,7 +32,8 @@ class Metric:
 
     floor: the score of the best constant answer. For kinds confusion and per_class it is given the (k,) test faces per class, and None
     means the largest score of the k constant answers; for ranking it is given the (k,) share of each class; for affect the (n,) annotated
-    values. rank: position in tables, the lowest first.
+    values. rank: position in tables, the lowest first. class_mean: a score of kind confusion that is a mean over the classes, of values
+    that are 0 for a class without faces.
     """
 
     key: str
@@ -41,12 +42,15 @@ class Metric:
     score: Score
     floor: Score | None
     rank: int
+    class_mean: bool
 
 
 _METRICS: dict[str, Metric] = {}
 
 
-def metric(key: str, label: str, kind: Kind, *, floor: Score | None = None, rank: int = LAST) -> Callable[[Score], Score]:
+def metric(
+    key: str, label: str, kind: Kind, *, floor: Score | None = None, rank: int = LAST, class_mean: bool = False
+) -> Callable[[Score], Score]:
     """Registers the decorated function as a score; see `Metric`. A ranking and an affect score need a floor."""
     if floor is None and kind in {"ranking", "affect"}:
         raise ValueError(f"metric {key}: kind {kind} needs a floor")
@@ -54,7 +58,7 @@ def metric(key: str, label: str, kind: Kind, *, floor: Score | None = None, rank
     def register(score: Score) -> Score:
         if key in _METRICS:
             raise ValueError(f"metric {key}: registered twice")
-        _METRICS[key] = Metric(key, label, kind, score, floor, rank)
+        _METRICS[key] = Metric(key, label, kind, score, floor, rank, class_mean)
         return score
 
     return register

@@ -107,12 +107,15 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
 def _expression_score(
     name: str, cells: list[NDArray[np.int64]], present: NDArray[np.bool_], rows: NDArray[np.int64], position: int
 ) -> Values:
-    """cells: (n,) cell of each face in the model's k × k confusion matrix; present: (k,) classes that have faces."""
+    """cells: (n,) cell of each face in the model's k × k confusion matrix; present: (k,) classes that have faces.
+
+    Macro-F1 is the mean over the classes that have faces in the rows.
+    """
     k = len(present)
     offset = np.arange(len(rows))[:, None] * k**2
     counts = np.bincount((cells[position][rows] + offset).ravel(), minlength=len(rows) * k**2).reshape(len(rows), k, k)
     each = scores(counts)
-    return each.accuracy if name == "accuracy" else np.asarray(each.f1[:, present].mean(1))
+    return each.accuracy if name == "accuracy" else np.asarray(each.f1[:, present].sum(1) / (counts.sum(2) > 0).sum(1))
 
 
 def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArray[np.int64], position: int) -> Values:

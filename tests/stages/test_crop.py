@@ -97,6 +97,26 @@ def test_landmarks_align_where_they_exist_and_the_rest_is_counted(workspace: Pat
     assert "5 not aligned, without landmarks" in run_stage("crop", align=True)
 
 
+def test_a_margin_needs_boxes(workspace: Path) -> None:
+    prepare(tree_2021(workspace / "2021"))
+    with pytest.raises(UserError, match=r"^crop.margin=0.1: no face of these data has a box.*set 0$"):
+        run_stage("crop", margin=0.1)
+    assert run_stage("crop", margin=0.1, align=True).endswith(", 0 not aligned, without landmarks")
+
+
+def test_faces_without_a_box_are_counted_where_others_have_a_margin(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
+    path, *_ = (line := listing.read_text().splitlines()[1]).split(",")
+    edges = ",".join(line.split(",")[1:5])
+    listing.write_text(listing.read_text().replace(f"{path},{edges},", f"{path},NULL,NULL,NULL,NULL,"))
+    pointer.write(Path("data/raw"))
+    run_stage("verify")
+    run_stage("clean", null_box="whole")
+    assert run_stage("crop", margin=0.1).endswith(", 1 without a box and a margin")
+    assert "margin" not in run_stage("crop")
+
+
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_bit_that_the_disk_turned_is_found_by_the_command_that_the_message_names(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, workers: int
