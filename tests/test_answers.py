@@ -196,6 +196,15 @@ def test_rows_that_are_not_scored_or_whose_probabilities_tie_contradict_nothing(
     assert "1 row whose expression is not the largest probability" in run("evaluate", "b.csv", "--truth", "t.csv")[2]
 
 
+@pytest.mark.parametrize("expression", ["Happy", "Sad"])
+def test_of_equal_probabilities_the_named_one_counts(run: Command, expression: str) -> None:
+    write_csv("t.csv", [{"image": f"{n}.jpg", "expression": ("Happy", "Sad")[n % 2]} for n in range(8)])
+    write_csv("a.csv", [{"image": f"{n}.jpg", "expression": expression, "Happy": 0.4, "Sad": 0.4} for n in range(8)])
+    scores = report(run, "a.csv", "--truth", "t.csv")["expression"]
+    assert scores["recall"] == {"Happy": float(expression == "Happy"), "Sad": float(expression == "Sad")}
+    assert scores["auc"] == pytest.approx(0.5)
+
+
 def test_what_is_below_a_cell_of_json_is_no_column(run: Command) -> None:
     rows = [{"image": f"{n}.jpg", "expression": name, "meta": {"Score": 1, "score": 2}} for n, name in enumerate(("Happy", "Sad"))]
     Path("a.jsonl").write_text("".join(f"{json.dumps(row)}\n" for row in rows))

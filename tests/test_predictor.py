@@ -16,6 +16,7 @@ from trees import tree_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.models.outputs import Outputs
 from affectnet.predict.predictor import Predictor
 from affectnet.reporting.split_predictions import predict_split
 
@@ -40,6 +41,13 @@ def test_pipeline_and_predictor_give_equal_probabilities_for_the_same_photograph
         np.testing.assert_allclose(list(face.probabilities.values()), expected.probabilities[position], atol=1e-6)
         np.testing.assert_allclose(np.array([face.valence, face.arousal], np.float64), expected.affect[position], atol=1e-5)
         assert face.expression == expected.names[expected.predicted[position]]
+
+
+def test_of_equal_probabilities_the_first_counts_as_in_evaluation(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    equal = Outputs(np.zeros((1, len(EXPRESSIONS)), np.float32), np.zeros((1, 2), np.float32))
+    monkeypatch.setattr(Predictor, "outputs", lambda *_: equal)
+    (face,) = Predictor.load(MODEL).predict(next(root.rglob("*.jpg")), "whole")
+    assert face.expression == EXPRESSIONS[0] and set(face.probabilities.values()) == {1 / 8}
 
 
 def as_path(image: Image.Image) -> Path:

@@ -147,7 +147,7 @@ class Predictor:
         affect = outputs.affect.tolist() if metadata.affect else [(None, None)] * len(crops)
         return [
             (
-                max(zip(row, metadata.labels, strict=True))[1] if metadata.labels else None,
+                metadata.labels[row.index(max(row))] if metadata.labels else None,
                 dict(zip(metadata.labels, row, strict=True)),
                 *dimensions,
             )

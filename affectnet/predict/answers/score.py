@@ -23,7 +23,7 @@ LEAST = float(np.finfo(np.float32).tiny)
 """Smaller probabilities count as this one, whose logarithm is finite."""
 
 SLIGHT = 1e-6
-"""By how much the logit of a wrong answer is larger than the others, where there was none."""
+"""By how much the logit of an answer is larger than the others, where the probabilities are equal or there are none."""
 
 
 @dataclass(frozen=True)
@@ -97,10 +97,9 @@ def _notes(table: Table, expressions: "_Expressions", scored: NDArray[np.bool_],
     absent = [truth.labels[code] for code in np.unique(truth.codes) if truth.labels[code] not in expressions.labels]
     notes = [f"{table.file}: no column of {', '.join(absent)}: each of its photographs is an error"] if absent else []
     if "expression" in table.columns:
-        likely = expressions.logits >= expressions.logits.max(1, keepdims=True)  # more than one where they are equal
-        named = [None if cell is None else classes.get(text_of(cell)) for cell in table.columns["expression"]]
-        names = [(named[row], {expressions.labels[column] for column in np.flatnonzero(likely[row])}) for row in np.flatnonzero(scored)]
-        other = sum(name is not None and name not in most for name, most in names)
+        named = _named(table, classes)
+        likely = [expressions.labels[column] for column in expressions.logits.argmax(1)]
+        other = sum(named[row] is not None and named[row] != likely[row] for row in np.flatnonzero(scored))
         notes += [f"{table.file}: {many(other, 'row')} whose expression is not the largest probability, which counts"] if other else []
     return notes
 
@@ -132,10 +131,16 @@ def _expressions(table: Table, classes: Classes, truth: Truth) -> _Expressions:
         raise UserError(f"{table.file}: several columns of the same expression, {first_few(twice)}; keep one of each")
     if truth.codes is None or not (columns or "expression" in table.columns):
         return _Expressions((), np.zeros((len(table), 0)), np.ones(len(table), bool), False)
-    return _probabilities(table, columns, truth.labels) if columns else _names(table, classes, truth.codes, truth.labels)
+    return _probabilities(table, classes, columns, truth.labels) if columns else _names(table, classes, truth.codes, truth.labels)
 
 
-def _probabilities(table: Table, columns: dict[str, str | None], known: Sequence[str]) -> _Expressions:
+def _named(table: Table, classes: Classes) -> list[str | None]:
+    """The label that the column `expression` names, per row."""
+    return [None if cell is None else classes.get(text_of(cell)) for cell in table.columns["expression"]]
+
+
+def _probabilities(table: Table, classes: Classes, columns: dict[str, str | None], known: Sequence[str]) -> _Expressions:
+    """Of equal probabilities the one that the column `expression` names counts, or the first."""
     labels = tuple(sorted((str(expression) for expression in columns.values()), key=known.index))
     by_label = {str(expression): name for name, expression in columns.items()}
     values = np.stack([np.array(table.numbers(by_label[label])) for label in labels], 1)
@@ -146,7 +151,11 @@ def _probabilities(table: Table, columns: dict[str, str | None], known: Sequence
         shown = [table.images[row] for row in np.flatnonzero(wrong).tolist()]
         raise UserError(f"{table.file}: probabilities below 0, or all 0, {first_few(shown)}; give probabilities or percentages, not logits")
     shares = np.divide(values, total, out=np.full(values.shape, 1 / len(labels)), where=answered[:, None])
-    return _Expressions(labels, np.log(np.maximum(shares, LEAST)), answered, True)
+    logits = np.log(np.maximum(shares, LEAST))
+    for row, name in enumerate(_named(table, classes) if "expression" in table.columns else ()):
+        if name in labels and logits[row, column := labels.index(name)] == logits[row].max():
+            logits[row, column] += SLIGHT
+    return _Expressions(labels, logits, answered, True)
 
 
 def _names(table: Table, classes: Classes, true: NDArray[np.int64], labels: Sequence[str]) -> _Expressions:
