@@ -82,6 +82,7 @@ def run(
     _reject_disagreement(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
+    rows.reject(~np.isin(rows.expression, kept_codes(params.expressions, rows.labels)), "expression_left_out")
     _cut_splits(rows, groups, params, pointer.test_share)
     if params.label_issues != "keep":
         rows.audited = _use_audit(rows, params, label_issues, audit)
@@ -124,7 +125,6 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     for code, name in NOT_AN_EXPRESSION.items() if tuple(rows.labels) == EXPRESSIONS else ():
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
     rows.reject((rows.expression < 0) | (rows.expression >= len(rows.labels)), "expression_unknown")
-    rows.reject(~np.isin(rows.expression, kept_codes(params.expressions, rows.labels)), "expression_left_out")
     status = np.where(rows.in_inventory, rows.file["status"].to_numpy(zero_copy_only=False), "missing")
     for name in np.unique(status[status != "ok"]):
         rows.reject(status == name, str(name))

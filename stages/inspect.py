@@ -152,17 +152,18 @@ def run(
         by_reason = list(progress(rejected_by_reason(params, photographs, kept, REJECTED.read(rejected)), "inspect", unit="reason"))
         groups, pairs = near_duplicates(params, photographs, kept)
         boxes, beyond = boxes_beyond_edges(params, photographs, kept)
+    counts = read_counts(clean)
     values = {
-        "counts": read_counts(clean),
+        "counts": counts,
         "reasons": by_reason,
         "pairs": (groups, pairs),
         "beyond": (boxes, beyond),
-        **label_values(kept, photographs.labels),
+        **label_values(kept, photographs.labels, bool(counts["label_order_warnings"])),
         "splits": SPLITS,
     }
     write_text(cleaning, fill(templates / "cleaning.html", values))
     name, sha256 = pointer.name or "demo", file_sha256(annotations).hex()
-    write_text(data_card, card(name, pointer.layout, pointer.test_share, values["counts"], str(annotations), sha256))
+    write_text(data_card, card(name, pointer.layout, pointer.test_share, counts, str(annotations), sha256))
     write_json(croissant, croissant_of(name, photographs.labels, annotations, sha256))
     shown = sum(len(pictures) for _, _, examples in by_reason for pictures in examples) + sum(map(len, pairs)) + len(beyond)
     return f"inspect: {shown:,} photographs of {len(files):,} files shown in {cleaning}"
@@ -262,8 +263,14 @@ def _kept_picture(photographs: Photographs, kept: pa.Table, row: int, detail: st
     return photographs.picture(values, values["split"], detail)
 
 
-def label_values(kept: pa.Table, labels: Sequence[str]) -> dict[str, Any]:
-    """Faces by expression and split, mean valence and arousal by expression, their chart, and the label order that fits better, if any."""
+BEFORE_THE_RULES = "another label order fitted better before EmoNet's rules; the summary line of `clean` names it"
+
+
+def label_values(kept: pa.Table, labels: Sequence[str], warned: bool) -> dict[str, Any]:
+    """Faces by expression and split, mean valence and arousal by expression, their chart, and the label order that fits better, if any.
+
+    warned: whether `clean` saw another order that fits better, which it judges before EmoNet's rules.
+    """
     expression = kept["expression"].to_numpy().astype(np.int64)
     valence, arousal = (np.asarray(pc.fill_null(kept[name], np.nan), np.float64) for name in ("valence", "arousal"))
     split = pc.index_in(kept["split"], pa.array(SPLITS)).to_numpy()
@@ -281,7 +288,7 @@ def label_values(kept: pa.Table, labels: Sequence[str]) -> dict[str, Any]:
         "totals": counts.sum(0).tolist(),
         "means": [(name, *mean, published.get(name)) for name, mean in means.items()],
         "circumplex": Markup(means_svg(points)) if points else None,
-        "order": permuted(expression, valence, arousal, labels),
+        "order": permuted(expression, valence, arousal, labels) or (BEFORE_THE_RULES if warned else None),
     }
 
 

@@ -251,6 +251,20 @@ def test_expressions_left_out_are_counted(workspace: Path) -> None:
     assert counts["rejected_by"] == {"expression_left_out": 8}
 
 
+def test_affectnet_7_keeps_what_affectnet_8_keeps_less_contempt(workspace: Path) -> None:
+    pointer = tree_2017(workspace / "root")
+    listing = workspace / "root" / "Manually_Annotated_file_lists" / "training.csv"
+    lines = listing.read_text().splitlines()
+    doubted = next(line for line in lines if line.endswith("1,{},{}".format(*CLASS_MEANS[1])))
+    listing.write_text("\n".join([*lines, doubted.removesuffix("1,{},{}".format(*CLASS_MEANS[1])) + "7,-2,-2"]) + "\n")
+    kept = []
+    for expressions in (None, [name for name in EXPRESSIONS if name != "Contempt"]):
+        _, counts = clean(pointer, expressions=expressions)
+        assert counts["rejected_by"]["contradictory_duplicate"] == 2
+        kept.append({(one["list"], one["row"]) for one in annotations() if one["expression"] != EXPRESSIONS.index("Contempt")})
+    assert kept[0] == kept[1]
+
+
 def permuted_2017(root: Path, order: Sequence[int]) -> Pointer:
     """64 faces, whose valence and arousal are those of the expression order[code]."""
     rows = []

@@ -16,7 +16,7 @@ import pytest
 from chain import ROOT, annotations, metrics, refused, run_stage
 from pages import Page
 from PIL import Image
-from test_clean import DIRT, clean, copies, dirty  # noqa: F401 (a fixture)
+from test_clean import DIRT, clean, copies, dirty, permuted_2017  # noqa: F401 (a fixture)
 from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
@@ -68,6 +68,12 @@ def test_a_rejected_row_keeps_its_label_and_box(dirty: Pointer) -> None:  # noqa
     boxes = {reason: tuple(rows[reason][edge] for edge in ("left", "top", "right", "bottom")) for reason in ("box_beyond", "null_box")}
     assert boxes == {"box_beyond": (500, 10, 570, 80), "null_box": (None,) * 4}
     assert [rows[f"expression_{name}"]["expression"] for name in ("none", "uncertain", "no_face", "unknown")] == [8, 9, 10, 42]
+
+
+def test_an_order_that_emonets_rules_hide_is_not_called_right(workspace: Path) -> None:
+    page, _ = inspected(permuted_2017(workspace / "root", [0, 2, 1, 3, 4, 5, 6, 7]), emonet_rules=True)
+    assert "another label order fitted better before EmoNet’s rules" in "".join(page.texts).replace("'", "’")
+    assert "No other label order fits better." not in "".join(page.texts)
 
 
 def test_duplicates_stand_next_to_the_photograph_that_they_are_like(workspace: Path) -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from chain import ROOT, metrics, run_data_stages, run_stage
@@ -19,6 +20,7 @@ from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.data_uri import data_uri
 from affectnet.images.resize import decode_face
+from affectnet.metrics.classification import scores
 from affectnet.models.checkpoint import load_model
 from affectnet.params import read_document
 from affectnet.reporting.contact_sheet import THUMBNAIL_QUALITY, FacePredictions
@@ -26,7 +28,7 @@ from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.values import shown
 from affectnet.tables.inventory import STATUSES
 from affectnet.tables.source_pointer import Pointer
-from stages.report import ReportParams, contact_sheets
+from stages.report import ReportParams, contact_sheets, text_report
 
 PAGES = (Path("metrics/report.html"), Path("data/report.html"))
 HOSTILE = "1/'><img src=x onerror=alert(1)>&amp;{{ 7 * 7 }}.jpg"
@@ -129,6 +131,13 @@ def test_scikit_learns_table_is_of_the_same_faces(prepared: Path) -> None:
     actual, predicted = zip(*pairs, strict=True)
     expected = classification_report(actual, predicted, labels=EXPRESSIONS, digits=3, zero_division=0.0)
     assert Path("metrics/evaluate/classification_report.txt").read_text().split() == expected.split()
+
+
+def test_macro_f1_of_the_table_counts_0_for_an_expression_without_faces_as_evaluation_does() -> None:
+    faces = pa.table({"expression": [0, 0, 1], "predicted": [0, 1, 1]})
+    macro_f1 = float(scores(np.array([[1, 1, 0], [0, 1, 0], [0, 0, 0]])).macro_f1)
+    line = next(line for line in text_report(faces, EXPRESSIONS, EXPRESSIONS[:3]).splitlines() if "macro avg" in line)
+    assert line.split()[-2] == f"{macro_f1:.3f}"
 
 
 def test_valence_and_arousal_with_and_without_the_expressions(prepared: Path) -> None:
