@@ -3,7 +3,6 @@
 It opens a few photographs per reason, chosen by a seed, so its time and bytes do not grow with the data set.
 """
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +17,9 @@ from PIL import Image, ImageDraw
 from pydantic import Field
 
 from affectnet.cleaning.label_order import permuted
-from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS, NOT_AN_EXPRESSION, SPLITS
 from affectnet.files.atomic import write_json, write_text
+from affectnet.files.metrics import read_metrics
 from affectnet.files.sha256 import file_sha256
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import open_photograph
@@ -152,7 +151,7 @@ def run(
         by_reason = list(progress(rejected_by_reason(params, photographs, kept, REJECTED.read(rejected)), "inspect", unit="reason"))
         groups, pairs = near_duplicates(params, photographs, kept)
         boxes, beyond = boxes_beyond_edges(params, photographs, kept)
-    counts = read_counts(clean)
+    counts = read_metrics(clean)
     values = {
         "counts": counts,
         "reasons": by_reason,
@@ -167,15 +166,6 @@ def run(
     write_json(croissant, croissant_of(name, photographs.labels, annotations, sha256))
     shown = sum(len(pictures) for _, _, examples in by_reason for pictures in examples) + sum(map(len, pairs)) + len(beyond)
     return f"inspect: {shown:,} photographs of {len(files):,} files shown in {cleaning}"
-
-
-def read_counts(clean: Path) -> dict[str, Any]:
-    """metrics/clean.json. Errors: UserError when it is missing or invalid."""
-    try:
-        counts: dict[str, Any] = json.loads(clean.read_bytes())
-    except (OSError, ValueError):
-        raise UserError(f"{clean}: missing or invalid; run `dvc repro clean`") from None
-    return counts
 
 
 def rejected_by_reason(

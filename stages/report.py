@@ -3,7 +3,6 @@
 The network runs on the CPU, whatever `runtime.device` says: the pages' bytes are the same each time.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from sklearn.metrics import classification_report as sklearn_report
 from affectnet.errors import UserError
 from affectnet.expressions import SPLITS
 from affectnet.files.atomic import write_text
+from affectnet.files.metrics import read_metrics
 from affectnet.files.sha256 import file_sha256
 from affectnet.metrics.groups import TESTED
 from affectnet.metrics.registry import registered
@@ -79,8 +79,8 @@ def run(
     table, labels = PREDICTIONS.read(test_predictions), read_labels(test_predictions)
     network, metadata = load_model(model)
     values = {
-        **score_values({path.stem: read_json(path) for path in (verify, clean, rebalance, evaluate)}, labels),
-        **group_values(read_json(groups)),
+        **score_values({path.stem: read_metrics(path) for path in (verify, clean, rebalance, evaluate)}, labels),
+        **group_values(read_metrics(groups)),
         **params_values(read_document()),
         **model_values(model, network, metadata),
         **charts.expression_charts(labels, confusion, calibration, precision_recall),
@@ -94,19 +94,6 @@ def run(
     write_text(model_card, fill(card, values))
     write_text(classification_report, text_report(table, labels, list(values["evaluate"].get("expression", {}).get("recall", {}))))
     return f"report: {len(table):,} test faces, {sheets['shown']:,} of them shown in {report}; {metrics}; {model_card}"
-
-
-def read_json(path: Path) -> dict[str, Any]:
-    """The metrics of a stage. Errors: UserError when they are missing or invalid."""
-    try:
-        document = json.loads(path.read_bytes())
-    except FileNotFoundError:
-        raise UserError(f"{path}: missing; run `dvc repro`") from None
-    except ValueError as error:
-        raise UserError(f"{path}: invalid JSON: {error}; run `dvc repro`") from None
-    if not isinstance(document, dict):
-        raise UserError(f"{path}: not a mapping; run `dvc repro`")
-    return document
 
 
 def score_values(documents: Mapping[str, Any], labels: Sequence[str]) -> dict[str, Any]:

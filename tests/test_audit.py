@@ -213,7 +213,7 @@ def test_an_audit_of_audited_data_or_of_no_expressions_is_one_line(audited: Path
     with refused("task: the network learns no expression"):
         audit(AuditParams(folds=2, seed=29, examples=2), CleanParams(label_confidence=1.0), parse(document, "train", FoldParams), local())
     Path("metrics/clean.json").unlink()
-    with refused("metrics/clean.json: missing or invalid"):
+    with refused("metrics/clean.json: missing; run `dvc repro`"):
         run_audit()
 
 

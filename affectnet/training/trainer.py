@@ -70,14 +70,14 @@ def training_targets(params: TrainerParams, faces: FaceDataset, classes: Classes
     return Targets(expression, targets.affect, torch.arange(len(faces)) if params.loss.keeps_faces else None)
 
 
-def with_mass(classes: Classes, mean_targets: torch.Tensor) -> Classes:
+def with_mass(classes: Classes, means: torch.Tensor) -> Classes:
     """The classes with the mass that each has in the targets of the plan, in place of its labels, and class weights in proportion.
 
     Soft targets give rare expressions more mass than labels do. A loss that corrected only for the labels would have the network answer the
-    rarest for the faces of the others. mean_targets: (k, k) by label.
+    rarest for the faces of the others. means: (k, k) mean target by label.
     """
     counts = classes.plan_counts.double()
-    mass = counts @ mean_targets
+    mass = counts @ means
     return replace(classes, weights=(classes.weights * counts / mass.clamp_min(1e-12)).float(), plan_counts=mass)
 
 

@@ -151,7 +151,7 @@ MISTAKES: dict[str, tuple[Callable[[], object], str]] = {
         "has changed since verify read it",
     ),
     "no photographs": (lambda: shutil.rmtree("root"), "is the disk mounted"),
-    "no counts": (lambda: Path("metrics/clean.json").unlink(), "metrics/clean.json: missing or invalid; run `dvc repro clean`"),
+    "no counts": (lambda: Path("metrics/clean.json").unlink(), "metrics/clean.json: missing; run `dvc repro`"),
     "rejected rows of an earlier version": (
         lambda: pq.write_table(pq.read_table("data/rejected.parquet").drop_columns(["left"]), "data/rejected.parquet"),
         "columns left are missing; run `dvc repro`",

@@ -8,7 +8,6 @@ label and no file. Ctrl-C, and the same command continues.
 
 import argparse
 import hashlib
-import json
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,6 +22,7 @@ from pydantic import ConfigDict, Field
 from affectnet.errors import UserError
 from affectnet.files.atomic import write_json, write_text
 from affectnet.files.cache_dir import cache_folder
+from affectnet.files.metrics import read_metrics
 from affectnet.models.dataset import load_faces
 from affectnet.models.device import configure_torch, select_device, select_precision
 from affectnet.params import Runtime, Section, parse, read_document
@@ -87,11 +87,7 @@ def audit(params: AuditParams, clean: CleanParams, training: FoldParams, runtime
 
 def refuse_audited_data(cleaned: Path) -> None:
     """Errors: UserError when `clean` used an earlier audit: the faces that it rejected or relabelled would not be judged again."""
-    try:
-        used = "label_issues" in json.loads(cleaned.read_bytes())
-    except (OSError, ValueError):
-        raise UserError(f"{cleaned}: missing or invalid; run `dvc repro crop rebalance`") from None
-    if used:
+    if "label_issues" in read_metrics(cleaned):
         raise UserError(
             "params.yaml: clean.label_issues: the training split was made by an earlier audit, which would be judged in place of the data; "
             "set it to keep and run `make audit` again"
