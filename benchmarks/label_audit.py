@@ -22,12 +22,13 @@ from numpy.typing import NDArray
 from affectnet.errors import UserError, exit_code
 from affectnet.files.cache_dir import cache_folder
 from affectnet.metrics.classification import scores_of_codes
+from affectnet.metrics.label_shares import with_label_shares
 from affectnet.models.dataset import FaceDataset, load_faces
 from affectnet.models.device import configure_torch
 from affectnet.models.forward import predict
 from affectnet.params import parse, read_document
 from affectnet.search.audit.audit import ANNOTATED, FACES, PLANNED, WEIGHED, AuditParams, training_rows
-from affectnet.search.audit.confident_learning import Judgement, judge, with_label_shares
+from affectnet.search.audit.confident_learning import Judgement, judge
 from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group

@@ -30,7 +30,6 @@ from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group, is_launched, process_group
 from affectnet.training.fit import collapse_summary, collapse_warning, collapsed, fit, model_metadata, selection_score
 from affectnet.training.launcher import launch_processes
-from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.resume import TrainingState, read_only_state, resume_key, training_state
 from affectnet.training.teacher import soft_targets
@@ -136,8 +135,6 @@ def _train(
     files = [*shards, plan, class_weights, weights]
     resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **processes}
     _log_emulation(resolved["precision"], device)
-    if group.first:
-        _log_skew(params, classes)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
     if group.first and params.scaled_rate:
         print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
@@ -148,6 +145,8 @@ def _train(
     teachers = soft.teachers if soft else {}
     with _state(group, key) as state, _log(group, metrics) as log:
         trainer = Trainer(params, group, classes, rows, train, validation, soft.shares if soft else None)
+        if group.first:
+            _log_skew(params, trainer.drawn_mass(0))
         refuse_changed(weights, {"start": trainer.started_from.weights, **teachers})
         reached = fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
         grey = all_grey(train.images) and all_grey(validation.images)
@@ -184,12 +183,13 @@ def _log_emulation(precision: str, device: torch.device) -> None:
         )
 
 
-def _log_skew(params: TrainParams, classes: Classes) -> None:
-    counts = classes.plan_counts
-    if len(counts) and params.loss.needs_balance and params.sampler != "balanced" and counts.max() > MOST_SKEW * counts.min():
+def _log_skew(params: TrainParams, mass: torch.Tensor) -> None:
+    """mass: (k,) shares of the expressions in the targets of the first epoch."""
+    if len(mass) and params.loss.needs_balance and mass.max() > MOST_SKEW * mass.min():
+        hard = "" if params.targets == "hard" else ", and train.targets=hard, for soft targets keep the skew of the data"
         print(
-            f"train.sampler: {params.sampler}: the plan has {float(counts.max() / counts.min()):.0f} faces of one expression for one of "
-            f"another, for which loss {params.loss.function} does not correct enough; choose balanced",
+            f"train.sampler: {params.sampler}: the targets hold {float(mass.max() / mass.min()):.0f} times as much of one expression as of "
+            f"another, for which loss {params.loss.function} does not correct enough; choose balanced{hard}",
             file=sys.stderr,
         )
 

@@ -7,6 +7,7 @@ from hypothesis import strategies as st
 
 from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
+from affectnet.metrics.label_shares import with_label_shares
 from affectnet.search.audit.confident_learning import (
     Codes,
     Probabilities,
@@ -14,7 +15,6 @@ from affectnet.search.audit.confident_learning import (
     confident_classes,
     estimated_joint,
     judge,
-    with_label_shares,
 )
 from affectnet.search.audit.folds import cut_folds
 

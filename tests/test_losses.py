@@ -256,6 +256,17 @@ def test_learned_weights_rise_for_the_class_whose_gradient_validation_wants() ->
     assert dynamic.weight[0] > dynamic.weight[2] > dynamic.weight[1] and float(dynamic.weight.mean()) == pytest.approx(1)
 
 
+def test_a_class_without_a_validation_face_keeps_its_learned_weight_relative_to_the_others() -> None:
+    dynamic = loss("dynamic_learned", classes([5, 5, 5]), rate=0.1)
+    assert isinstance(dynamic, DynamicLearnedLoss)
+    train = torch.tensor([[1.0, 0.2], [0.3, 1.0], [-1.0, -1.0]])  # that of the last is against those of the others
+    dynamic.update(train, torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    assert float(dynamic.weight[2]) == pytest.approx(float(dynamic.weight[:2].prod().sqrt()))
+    before = dynamic.weight.clone()
+    dynamic.update(train * torch.tensor([[0.0], [0.0], [1.0]]), torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 0.0]]))
+    assert torch.equal(dynamic.weight, before)
+
+
 def test_the_state_of_a_loss_can_be_kept_and_taken_up() -> None:
     first, second = loss("dynamic", SKEWED), loss("dynamic", SKEWED)
     first.after_epoch(torch.tensor([0.1, 0.5, 0.5, 0.9, 0.2]))

@@ -100,6 +100,17 @@ def test_uncertainty_weights_find_the_inverse_of_each_loss() -> None:
     assert weights["affect"] == pytest.approx(float(0.5 / affect), rel=0.02)
 
 
+@pytest.mark.parametrize("affect_loss", ["mse", "ccc"])
+def test_a_step_without_valence_and_arousal_leaves_their_learned_weight(affect_loss: str) -> None:
+    outputs, targets = batch()
+    objective = build_objective(both(weighting="uncertainty", affect_loss=affect_loss), plain())
+    assert isinstance(objective, UncertaintyObjective)
+    objective(outputs, Targets(targets.expression, torch.full_like(targets.affect, NAN))).backward()
+    assert objective.log_variance.grad is not None
+    expression, affect = objective.log_variance.grad.tolist()
+    assert expression != 0 and affect == 0
+
+
 def test_mixed_targets_are_shares_and_affect_needs_both() -> None:
     first = Targets(torch.tensor([[1.0, 0.0], [0.0, 1.0]]), torch.tensor([[0.5, -0.5], [NAN, NAN]]))
     mixed = first.mixed(first[torch.tensor([1, 0])], torch.tensor([0.75, 1.0]))

@@ -149,4 +149,6 @@ def test_schedules_at_known_points() -> None:
 def test_warm_up_rises_linearly_and_never_stands_at_zero() -> None:
     assert learning_rate_factor(schedule("cosine", 2.0), 0, 10) == 1e-3
     assert learning_rate_factor(schedule("cosine", 2.0), 1, 10) == 0.5
-    assert learning_rate_factor(schedule("cosine", 2.0), 2, 10) == 1
+    for shape in ("constant", "cosine", "step", "exponential"):
+        assert learning_rate_factor(schedule(shape, 2.0), 2, 10) == 1
+    assert learning_rate_factor(schedule("exponential", 2.0), 4, 10) == 0.25

@@ -76,6 +76,18 @@ def test_choices_that_hold_nothing_are_refused(bounds: Any, said: str) -> None:
     assert len(caught.value.problems) == 1 and f"search.space: {said}" in str(caught.value)
 
 
+SCORED = ["task", "dataset", "labels", "datasets.demo.layout", "clean.expressions", "clean.validation_share", "train.stop_after"]
+
+
+@pytest.mark.parametrize("name", SCORED)
+def test_trials_whose_scores_mean_different_things_are_refused(name: str) -> None:
+    space = {"optimizers.adam.lr": [0.1], "clean.label_issues": ["keep", "reject"], name: [1, 2]}
+    with pytest.raises(UserError) as caught:
+        parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
+    expected = f"search.space: {name}: trials that differ in it are scored on other faces or by another score; set it by -S {name}=…"
+    assert expected in str(caught.value)
+
+
 @pytest.mark.parametrize("bounds", [[3], *({"low": low, "high": low, "log": log} for low in (3, 0.5) for log in (False, True))])
 def test_choices_of_one_value_propose_it(bounds: Any) -> None:
     space = parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": {"train.batch": bounds}}}, "search", SearchParams).space

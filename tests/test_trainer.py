@@ -1,5 +1,6 @@
 """The objective of a training: the shares of its sampler, the correction of its loss, and the gradient of a step."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from chain import ROOT, TINY, entry, tiny
 from free_logits import answers
+from pydantic import TypeAdapter
 
 from affectnet.errors import UserError
 from affectnet.models.dataset import FaceDataset
@@ -15,13 +17,14 @@ from affectnet.params import parse, read_document
 from affectnet.training.distributed import Group
 from affectnet.training.losses.dynamic_learned import DynamicLearnedLoss
 from affectnet.training.losses.elr import EarlyLearning
-from affectnet.training.losses.expression_loss import Classes
+from affectnet.training.losses.expression_loss import LOSSES as REGISTERED
+from affectnet.training.losses.expression_loss import Classes, EpochStart, ExpressionLoss, build_loss
 from affectnet.training.losses.ldam import LdamLoss
 from affectnet.training.losses.logit_adjusted import AdjustedLoss
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.samplers import SAMPLERS
-from affectnet.training.targets import Targets
-from affectnet.training.trainer import Trainer
+from affectnet.training.targets import TargetMass, Targets, softened
+from affectnet.training.trainer import Trainer, with_mass
 
 CPU = torch.device("cpu")
 COUNTS = (40, 16, 8)
@@ -113,7 +116,48 @@ def test_soft_targets_are_corrected_for_once_whatever_their_shares(loss: dict[st
 
 
 def test_hard_targets_have_the_shares_of_the_labels_to_the_last_bit() -> None:
-    assert torch.equal(trainer().mean_targets, torch.eye(3, dtype=torch.float64))
+    shares = torch.rand(3, generator=torch.Generator().manual_seed(1)).double()
+    assert torch.equal(trainer().mass.drawn(shares), shares)
+
+
+def fitted(loss: Callable[[torch.Tensor, torch.Tensor], torch.Tensor], faces: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """(2, k) weights of the best linear classifier of faces (n, 2) by the loss."""
+    weights = torch.zeros(2, targets.shape[1], requires_grad=True)
+    optimizer = torch.optim.LBFGS([weights], max_iter=300, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimizer.zero_grad()
+        value = loss(faces @ weights, targets)
+        value.backward()  # type: ignore[no-untyped-call]
+        return value
+
+    optimizer.step(closure)  # type: ignore[no-untyped-call]
+    return weights.detach()
+
+
+@pytest.mark.parametrize("share", [0.5, 1.0])
+@pytest.mark.parametrize("repeats", [1, 5, 20])
+def test_a_student_of_soft_targets_answers_as_one_of_labels_however_often_rare_faces_are_drawn(repeats: int, share: float) -> None:
+    """Two expressions that overlap, 1,200 faces to 60: a soft target keeps that skew also where the rare faces are drawn 20 times."""
+    generator = torch.Generator().manual_seed(1)
+    labels = torch.cat([torch.zeros(1200), torch.ones(60)]).long()
+    faces = torch.stack([torch.ones(1260), torch.randn(1260, generator=generator) + 2 * labels], 1)
+    hard, counts = torch.nn.functional.one_hot(labels, 2).float(), torch.tensor([1200, 60])
+    classes = Classes(torch.arange(2), (counts.max() / counts).float(), counts)
+
+    def loss_of(name: str, classes: Classes) -> ExpressionLoss:
+        return build_loss(TypeAdapter(REGISTERED.params_of(name)).validate_python(entry("loss", name)), classes)
+
+    teacher = torch.softmax(faces @ fitted(loss_of("plain", classes), faces, hard), 1)
+    mass = TargetMass.of(hard, teacher, share)
+    loss = loss_of("logit_adjusted", with_mass(classes, mass))
+    shown = torch.tensor([1200.0, 60 * repeats], dtype=torch.float64)
+    loss.start_epoch(EpochStart(0, 1, mass.drawn(shown / shown.sum())))
+    rows = torch.cat([torch.arange(1200), 1200 + torch.arange(60).repeat(repeats)])
+    student = fitted(loss, faces[rows], softened(hard, teacher, share)[rows])
+    of_labels = fitted(loss_of("logit_adjusted", classes), faces, hard)
+    differing = ((faces @ student).argmax(1) != (faces @ of_labels).argmax(1)).float()
+    assert max(float(differing[labels == label].mean()) for label in (0, 1)) < 0.05
 
 
 def test_learned_task_weights_and_a_loss_without_a_bound_are_refused() -> None:

@@ -35,6 +35,13 @@ class Range(Section):
 Space = Mapping[str, list[Any] | Range]
 
 
+SCORED = {"dataset", "datasets", "labels", "task", "acquire", "verify"}
+"""Switches and sections that decide which faces the score of a trial is of, and what it is."""
+
+TRAINING_ONLY = {"label_issues", "label_confidence"}
+"""Params of section `clean` that leave validation as it is."""
+
+
 class SearchParams(Section):
     """Section `search`: the trials of a search; no stage tracks it."""
 
@@ -44,6 +51,17 @@ class SearchParams(Section):
     seed: int = Field(ge=0)
     prune_after: int = Field(ge=0)
     space: dict[str, list[Any] | Range] = Field(min_length=1)
+
+    @field_validator("space")
+    @classmethod
+    def _comparable_trials(cls, space: dict[str, list[Any] | Range]) -> dict[str, list[Any] | Range]:
+        """Errors: ValueError for a param that decides which faces of validation are scored, by what, or after how many epochs."""
+        for name in space:
+            section, _, key = name.partition(".")
+            if section in SCORED or (section == "clean" and key not in TRAINING_ONLY) or name == "train.stop_after":
+                problem = "{name}: trials that differ in it are scored on other faces or by another score; set it by -S {name}=…"
+                raise PydanticCustomError("incomparable", problem, {"name": name})
+        return space
 
     @field_validator("space")
     @classmethod

@@ -182,10 +182,11 @@ def set_learning_rate(optimizer: Optimizer, rate: float) -> None:
 
 def learning_rate_factor(params: ScheduleParams, epoch: float, epochs: int) -> float:
     """The factor on the learning rate after `epoch` (fractional) of `epochs`: linear warm-up, then the shape, from 1 towards 0."""
-    if epoch < params.warmup_epochs:
+    done = epoch - params.warmup_epochs
+    if done < 0:
         return max(epoch / params.warmup_epochs, 1e-3)
     if params.shape == "cosine":
-        return 0.5 * (1 + math.cos(math.pi * (epoch - params.warmup_epochs) / max(epochs - params.warmup_epochs, 1e-9)))
+        return 0.5 * (1 + math.cos(math.pi * done / max(epochs - params.warmup_epochs, 1e-9)))
     if params.shape == "step":
-        return params.gamma ** (int(epoch) // params.step_epochs)
-    return params.gamma**epoch if params.shape == "exponential" else 1.0
+        return params.gamma ** (int(done) // params.step_epochs)
+    return params.gamma**done if params.shape == "exponential" else 1.0

@@ -61,16 +61,31 @@ def softened(hard: torch.Tensor, soft: torch.Tensor, share: float) -> torch.Tens
     return torch.where(has_soft_label(soft)[:, None], blended, hard)
 
 
-def mean_targets(targets: torch.Tensor, columns: torch.Tensor) -> torch.Tensor:
-    """(k, k) float64: row c is the mean target of the faces with label c, that of c itself where it has no face.
+@dataclass(frozen=True)
+class TargetMass:
+    """How much of each of the k expressions the targets hold. soft: (k,) mean soft share of a target, by label; shares: (k,) of that part.
 
-    targets: (n, k); columns: (n,) of the labels, −1 for a face that does not count.
+    A label is shown as often as its face is drawn. A soft target keeps the skew of the data in which it is right, however often its face
+    is drawn.
     """
-    counted = columns >= 0
-    sums = torch.zeros(targets.shape[1], targets.shape[1], dtype=torch.float64)
-    sums.index_add_(0, columns[counted], targets[counted].double())
-    counts = torch.bincount(columns[counted], minlength=len(sums))[:, None]
-    return torch.where(counts > 0, sums / counts.clamp_min(1), torch.eye(len(sums), dtype=torch.float64))
+
+    soft: torch.Tensor
+    shares: torch.Tensor
+
+    @classmethod
+    def of(cls, hard: torch.Tensor, soft: torch.Tensor | None, share: float) -> "TargetMass":
+        """Of the training faces, each counted once; arguments as for `softened`, without soft labels None."""
+        if soft is None:
+            none = torch.zeros(hard.shape[1], dtype=torch.float64)
+            return cls(none, none)
+        counted = (has_soft_label(soft) & (hard.sum(1) > 0)).double()
+        labels = hard.double()
+        sums = (softened(hard, soft, 1.0).double() * counted[:, None]).sum(0)
+        return cls(share * (counted @ labels) / labels.sum(0).clamp_min(1), sums / sums.sum().clamp_min(1e-12))
+
+    def drawn(self, shares: torch.Tensor) -> torch.Tensor:
+        """(k,) of the targets, where faces are drawn with these (k,) shares of their labels."""
+        return shares * (1 - self.soft) + (shares @ self.soft) * self.shares
 
 
 def refuse_without_affect(**splits: Targets) -> None:

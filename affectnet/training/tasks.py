@@ -153,7 +153,7 @@ class UncertaintyObjective(FixedObjective):
     """Σ a · exp(−s) · L + s / 2 with a = 1 for the expressions and 1/2 for affect; s = log σ² learned with the network.
 
     Kendall, Gal & Cipolla 2018, eq. 7 to 10. 1 − CCC is not a log likelihood; it is weighted like the squared error. The fixed
-    weights multiply the losses first.
+    weights multiply the losses first. A step without two faces that have valence and arousal says nothing about their weight.
     """
 
     def __init__(self, expression: ExpressionLoss, task: BothTask) -> None:
@@ -163,7 +163,9 @@ class UncertaintyObjective(FixedObjective):
     def forward(self, outputs: torch.Tensor, targets: Targets) -> torch.Tensor:
         expression, affect = self.losses(outputs, targets)
         weighted = torch.stack([self.task.expression_weight * expression, 0.5 * self.task.affect_weight * affect])
-        return (torch.exp(-self.log_variance) * weighted + self.log_variance / 2).sum()
+        annotated = targets.affect.isfinite().all(1).sum() > 1
+        counted = torch.stack([torch.ones_like(annotated), annotated])
+        return (counted * (torch.exp(-self.log_variance) * weighted + self.log_variance / 2)).sum()
 
     def task_weights(self) -> dict[str, float]:
         expression, affect = torch.exp(-self.log_variance.detach()).tolist()

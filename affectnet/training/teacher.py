@@ -5,26 +5,31 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 import torch
-from pydantic import TypeAdapter, ValidationError
+from numpy.typing import NDArray
 
 from affectnet.errors import UserError, first_few
 from affectnet.expressions import EXPRESSIONS
 from affectnet.files.sha256 import file_sha256
-from affectnet.metrics.calibration import fit_temperature, probabilities
+from affectnet.metrics.calibration import Values, fit_temperature, probabilities
+from affectnet.metrics.label_shares import label_share_factors, with_factors
 from affectnet.models.checkpoint import load_model
 from affectnet.models.dataset import FaceDataset
 from affectnet.models.forward import predict
-from affectnet.models.metadata import ModelMetadata, first_problem, refuse_other_crops
+from affectnet.models.metadata import ModelMetadata, refuse_other_crops
 from affectnet.running.provenance import Weights, named_teachers
 from affectnet.tables.face_shards import read_policy
 from affectnet.training.distributed import Group
-from affectnet.training.losses.expression_loss import LOSSES, Classes, ExpressionLoss, build_loss
+from affectnet.training.losses.expression_loss import Classes
 from affectnet.training.recipe import TrainerParams
 from affectnet.training.targets import has_soft_label
 
 REGION = ("margin", "square", "align", "padding")
 """Fields of a crop policy that decide which part of a photograph is seen: a teacher's must be those of the faces. Its pixels may differ."""
+
+LEAST = 1e-30
+"""Smaller probabilities and factors count as this one, whose logarithm is finite."""
 
 Load = Callable[[int], tuple[FaceDataset, FaceDataset]]
 """The training and validation faces at a side in px."""
@@ -78,29 +83,31 @@ def _of_teachers(params: TrainerParams, classes: Classes, faces: Path, splits_at
 def teacher_shares(file: Path, params: TrainerParams, classes: Classes, faces: Path, splits_at: Load, group: Group) -> torch.Tensor:
     """(n, k) probabilities of a model file for the training faces.
 
-    They are softmax(z' / (T · train.teacher_temperature)). z' are the logits, averaged over the views of `train.teacher_averaging`, as the
-    teacher's own loss saw them in training: one that corrects for the skew makes the logits those of equally frequent expressions, and
-    the labels have the skew. T is fitted on our validation split, so that the probabilities are as sharp as they are right.
+    They are those of a network that was trained on the labels as they are, whether the teacher was trained against their skew or not:
+    calibrated on our validation split, brought to the shares of the training labels, and softened by `train.teacher_temperature`. The
+    logits are averaged over the views of `train.teacher_averaging`.
     Errors: UserError when the file cannot be read, lacks an expression that is learned, or saw faces of another crop.
     """
     network, metadata = load_model(file)
     refuse_other_crops(file, metadata, faces, read_policy(faces, "train"), REGION)
     train, validation = splits_at(metadata.image_px)
     columns = _columns(file, metadata, _names(train, classes))
-    loss = _own_loss(file, metadata, classes)
     network = network.to(group.device)
     predicted = partial(
         predict, network, device=group.device, classes=len(metadata.labels), mean=metadata.mean, std=metadata.std,
         averaging=params.teacher_averaging,
     )  # fmt: skip
 
-    def logits_of(split: FaceDataset) -> torch.Tensor:
+    def logits_of(split: FaceDataset) -> Values:
         outputs = predicted(split.images[group.own_rows(len(split))]).require_finite(file)
-        logits = group.gather(torch.from_numpy(outputs.logits), len(split))[:, columns]
-        return loss.adjusted(logits, torch.zeros_like(logits))
+        return group.gather(torch.from_numpy(outputs.logits), len(split))[:, columns].double().numpy()
 
-    temperature = params.teacher_temperature * _temperature(logits_of(validation), validation, classes)
-    return torch.from_numpy(probabilities(logits_of(train).numpy(), temperature)).float()
+    logits, (known, labels) = logits_of(train), _known(train, classes)
+    factors = label_share_factors(labels, probabilities(logits[known], 1.0))
+    temperature = _temperature(logits_of(validation) + np.log(np.maximum(factors, LEAST)), validation, classes)
+    calibrated = probabilities(logits, temperature)
+    calibrated = with_factors(calibrated, label_share_factors(labels, calibrated[known]))
+    return torch.from_numpy(probabilities(np.log(np.maximum(calibrated, LEAST)), params.teacher_temperature)).float()
 
 
 def _sha256(file: Path) -> str:
@@ -127,24 +134,14 @@ def _columns(file: Path, metadata: ModelMetadata, learned: Sequence[str]) -> lis
     return [metadata.labels.index(name) for name in learned]
 
 
-def _own_loss(file: Path, metadata: ModelMetadata, classes: Classes) -> ExpressionLoss:
-    """The loss that the teacher was trained with, of this training's expressions; plain for a file that does not say."""
-    entry = metadata.training.get("params", {}).get("loss", {"function": "plain"})
-    try:
-        name = entry["function"]
-        return build_loss(TypeAdapter(LOSSES.params_of(name)).validate_python(entry), classes)
-    except (KeyError, TypeError):
-        raise UserError(
-            f"train.teacher: {file}: was trained with a loss that this version does not have; choose another model file"
-        ) from None
-    except ValidationError as error:
-        raise UserError(f"train.teacher: {file}: invalid model metadata: {first_problem(error, 'training.params.loss')}") from None
+def _known(faces: FaceDataset, classes: Classes) -> tuple[NDArray[np.bool_], NDArray[np.int64]]:
+    """(n,) whether a face's expression is learned, and the columns of those."""
+    one_of = (faces.expression[:, None] == classes.codes).numpy()
+    known = np.asarray(one_of.any(1))
+    return known, one_of[known].argmax(1).astype(np.int64)
 
 
-def _temperature(logits: torch.Tensor, validation: FaceDataset, classes: Classes) -> float:
+def _temperature(logits: Values, validation: FaceDataset, classes: Classes) -> float:
     """Fitted on the validation faces of expressions that are learned; 1 if there are none."""
-    one_of = validation.expression[:, None] == classes.codes
-    known = one_of.any(1)
-    if not known.any():
-        return 1.0
-    return fit_temperature(logits[known].numpy(), one_of[known].int().argmax(1).numpy())
+    known, labels = _known(validation, classes)
+    return fit_temperature(logits[known], labels) if known.any() else 1.0

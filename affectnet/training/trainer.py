@@ -35,7 +35,7 @@ from affectnet.training.optimizers import build_optimizer, learning_rate_factor,
 from affectnet.training.passes import backward
 from affectnet.training.recipe import TrainerParams, seed_of
 from affectnet.training.samplers import SAMPLERS, batches
-from affectnet.training.targets import Targets, joined, mean_targets, refuse_without_affect, softened
+from affectnet.training.targets import TargetMass, Targets, joined, refuse_without_affect, softened
 from affectnet.training.tasks import TaskParams, build_objective
 
 Metrics = dict[str, float]
@@ -70,15 +70,15 @@ def training_targets(params: TrainerParams, faces: FaceDataset, classes: Classes
     return Targets(expression, targets.affect, torch.arange(len(faces)) if params.loss.keeps_faces else None)
 
 
-def with_mass(classes: Classes, means: torch.Tensor) -> Classes:
+def with_mass(classes: Classes, mass: TargetMass) -> Classes:
     """The classes with the mass that each has in the targets of the plan, in place of its labels, and class weights in proportion.
 
     Soft targets give rare expressions more mass than labels do. A loss that corrected only for the labels would have the network answer the
-    rarest for the faces of the others. means: (k, k) mean target by label.
+    rarest for the faces of the others.
     """
     counts = classes.plan_counts.double()
-    mass = counts @ means
-    return replace(classes, weights=(classes.weights * counts / mass.clamp_min(1e-12)).float(), plan_counts=mass)
+    counted = counts.sum() * mass.drawn(counts / counts.sum())
+    return replace(classes, weights=(classes.weights * counts / counted.clamp_min(1e-12)).float(), plan_counts=counted)
 
 
 class Trainer:
@@ -105,9 +105,7 @@ class Trainer:
         self.validation = validation
         self.precision = select_precision(params.precision, group.device)
         targets = training_targets(params, faces, classes, soft)
-        codes = classes.codes.numpy()
-        columns = torch.from_numpy(np.where(np.isin(self.labels, codes), np.searchsorted(codes, self.labels), -1))
-        self.mean_targets = mean_targets(targets.expression[torch.from_numpy(rows)], columns)
+        self.mass = TargetMass.of(targets_of(faces, classes).expression, soft, params.soft_share)
         self.validation_targets = targets_of(validation, classes)
         if params.task.affect:
             refuse_without_affect(train=targets, validation=self.validation_targets)
@@ -122,7 +120,7 @@ class Trainer:
         self.network: nn.Module = group.synchronised(network).to(group.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.wrapped, self.trainable = self.network, [False]
         unused = LossParams(function="plain")  # of a task without expressions
-        counted = classes if soft is None else with_mass(classes, self.mean_targets)
+        counted = classes if soft is None else with_mass(classes, self.mass)
         self.loss = build_loss(params.loss, counted) if len(classes) else ExpressionLoss(unused, classes)
         self.objective = build_objective(params.task, self.loss).to(group.device)
         self.optimizer = build_optimizer(params.scaled_optimizer, self.network, self.objective.parameters(), backbone.layers(self.network))
@@ -244,15 +242,18 @@ class Trainer:
         if self.averaged is not None:
             self.averaged.load_state_dict(state["averaged"])
 
+    def drawn_mass(self, done: float) -> torch.Tensor:
+        """(k,) shares of the expressions in the targets of an epoch, after the share `done` of the training."""
+        counts = self.classes.plan_counts.numpy()
+        return self.mass.drawn(torch.from_numpy(self.sampler.shares(counts / counts.sum(), done)))
+
     def _start_epoch(self, epoch: int) -> tuple[list[torch.Tensor], torch.Generator]:
         """The rows of each step, and the generator of the augmentation."""
         params = self.params
         torch.manual_seed(seed_of(params.seed, "dropout", epoch) + self.group.rank)
         self._freeze(epoch < params.model.freeze_epochs)
         done = epoch / max(params.epochs - 1, 1)
-        counts = self.classes.plan_counts.numpy()
-        shares = torch.from_numpy(self.sampler.shares(counts / counts.sum(), done)) @ self.mean_targets
-        self.loss.start_epoch(EpochStart(epoch, params.epochs, shares, seed_of(params.seed, "loss", epoch)))
+        self.loss.start_epoch(EpochStart(epoch, params.epochs, self.drawn_mass(done), seed_of(params.seed, "loss", epoch)))
         order = self.sampler.order(self.rows, self.labels, done, np.random.default_rng(seed_of(params.seed, "order", epoch)))
         return batches(order, params.batch), torch.Generator().manual_seed(seed_of(params.seed, "augmentation", epoch))
 

@@ -9,6 +9,7 @@ label and no file. Ctrl-C, and the same command continues.
 import argparse
 import hashlib
 import shutil
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,11 +24,13 @@ from affectnet.errors import UserError
 from affectnet.files.atomic import write_json, write_text
 from affectnet.files.cache_dir import cache_folder
 from affectnet.files.metrics import read_metrics
+from affectnet.metrics.label_shares import with_label_shares
 from affectnet.models.dataset import load_faces
 from affectnet.models.device import configure_torch, select_device, select_precision
 from affectnet.params import Runtime, Section, parse, read_document
 from affectnet.reporting.templates import fill
-from affectnet.search.audit.confident_learning import Judgement, Probabilities, judge, with_label_shares
+from affectnet.running.provenance import named_weights
+from affectnet.search.audit.confident_learning import Judgement, Probabilities, judge
 from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
 from affectnet.search.audit.page import page_values
 from affectnet.tables.annotations import ANNOTATIONS
@@ -66,6 +69,13 @@ def audit(params: AuditParams, clean: CleanParams, training: FoldParams, runtime
     if not training.task.expressions:
         raise UserError("params.yaml: task: the network learns no expression, so no label can be audited; choose expression or both")
     training = training.model_copy(update={"targets": "hard", "teacher": ()})  # a teacher may have learned the held-out labels
+    weights = named_weights(training.model.architecture, training.model.weights)
+    if weights.source == "file":
+        print(
+            f"audit: the folds start from {weights.name}; if it has learned these faces, it knows the held-out labels and doubts few of "
+            "them: choose none or published weights",
+            file=sys.stderr,
+        )
     refuse_audited_data(CLEANED)
     annotated = training_rows(ANNOTATED)
     labels, groups = (annotated[name].to_numpy().astype(np.int64) for name in ("expression", "group"))

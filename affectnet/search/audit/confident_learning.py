@@ -5,9 +5,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-MOST_STEPS, CLOSE = 500, 1e-4
-"""Of the iteration to the shares of the labels: steps at most, and the difference of a share at which it ends."""
-
 Codes = NDArray[np.int64]
 Probabilities = NDArray[np.float64]
 
@@ -48,23 +45,6 @@ def judge(labels: Codes, probabilities: Probabilities) -> Judgement:
     rank[np.argsort(confidence, kind="stable")] = rows + 1
     joint = estimated_joint(labels, confident, probabilities.shape[1])
     return Judgement(suggested, confidence, probabilities[rows, suggested], is_issue, rank, joint)
-
-
-def with_label_shares(labels: Codes, probabilities: NDArray[np.floating]) -> Probabilities:
-    """(n, k) probabilities with one factor per class, so that the mean probability of each class is its share of the labels.
-
-    Networks that are trained against the skew answer as if all classes were equally frequent, and would doubt every label of a frequent
-    class. The factors are those of a change of the class shares (Saerens et al. 2002), found by iterative scaling.
-    """
-    shares = np.bincount(labels, minlength=probabilities.shape[1]) / len(labels)
-    scaled = np.asarray(probabilities, np.float64)
-    for _ in range(MOST_STEPS):
-        means = scaled.mean(0)
-        if np.abs(means - shares).max() < CLOSE:
-            break
-        scaled = scaled * np.divide(shares, means, out=np.zeros_like(means), where=means > 0)
-        scaled /= scaled.sum(1, keepdims=True)
-    return scaled
 
 
 def class_thresholds(labels: Codes, probabilities: Probabilities) -> Probabilities:

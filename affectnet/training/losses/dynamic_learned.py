@@ -31,8 +31,8 @@ class DynamicLearnedLoss(DynamicLoss):
 
         w_c ← w_c · exp(rate · ⟨g_val, g_c⟩ / (‖g_val‖ · mean_c ‖g_c‖)), then scaled to mean 1
 
-    so that an expression counts more when its faces lower the validation loss. An expression without a face in the batch keeps
-    its weight relative to the mean of the others.
+    so that an expression counts more when its faces lower the validation loss. An expression without a face in the batch, or in
+    validation, keeps its weight relative to the mean of the others.
     """
 
     def __init__(self, params: DynamicLearnedParams, classes: Classes) -> None:
@@ -59,12 +59,13 @@ class DynamicLearnedLoss(DynamicLoss):
 
     def update(self, train: torch.Tensor, validation: torch.Tensor) -> None:
         """Updates the weights from class gradients of the last layer, (k, d) each as `class_gradients` gives them."""
-        present = train.abs().sum(1) > 0
-        mean_validation = validation[validation.abs().sum(1) > 0].mean(0)
+        present, validated = train.abs().sum(1) > 0, validation.abs().sum(1) > 0
+        mean_validation = validation[validated].mean(0)
         scale = mean_validation.norm() * train[present].norm(dim=1).mean()
         alignment = train @ mean_validation / scale.clamp_min(1e-12)
-        neutral = torch.where(present, alignment, alignment[present].mean())
-        self.multiply(torch.exp(self.rate * neutral))
+        judged = present & validated
+        if judged.any():
+            self.multiply(torch.exp(self.rate * torch.where(judged, alignment, alignment[judged].mean())))
 
 
 class LastLayer:

@@ -86,7 +86,7 @@ class TrainingView:
 class EpochStart:
     """The beginning of an epoch. epoch: its number, from 0; epochs: how many the training has.
 
-    shares: (k,) shares of the expressions that the sampler is expected to show; seed: of the loss's own draws.
+    shares: (k,) of the expressions in the targets of the faces that the sampler is expected to show; seed: of the loss's own draws.
     """
 
     epoch: int
