@@ -212,18 +212,21 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
 
 
 def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
-    """Rejects training rows that are in test or the source's validation split, which stay complete; then exact duplicates in training."""
+    """Rejects training rows that are in test or the source's validation split, which stay complete; then exact duplicates in training.
+
+    A row that people have not labelled is always rejected where one that they have labelled has the photograph.
+    """
     content = value_codes(rows.file["sha256"])
     test = rows.kept & (rows.split == TEST)
-    if params.copies_of_test == "reject":
-        for reason, key in (("listed_in_test", rows.file_row), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
-            rows.reject((rows.split != TEST) & np.isin(key, key[test]), reason)
+    may_be_rejected = (rows.split != TEST) if params.copies_of_test == "reject" else rows.unlabelled
+    for reason, key in (("listed_in_test", rows.file_row), ("copy_of_test", content), ("near_duplicate_of_test", groups)):
+        rows.reject(may_be_rejected & np.isin(key, key[test]), reason)
     validation = rows.kept & (rows.split == VALIDATION)
     rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
+    labelled = rows.kept & (rows.split == TRAIN)
+    rows.reject(rows.unlabelled & np.isin(content, content[labelled]), "exact_duplicate")
     if params.exact_duplicates != "keep":
         positions = np.arange(len(rows.file_row))
-        labelled = rows.kept & (rows.split == TRAIN)
-        rows.reject(rows.unlabelled & np.isin(content, content[labelled]), "exact_duplicate")
         kept = positions[rows.kept & ~np.isin(rows.split, [TEST, VALIDATION])]
         repeated, contradictory = repeated_faces(content[kept], rows.box[kept], rows.expression[kept])
         if params.exact_duplicates == "agreeing":
@@ -268,7 +271,11 @@ def _use_audit(rows: Rows, params: CleanParams, label_issues: Path, audit: Path)
     rows.expression[at[known]] = suggested[known]
     rows.clear("soft_label", _mask(at[known], len(train)))  # of the label that was replaced
     rows.reject(_mask(at[~known], len(train)), "expression_left_out")
-    return {**counts, "relabelled": int(known.sum()), "rejected": int((~known).sum())}
+    if params.emonet_rules:
+        relabelled = _mask(at[known], len(train))
+        rows.reject(relabelled & contradicts(rows.expression, rows.valence, rows.arousal, rows.labels), "emonet_rules")
+    kept = int(rows.kept[at].sum())
+    return {**counts, "relabelled": kept, "rejected": len(at) - kept}
 
 
 def _mask(at: NDArray[np.int64], count: int) -> Mask:

@@ -87,7 +87,7 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     md5 = bool(pc.any(pc.equal(pc.binary_length(checksums["digest"]), 16)).as_py())
     inspected = _inspect(root, _with_kinds(seen, listed.images, source.annotation_files()), md5, runtime)
     differing = mismatched(checksums, inspected)
-    table = _table(inspected, listed.images)
+    table = _table(inspected, listed.images, differing)
     counts = _counts(table, listed, len(differing), {str(split): count for split, count in pointer.expected.items()})
     INVENTORY.write(inventory, table, {"labelling": json.dumps(pointer.labelling(), sort_keys=True)})
     write_json(metrics, counts)
@@ -197,8 +197,12 @@ class Memory:
             pq.write_table(inspected, temporary, write_page_checksum=True)
 
 
-def _table(inspected: pa.Table, images: pa.Array) -> pa.Table:
-    """The inventory: the files that exist, and the listed files that are missing, sorted by path."""
+def _table(inspected: pa.Table, images: pa.Array, differing: Sequence[str]) -> pa.Table:
+    """The inventory: the files that exist, and the listed files that are missing, sorted by path. differing: paths of other checksums."""
+    altered = pc.and_(pc.equal(inspected["status"], "ok"), pc.is_in(inspected["path"], pa.array(differing, pa.string())))
+    altered = pc.and_(altered, pc.equal(inspected["kind"], "image"))
+    status = pc.if_else(altered, "altered", inspected["status"])
+    inspected = inspected.set_column(inspected.schema.get_field_index("status"), "status", status)
     missing = images.filter(pc.invert(pc.is_in(images, inspected["path"])))
     constants = {"kind": "image", "status": "missing", "misnamed": False, "listed": True}
     absent = pa.table({"path": missing, **{name: pa.repeat(value, len(missing)) for name, value in constants.items()}})
@@ -253,6 +257,11 @@ def _judge(
         problems.append(
             f"{inventory}: {len(bad)} of {counts['listed']:,} listed images cannot be used ({kinds}), {share}; {names}{heif}; "
             "the list is that file's column status"
+        )
+    annotation = table.filter(pc.equal(table["kind"], "annotation"))["path"].to_pylist()
+    if changed := sorted(set(differing) & set(annotation)):
+        problems.append(
+            f"{pointer.root}: annotations have another checksum than {pointer.checksums} lists, {first_few(changed)}; fetch them again"
         )
     if len(differing) > params.tolerance * max(counts["files"], 1):
         problems.append(f"{inventory}: checksums differ, {share}; {first_few(differing)}")

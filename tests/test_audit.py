@@ -15,6 +15,7 @@ from chain import ROOT, TINY, annotations, local, metrics, refused, rejected, ru
 from pages import Page
 from trees import tree_plus
 
+from affectnet.cleaning.va_rules import contradicts
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.params import parse, read_document
 from affectnet.search.audit import audit as module
@@ -126,6 +127,16 @@ def test_doubtful_faces_are_rejected_or_relabelled_only_in_training(audited: Pat
     assert (of_split("validation"), of_split("test")) == (validation, test)
     clean("keep")
     assert Path("data/annotations.parquet").read_bytes() == before
+
+
+def test_a_relabelled_face_obeys_emonets_rules(audited: Path) -> None:
+    clean("keep", emonet_rules=True)
+    doubt()
+    counts = clean("relabel", emonet_rules=True)
+    train = [row for row in annotations() if row["split"] == "train"]
+    expression, valence, arousal = (np.array([row[name] for row in train], float) for name in ("expression", "valence", "arousal"))
+    assert not contradicts(expression.astype(int), valence, arousal).any()
+    assert counts["label_issues"]["rejected"] == 2 and counts["label_issues"]["relabelled"] == 0
 
 
 def test_a_relabelled_face_loses_the_soft_label_of_the_old_label(workspace: Path, tmp_path: Path) -> None:

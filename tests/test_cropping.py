@@ -177,6 +177,13 @@ def test_landmarks_far_from_the_photograph_align_nothing() -> None:
         assert not crop.aligned and crop.content == expected.content
 
 
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (60, 50), (-90, -90)])
+def test_landmarks_that_are_one_point_align_nothing(x: float, y: float) -> None:
+    expected = crop_face(photograph(ramp()), (30, 20, 94, 84), None, policy(align=True), "x")
+    crop = crop_face(photograph(ramp()), (30, 20, 94, 84), np.full((68, 2), (x, y), np.float32), policy(align=True), "x")
+    assert not crop.aligned and crop.content == expected.content
+
+
 @pytest.mark.parametrize("padding", ["edge", "mean"])
 def test_a_strip_becomes_a_square_without_the_memory_of_one(padding: str) -> None:
     """60,000 px squared are 3.6 GB; the strip is shrunk first, and keeps its colour."""

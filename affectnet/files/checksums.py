@@ -58,7 +58,7 @@ def _as_on_windows(listed: pa.ChunkedArray, paths: pa.ChunkedArray) -> pa.Chunke
 
 
 def mismatched(checksums: pa.Table, files: pa.Table) -> list[str]:
-    """Files of the checksum list that are missing or have another digest.
+    """Files of the checksum list that are missing or have another digest, by their own path where they exist.
 
     A listed path without a file stands for the only file whose path differs just in case, or in `/` for `\\`, as in lists made on
     Windows.
@@ -67,4 +67,5 @@ def mismatched(checksums: pa.Table, files: pa.Table) -> list[str]:
     if at.null_count:
         at = pc.coalesce(at, _as_on_windows(checksums["path"], files["path"]))
     sha256, md5 = (pc.equal(checksums["digest"], files[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
-    return sorted(checksums["path"].filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())
+    paths = pc.coalesce(files["path"].take(at), checksums["path"])
+    return sorted(paths.filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())

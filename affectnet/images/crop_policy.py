@@ -26,6 +26,9 @@ LEFT_EYE, RIGHT_EYE, MOUTH = slice(36, 42), slice(42, 48), slice(48, 68)
 EYE_SPAN, EYE_TO_MOUTH = 2.6, 2.3
 """Side of an aligned crop in distances between the eyes and from eyes to mouth; the larger counts, so that a turned head keeps its size."""
 
+LEAST_ALIGNED_PX = 4
+"""Side of an aligned crop in the photograph: landmarks that are closer together are none."""
+
 
 class CropPolicy(Section):
     """How a face is cropped; params.yaml explains each field.
@@ -78,11 +81,18 @@ class Region:
 
 
 def can_align(dimensions: tuple[int, int], landmarks: Points | None, policy: CropPolicy) -> bool:
-    """Whether the policy aligns the face and its landmarks are plausible: at most one side length outside the photograph."""
+    """Whether the policy aligns the face and its landmarks are plausible.
+
+    They are at most one side length outside the photograph, with the face's centre in it, and eyes and mouth are apart: lists hold
+    placeholders, such as 0 for each.
+    """
     if landmarks is None or not policy.align:
         return False
     longest = max(dimensions)
-    return bool((landmarks >= -longest).all() and (landmarks <= 2 * longest).all())
+    if (landmarks < -longest).any() or (landmarks > 2 * longest).any():
+        return False
+    face = _aligned_region(landmarks)
+    return face.width >= LEAST_ALIGNED_PX and 0 <= face.x <= dimensions[0] and 0 <= face.y <= dimensions[1]
 
 
 def face_region(dimensions: tuple[int, int], box: Box | None, landmarks: Points | None, policy: CropPolicy) -> Region:
@@ -124,7 +134,7 @@ def _aligned_region(landmarks: Points) -> Region:
     points = landmarks.astype(np.float64)
     left, right, mouth = points[LEFT_EYE].mean(0), points[RIGHT_EYE].mean(0), points[MOUTH].mean(0)
     eyes = (left + right) / 2
-    side = max(EYE_SPAN * np.hypot(*(right - left)), EYE_TO_MOUTH * np.hypot(*(mouth - eyes)), 1.0)
+    side = max(EYE_SPAN * np.hypot(*(right - left)), EYE_TO_MOUTH * np.hypot(*(mouth - eyes)))
     x, y = eyes + 0.5 * (mouth - eyes)
     return Region(float(x), float(y), float(side), float(side), math.atan2(right[1] - left[1], right[0] - left[0]))
 

@@ -18,14 +18,16 @@ import pyarrow.csv
 from affectnet.errors import UserError, first_few, reraise_machine_fault
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.running.parallel import in_order
-from affectnet.sources.source import LARGEST_NUMBER, FileParams, Source, batch, layout, numbers
+from affectnet.sources.source import LARGEST_NUMBER, ONLY_TRAIN, FileParams, Source, batch, layout, numbers
 from affectnet.tables.annotations import LANDMARKS
 from affectnet.tables.source_pointer import Pointer
 
 COLUMNS = ("subDirectory_filePath", "face_x", "face_y", "face_width", "face_height", "facial_landmarks", "expression", "valence", "arousal")
 """The order of the columns where a list has no header, as validation.csv was shipped."""
 
-LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test"), "automatically_annotated.csv": ("automatic", "train")}
+AUTOMATIC = "automatically_annotated.csv"
+
+LISTS = {"training.csv": ("manual", "train"), "validation.csv": ("manual", "test"), AUTOMATIC: ("automatic", "train")}
 """File name → kind of annotation, and our split: the official validation list is our test."""
 
 BLOCK_BYTES = 4 << 20
@@ -67,6 +69,8 @@ class AffectNet2017(Source):
         if doubled:
             raise UserError(f"{self.root}: a list is there more than once: {first_few(doubled, 4)}; leave one of each")
         self._files = {lists[name][0]: LISTS[name] for name in LISTS if name in selected}
+        if pointer.lists == "both":  # what people have labelled chooses the epoch
+            self._files[lists[AUTOMATIC][0]] = ("automatic", ONLY_TRAIN)
 
     @cached_property
     def lists(self) -> list[AnnotationList]:

@@ -26,6 +26,7 @@ STATUSES = (
     "truncated",  # begins like an image, ends too early
     "not_an_image",  # named or listed as an image, with other content
     "unreadable",  # the operating system or the decoder refused it
+    "altered",  # decodes whole, with another checksum than the list of checksums has
 )
 
 INVENTORY = Contract(

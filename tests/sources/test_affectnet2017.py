@@ -82,7 +82,9 @@ def test_each_list_finds_the_folder_that_holds_its_images(root: Path) -> None:
     automatic.mkdir()
     (automatic / "automatically_annotated.csv").write_text(f"{HEADER}\n{row('9/c.jpg', expression=5)}\n")
     assert [entry["image"].rpartition("/")[2] for entry in rows(pointer)] == ["a.jpg", "b.jpg"]
-    assert [entry["image"].rpartition("/")[2] for entry in rows(replace(pointer, lists="both"))] == ["a.jpg", "b.jpg", "c.jpg"]
+    both = rows(replace(pointer, lists="both"))
+    assert [entry["image"].rpartition("/")[2] for entry in both] == ["a.jpg", "b.jpg", "c.jpg"]
+    assert [entry["split"] for entry in both] == ["train", "test", "only_train"]  # a machine's labels choose no epoch
     assert [entry["split"] for entry in rows(replace(pointer, lists="automatic"))] == ["train"]
 
 

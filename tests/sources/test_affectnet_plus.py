@@ -151,6 +151,17 @@ def test_images_without_human_labels_only_train(workspace: Path) -> None:
     assert metrics("verify")["rows"] == {"train": 48, "test": 16, "only_train": 40}
 
 
+@pytest.mark.parametrize("kept", [{"exact_duplicates": "keep"}, {"copies_of_test": "keep"}])
+def test_a_copy_without_a_human_label_never_trains(workspace: Path, kept: dict[str, str]) -> None:
+    root = workspace / "root"
+    pointer = tree_plus(root, unlabelled=8)
+    people, nobody = root / "human_annotated", root / "no_human_annotated" / "images"
+    shutil.copy(people / "train_set" / "images" / "1.jpg", nobody / "2.jpg")
+    shutil.copy(people / "validation_set" / "images" / "3.jpg", nobody / "4.jpg")
+    counts = cleaned(pointer, **kept)
+    assert sum(counts["rejected_by"].values()) == 2 and set(rejected()) == {("annotations", 3), ("annotations", 5)}
+
+
 def test_a_near_duplicate_of_validation_without_a_human_label_does_not_train(workspace: Path) -> None:
     root = workspace / "root"
     pointer = tree_plus(root, unlabelled=8)

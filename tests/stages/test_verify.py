@@ -9,12 +9,13 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pytest
-from chain import local, metrics, run_stage
+from chain import local, metrics, refused, run_stage
 from PIL import Image
 from trees import TREES, images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.cleaning.inspection import inspect_file
 from affectnet.errors import UserError
+from affectnet.files.sha256 import file_sha256
 from affectnet.images.formats import IMAGE_SUFFIXES
 from affectnet.tables.inventory import INVENTORY
 from affectnet.tables.source_pointer import Pointer
@@ -202,6 +203,32 @@ def test_a_checksum_list_is_held_against_the_files(workspace: Path, algorithm: s
     assert run(workspace, pointer)["checksum_mismatch"] == 2
     with pytest.raises(UserError, match="checksums differ"):
         run(workspace, pointer, tolerance=0.0)
+
+
+def with_checksums(workspace: Path, pointer: Pointer) -> Pointer:
+    """The pointer with a list of the checksums that its files have now."""
+    files = [path for path in sorted(Path(pointer.root).rglob("*")) if path.is_file()]
+    listing = workspace / "sums.txt"
+    listing.write_text("".join(f"{file_sha256(path).hex()}  {path.relative_to(pointer.root)}\n" for path in files))
+    return replace(pointer, checksums=str(listing))
+
+
+def test_an_image_with_another_checksum_is_not_used_also_below_the_tolerance(workspace: Path) -> None:
+    pointer = with_checksums(workspace, tree_folder(workspace / "root"))
+    altered = next(Path(pointer.root).rglob("*.jpg"))
+    noise(altered, 999)
+    pointer.write(Path("data/raw"))
+    assert "1 altered" in run_stage("verify", tolerance=0.5)
+    run_stage("clean")
+    assert metrics("verify")["checksum_mismatch"] == 1 and metrics("clean")["rejected_by"] == {"altered": 1}
+
+
+def test_annotations_with_another_checksum_are_refused_whatever_the_tolerance(workspace: Path) -> None:
+    pointer = with_checksums(workspace, tree_2017(workspace / "root"))
+    listing = next(Path(pointer.root).rglob("training.csv"))
+    listing.write_text(listing.read_text().replace(",0,", ",1,"))
+    with refused(r"annotations have another checksum than .*sums.txt lists, 1: .*training.csv; fetch them again"):
+        run(workspace, pointer, tolerance=1.0)
 
 
 def test_a_checksum_list_in_another_format_is_one_line(workspace: Path) -> None:
