@@ -20,7 +20,7 @@ from test_clean import DIRT, clean, copies, dirty, permuted_2017  # noqa: F401 (
 from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
-from affectnet.reporting.data_card import origin_of_test
+from affectnet.reporting.data_card import croissant_of, origin_of_test
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
 from stages.inspect import BEYOND_COLOUR, BOX_COLOUR, THUMBNAIL_PX, thumbnail
@@ -194,3 +194,10 @@ def test_the_cards_say_what_the_data_are_and_hold_no_row(workspace: Path) -> Non
     assert [row["labels/name"] for row in dataset.records("labels")] == list(EXPRESSIONS)
     text = Path("metrics/croissant.json").read_text()
     assert digest in text and not any(row["image"] in text + card for row in ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist())
+
+
+def test_croissant_describes_the_codes_by_the_labels(workspace: Path) -> None:
+    for labels in (EXPRESSIONS, ("bored", "engaged")):
+        document = croissant_of("folder", labels, Path("data/annotations.parquet"), "0" * 64)
+        (described,) = (field["description"] for field in document["recordSet"][0]["field"] if field["name"] == "expression")
+        assert described == f"position of the label in `labels`: {', '.join(f'{code} {name}' for code, name in enumerate(labels))}"
