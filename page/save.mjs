@@ -16,14 +16,11 @@ export function csv(name, rows, {labels, detector}, tracked) {
     whole ? '' : detector,
     ...face.box.map((edge) => +edge.toFixed(1)),
     best(face, labels) ?? '',
-    ...face.probabilities.map(rounded),
-    rounded(face.valence),
-    rounded(face.arousal),
+    ...face.probabilities.map((probability) => +probability.toPrecision(6)),
+    ...[face.valence, face.arousal].map((value) => (value === null ? '' : +value.toFixed(4))),
   ]);
   return [columns, ...lines].map((line) => `${line.map(quoted).join(',')}\n`).join('');
 }
-
-const rounded = (value) => (value === null ? '' : +value.toFixed(4));
 
 // A name that begins like a formula would run in a spreadsheet.
 function quoted(value) {
