@@ -4,31 +4,27 @@ import {best} from './view.mjs';
 
 const EDGES = ['left', 'top', 'right', 'bottom'];
 
-// rows: {seconds, face, whole} with the name of the photograph or film; tracked: whether the faces keep a number.
+// name: of the photograph or film; rows: {seconds, at, face, whole}, at: place of the face by size, from 0 for the largest of its picture;
+// tracked: whether the faces keep a number.
 export function csv(name, rows, {labels, detector}, tracked) {
   const columns = ['path', 'seconds', ...(tracked ? ['track'] : []), 'face', 'where', 'detector', ...EDGES, 'expression', ...labels, 'valence', 'arousal'];
   const lines = rows.map(({seconds, at, face, whole}) => [
     name,
     seconds === null ? '' : seconds.toFixed(3),
     ...(tracked ? [face.number] : []),
-    at + 1,
+    whole ? '' : at + 1,
     whole ? 'whole' : 'detected',
     whole ? '' : detector,
-    ...face.box.map((edge) => +edge.toFixed(1)),
+    ...face.box.map((edge) => (whole ? '' : +edge.toFixed(1))),
     best(face, labels) ?? '',
-    ...face.probabilities.map(rounded),
-    rounded(face.valence),
-    rounded(face.arousal),
+    ...face.probabilities.map((probability) => +probability.toPrecision(6)),
+    ...[face.valence, face.arousal].map((value) => (value === null ? '' : +value.toFixed(4))),
   ]);
   return [columns, ...lines].map((line) => `${line.map(quoted).join(',')}\n`).join('');
 }
 
-const rounded = (value) => (value === null ? '' : +value.toFixed(4));
-
-// A name that begins like a formula would run in a spreadsheet.
 function quoted(value) {
-  let text = String(value);
-  if (typeof value === 'string' && /^[=+@\t\r-]/.test(text)) text = `'${text}`;
+  const text = String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
 }
 

@@ -54,12 +54,12 @@ function read(bitmap, scale = 1) {
   return ofCanvas(context.getImageData(0, 0, width, height));
 }
 
-// The faces from left to right; where there are none, the whole photograph as if it were one.
+// The faces, the largest first, as `affectnet predict` numbers them; where there are none, the whole photograph as if it were one.
 async function photograph({bitmap, jpeg}) {
   const pixels = read(bitmap);
   bitmap.close();
   Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
-  const boxes = fromLeft(await detector.detect(pixels, settings.smallest, jpeg));
+  const boxes = await detector.detect(pixels, settings.smallest, jpeg);
   const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg}));
   const faces = await predicted(boxes.length ? boxes : [[0, 0, pixels.width, pixels.height]], crops, settings.averaging);
   return {faces: faces.map((face, at) => ({...face, number: at + 1})), whole: !boxes.length};
@@ -70,8 +70,6 @@ function crop(pixels, box, options) {
   const {box_maps: maps, crop: policy} = settings.model;
   return cropped(pixels, box && mapped(box, maps[settings.detector]), policy, options);
 }
-
-const fromLeft = (boxes) => [...boxes].sort((one, other) => one[0] + one[2] - other[0] - other[2]);
 
 async function predicted(boxes, crops, averaging) {
   const answer = await model.predict(crops, averaging);
@@ -86,7 +84,7 @@ async function frame({bitmap, seconds, first}) {
   const scale = Math.min(1, MOST_PX / Math.max(bitmap.width, bitmap.height));
   const pixels = read(bitmap, scale);
   times.push(performance.now());
-  const boxes = fromLeft(await detector.detect(pixels, settings.live_smallest));
+  const boxes = await detector.detect(pixels, settings.live_smallest);
   const numbers = tracker.follow(seconds, look(pixels, settings.tracks), boxes);
   times.push(performance.now());
   const crops = boxes.map((box) => crop(pixels, box, {grey: settings.model.grey}));

@@ -50,7 +50,7 @@ def run(params: AcquireParams, runtime: Runtime, download: Path, *, raw: Path) -
     reader = open_layout(pointer)
     reading = reader.reading()
     if isinstance(reader, Container):
-        pointer = unpack(reader, cache_folder("unpacked"))
+        pointer = replace(unpack(reader, cache_folder("unpacked")), packed_layout=dataset.layout)
         reading = f"{reading}; images unpacked to {pointer.root}"
     copy = read_records(download, UserCopy).get("copy", UserCopy())
     replace(pointer, state=copy.sha256 if copy.root == str(reader.root) else None).write(raw)

@@ -90,7 +90,11 @@ def run(
     write_rows(rows, groups, annotations, rejected)
     counts = _counts(rows, warning)
     write_json(metrics, counts)
-    absent = f"no row has {', '.join(names)}, which layout {pointer.layout} has" if (names := source.absent(rows.table)) else None
+    absent = (
+        f"no row has {', '.join(names)}, which layout {pointer.packed_layout or pointer.layout} has"
+        if (names := source.absent(rows.table))
+        else None
+    )
     warnings = filter(None, [warning, absent, missing_expressions(counts["by_split"])])
     splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())

@@ -14,6 +14,7 @@ import numpy as np
 import pyarrow.compute as pc
 from pydantic import Field
 
+from affectnet.errors import UserError
 from affectnet.files.atomic import write_json
 from affectnet.images.box_map import BoxMap, overlap
 from affectnet.images.crop_policy import Box
@@ -52,17 +53,28 @@ def run(params: DetectParams, runtime: Runtime, raw: Path, inventory: Path, anno
     root = Path(Pointer.read(raw).root)
     rows = _sample(inventory, annotations, params)
     maps, lines = dict[str, BoxMap](), list[str]()
-    for name in params.detectors if len(rows) >= FEWEST else []:
-        detector = load_detector(name)
+    for detector in _detectors(params.detectors) if len(rows) >= FEWEST else []:
         with checked_against_inventory():
             matches = in_order(partial(_matched, root, detector), rows, runtime.workers, "thread")
-            pairs = [pair for pair in progress(matches, f"detect {name}", len(rows), "photograph") if pair is not None]
+            pairs = [pair for pair in progress(matches, f"detect {detector.name}", len(rows), "photograph") if pair is not None]
         if len(pairs) >= FEWEST:
             detected, regions = (np.array(boxes, np.float64) for boxes in zip(*pairs, strict=True))
             maps[detector.name] = BoxMap.fitted(detected, regions)
         lines.append(_line(detector.name, maps.get(detector.name), pairs, len(rows)))
     write_json(box_maps, {name: asdict(box_map) for name, box_map in maps.items()})
     return f"detect: {'; '.join(lines) or f'no map from {len(rows):,} training photographs'}"
+
+
+def _detectors(paths: Sequence[str]) -> list[Detector]:
+    """The detectors. Errors: UserError when two have the same name, by which their maps are stored."""
+    detectors = dict[str, tuple[str, Detector]]()
+    for path in paths:
+        detector = load_detector(path)
+        if detector.name in detectors:
+            other, _ = detectors[detector.name]
+            raise UserError(f"detect.detectors: several of the name {detector.name}: {other}, {path}; keep one, or rename a file")
+        detectors[detector.name] = path, detector
+    return [detector for _, detector in detectors.values()]
 
 
 def _sample(inventory: Path, annotations: Path, params: DetectParams) -> list[dict[str, Any]]:

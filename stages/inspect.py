@@ -162,7 +162,7 @@ def run(
     }
     write_text(cleaning, fill(templates / "cleaning.html", values))
     name, sha256 = pointer.name or "demo", file_sha256(annotations).hex()
-    write_text(data_card, card(name, pointer.layout, pointer.test_share, counts, str(annotations), sha256))
+    write_text(data_card, card(name, pointer.packed_layout or pointer.layout, pointer.test_share, counts, str(annotations), sha256))
     write_json(croissant, croissant_of(name, photographs.labels, annotations, sha256))
     shown = sum(len(pictures) for _, _, examples in by_reason for pictures in examples) + sum(map(len, pairs)) + len(beyond)
     return f"inspect: {shown:,} photographs of {len(files):,} files shown in {cleaning}"

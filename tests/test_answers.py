@@ -19,6 +19,10 @@ from trees import tree_2017
 from affectnet.__main__ import main
 from affectnet.expressions import CODES, EXPRESSIONS
 from affectnet.predict.image_folder import NUMBERS
+from affectnet.predict.paths import Shot
+from affectnet.predict.predictor import Face
+from affectnet.predict.writers import Answer, csv_rows
+from affectnet.predict.writers import rows as table_rows
 from affectnet.sources import fer2013_csv, raf_db
 from affectnet.tables.labels import labels_metadata
 from benchmarks.peers import answers as peers_answers
@@ -297,6 +301,25 @@ def test_a_permuted_order_is_noticed_and_a_weak_or_small_one_is_not(run: Command
 
 
 ONE = {"image": IMAGES[0], "expression": "Happy"}
+
+
+def test_sure_answers_of_predict_have_the_same_scores_in_each_format(run: Command) -> None:
+    """A probability of 0.00004 of the annotated expression, which four decimals would make impossible."""
+    write_truth()
+    answers = []
+    for number, code in enumerate(TRUE):
+        values = np.full(len(EXPRESSIONS), 0.00004)
+        values[(code + (number < 4)) % len(EXPRESSIONS)] = 1 - 0.00004 * (len(EXPRESSIONS) - 1)
+        likely = EXPRESSIONS[int(values.argmax())]
+        face = Face((0.0, 0.0, 9.0, 9.0), likely, dict(zip(EXPRESSIONS, values.tolist(), strict=True)), None, None, "haar")
+        answers.append(Answer(Shot(IMAGES[number], IMAGES[number]), [face]))
+    with Path("answers.csv").open("w") as stream:
+        write = csv_rows(stream, EXPRESSIONS, tracked=False)
+        for answer in answers:
+            write(answer)
+    pq.write_table(pa.Table.from_pylist([row for answer in answers for row in table_rows(answer)]), "answers.parquet")
+    by_csv, whole = (report(run, f"answers.{form}", "--truth", "truth.csv")["calibration"]["nll"] for form in ("csv", "parquet"))
+    assert by_csv == pytest.approx(whole, rel=1e-5) and whole > 0
 
 
 def test_a_column_face_drops_rows_only_in_tables_of_predict_and_they_are_counted(run: Command) -> None:

@@ -84,6 +84,15 @@ def test_a_photograph_that_is_its_own_crop_passes_byte_for_byte() -> None:
         assert not crop_face(content, None, None, other, "x").passed_through
 
 
+def test_a_photograph_with_a_transparent_colour_is_no_crop_as_it_is() -> None:
+    face = ramp(64, 64)
+    assert crop_face(photograph(face), None, None, policy(), "x").passed_through
+    crop = crop_face(photograph(face, transparency=tuple(map(int, face[5, 7]))), None, None, policy(), "x")
+    clear = (face == face[5, 7]).all(2)
+    assert not crop.passed_through and (pixels(crop.content)[clear] == 255).all()
+    assert np.array_equal(pixels(crop.content)[~clear], face[~clear])
+
+
 def test_a_large_jpeg_is_decoded_small_and_still_cut_at_the_right_place() -> None:
     large = np.asarray(Image.fromarray(ramp(200, 160)).resize((3200, 2560), Image.Resampling.BILINEAR))
     crop = crop_face(photograph(large, "JPEG", quality=95), (480, 320, 1504, 1344), None, policy(), "x")

@@ -197,6 +197,18 @@ def test_a_detector_that_is_none_is_one_line(tmp_path: Path, capsys: pytest.Capt
     assert capsys.readouterr().err.count("\n") == 1
 
 
+def test_a_file_has_its_own_name_that_of_a_built_in_detector_only_with_its_content(fixed_file: Path, tmp_path: Path) -> None:
+    for name in ("other.onnx", "haar.onnx", f"{DEFAULT}.onnx"):
+        (tmp_path / name).write_bytes(PACKAGED.read_bytes())
+        assert load_detector(tmp_path / name).name == DEFAULT
+    for name in DETECTORS:
+        path = tmp_path / f"{name}.onnx"
+        path.write_bytes(fixed_file.read_bytes())
+        with pytest.raises(UserError, match=rf"{name}\.onnx: not the detector {name}; give the file another name"):
+            load_detector(path)
+    assert load_detector((tmp_path / "haar.onnx").rename(tmp_path / "mine.onnx")).name == "mine"
+
+
 def other_network(side: int | str, outputs: list[str]) -> bytes:
     """A valid ONNX file that is not YuNet's."""
     shape = [1, 3, side, side]

@@ -27,21 +27,29 @@ def weights(labels: int, depth: int) -> np.ndarray:
     return np.random.default_rng(labels).normal(0, 0.5, (depth, labels)).astype(np.float32)
 
 
-def write_onnx(path: Path, described: Description, batch: Any = "n", softmax: bool = False, outputs: Sequence[int] | None = None) -> None:
-    """The mean of each channel times `weights`. outputs: widths of the tensors into which the result is divided."""
+def write_onnx(
+    path: Path,
+    described: Description,
+    batch: Any = "n",
+    softmax: bool = False,
+    outputs: Sequence[int] | None = None,
+    kind: int = TensorProto.FLOAT,
+) -> None:
+    """The mean of each channel times `weights`. outputs: widths of the tensors into which the result is divided; kind: of the input."""
     side, depth, labels = described.image_px, described.depth, len(described.labels)
     first = described.layout == "nchw"
     shape = [batch, depth, side, side] if first else [batch, side, side, depth]
     widths = list(outputs or [labels])
     nodes = [
-        helper.make_node("ReduceMean", ["images"], ["means"], axes=[2, 3] if first else [1, 2], keepdims=0),
+        helper.make_node("Cast", ["images"], ["floats"], to=TensorProto.FLOAT),
+        helper.make_node("ReduceMean", ["floats"], ["means"], axes=[2, 3] if first else [1, 2], keepdims=0),
         helper.make_node("MatMul", ["means", "weights"], ["raw"]),
         helper.make_node("Softmax", ["raw"], ["all"], axis=1) if softmax else helper.make_node("Identity", ["raw"], ["all"]),
         helper.make_node("Split", ["all"], [f"out{position}" for position in range(len(widths))], axis=1, split=widths),
     ]
     constants = [numpy_helper.from_array(weights(labels, depth) * (0.01 if described.highest == 255 else 1), "weights")]
     results = [helper.make_tensor_value_info(f"out{position}", TensorProto.FLOAT, [batch, width]) for position, width in enumerate(widths)]
-    images = helper.make_tensor_value_info("images", TensorProto.FLOAT, shape)
+    images = helper.make_tensor_value_info("images", kind, shape)
     graph = helper.make_graph(nodes, "small", [images], results, constants)
     onnx.save(helper.make_model(graph, ir_version=8, opset_imports=[helper.make_opsetid("", 11)]), path)
 
@@ -117,6 +125,26 @@ def test_layout_channels_and_probabilities(workspace: Path, changes: dict[str, A
     assert_answers(Path("model.onnx"), name, "ten_crop")
 
 
+@pytest.mark.parametrize("channels", ["rgb", "grey"])
+def test_an_input_of_whole_numbers_gets_rounded_pixels_and_nothing_else(workspace: Path, channels: str) -> None:
+    depth = {"rgb": 3, "grey": 1}[channels]
+    pixels = {"channels": channels, "highest": 255, "mean": [0.0] * depth, "std": [1.0] * depth}
+    name = write_description(**pixels)
+    write_onnx(Path("model.onnx"), read_description(name), kind=TensorProto.UINT8)
+    write_onnx(Path("floats.onnx"), read_description(name))
+    whole, floats = (Predictor.load(model, description=name) for model in ("model.onnx", "floats.onnx"))
+    rounded = COLOUR if channels == "rgb" else (135, 135, 135)  # 134.8
+    answer, expected = (
+        whole.predict(Image.new("RGB", (90, 70), COLOUR), "whole"),
+        floats.predict(Image.new("RGB", (90, 70), rounded), "whole"),
+    )
+    assert answer[0].probabilities == pytest.approx(expected[0].probabilities, abs=1e-5)
+    for changes in ({"highest": 1}, {"mean": [0.5] * depth}, {"std": [0.5] * depth}):
+        described = write_description(**{**pixels, **changes})
+        with pytest.raises(UserError, match=r"model\.onnx: its input is of whole numbers, .*; .* highest: 255, mean: 0 and std: 1"):
+            Predictor.load("model.onnx", description=described)
+
+
 def test_several_outputs_are_read_in_the_named_order(workspace: Path) -> None:
     labels = ["Anger", "Happy", "Sad", "valence", "arousal"]
     name = write_description(labels=labels)
@@ -143,8 +171,8 @@ def write_readings(labels: Sequence[str]) -> None:
     graph = model.graph
     graph.initializer[0].CopyFrom(numpy_helper.from_array(200 * levels[None], "weights"))
     graph.initializer.append(numpy_helper.from_array(-100 * levels**2, "bias"))
-    graph.node.insert(2, helper.make_node("Add", ["raw", "bias"], ["biased"]))
-    graph.node[3].input[0] = "biased"
+    graph.node.insert(3, helper.make_node("Add", ["raw", "bias"], ["biased"]))
+    graph.node[4].input[0] = "biased"
     onnx.save(model, "model.onnx")
     for position, label in enumerate(labels):
         folder = Path("faces", label.lower())

@@ -1,6 +1,7 @@
 """The page in Chromium: the same answers as Python, the camera, files that are no photographs, and nothing that is sent."""
 
 import base64
+import csv
 import io
 import threading
 from collections.abc import Iterator, Sequence
@@ -26,7 +27,9 @@ from affectnet.images.crop_policy import Box, CropPolicy
 from affectnet.images.data_uri import data_uri
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
+from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
+from affectnet.predict.writers import Answer, csv_rows
 from affectnet.synthetic.actions import draw_actions
 from affectnet.synthetic.photograph import draw_photograph, draw_scene
 from affectnet.web.site import write_site
@@ -62,6 +65,9 @@ def compare(tab: Tab, predictor: Predictor, path: Path, most: float = 0.01, shar
     expected = from_left(predictor.predict(path))
     rows = tab.predicted(path)
     assert [row["face"] for row in rows] == [str(number) for number in range(1, len(expected) + 1)]
+    areas = [(float(row["right"]) - float(row["left"])) * (float(row["bottom"]) - float(row["top"])) for row in rows]
+    assert areas == sorted(areas, reverse=True)
+    rows.sort(key=lambda row: float(row["left"]) + float(row["right"]))
     for face, row in zip(expected, rows, strict=True):
         assert [float(row[edge]) for edge in EDGES] == pytest.approx(face.box, abs=max(0.2, share * (face.box[2] - face.box[0])))
         probabilities = {name: float(row[name]) for name in face.probabilities}
@@ -189,7 +195,7 @@ def test_a_model_of_valence_and_arousal_has_its_bars_and_circle(of_both: tuple[T
     tab, predictor = of_both
     path = people(tmp_path / "two.png", (0, 1))
     assert compare(tab, predictor, path) == 2
-    faces = from_left(predictor.predict(path))
+    faces = predictor.predict(path)
     bars = tab.page.locator("#panel tr")
     assert [row.split()[0] for row in bars.all_inner_texts()] == list(EXPRESSIONS)
     tab.page.get_by_role("radio", name="1").focus()
@@ -204,6 +210,31 @@ def test_a_model_of_valence_and_arousal_has_its_bars_and_circle(of_both: tuple[T
     left, top, right, bottom = (edge * box["width"] / (2 * SIDE) for edge in faces[0].box)
     tab.page.mouse.click(box["x"] + (left + right) / 2, box["y"] + (top + bottom) / 2)
     assert tab.page.locator("#panel h3").inner_text().startswith("Face 1: ")
+
+
+def test_its_csv_has_the_rows_of_predict(shown: Tab, tmp_path: Path) -> None:
+    """A small face left of a large one; names that begin as formulas do; a photograph without a face."""
+    group = Image.new("RGB", (600, 400), "grey")
+    group.paste(person(0, 160), (0, 120))
+    group.paste(person(1, 400), (200, 0))
+    written, read = io.StringIO(), list[dict[str, str]]()
+    write = csv_rows(written, EXPRESSIONS[:7], tracked=False)
+    for name, picture in (("-group.png", group), ("=1+1.png", group), ("nobody.png", Image.new("RGB", (300, 200), "grey"))):
+        picture.save(tmp_path / name)
+        faces = Predictor.load().predict(tmp_path / name)
+        whole = None if faces else Predictor.load().predict(tmp_path / name, "whole")[0]
+        write(Answer(Shot(name, name), faces, whole))
+        read += shown.predicted(tmp_path / name)
+    expected = list(csv.DictReader(io.StringIO(written.getvalue())))
+    assert [list(row) for row in read] == [list(row) for row in expected] and len(read) == 5
+    for row, other in zip(read, expected, strict=True):
+        for name in row:
+            numbers = name in {*EDGES, *EXPRESSIONS} and row[name] and other[name]
+            most = 0.2 if name in EDGES else 0.01
+            assert float(row[name]) == pytest.approx(float(other[name]), abs=most) if numbers else row[name] == other[name], name
+    shown.predicted(tmp_path / "-group.png")
+    (largest,) = [row for row in read if row["path"] == "-group.png" and row["face"] == "1"]
+    assert float(largest["left"]) > 200 and f": 1 {largest['expression']} " in shown.page.locator("#status").inner_text()
 
 
 def test_what_is_no_photograph_is_one_line_that_stays(shown: Tab, tmp_path: Path) -> None:

@@ -54,6 +54,28 @@ def test_transparency_lies_on_white() -> None:
     assert stored(image).pixels().tolist() == [[[200, 0, 0], [255, 255, 255]]]
 
 
+@pytest.mark.parametrize(
+    ("mode", "kind", "seen", "clear"),
+    [
+        ("RGB", "PNG", (200, 0, 0), (0, 90, 0)),
+        ("L", "PNG", 200, 90),
+        ("L", "GIF", 200, 90),
+        ("1", "PNG", 255, 0),
+        ("I;16", "PNG", 51400, 90),
+    ],
+)
+def test_a_transparent_colour_becomes_white_also_turned(mode: str, kind: str, seen: Any, clear: Any) -> None:
+    image = Image.new(mode, (2, 1), seen)
+    image.putpixel((1, 0), clear)
+    turned = Image.Exif()
+    turned[0x0112] = 3
+    for options, column in (({}, 1), ({"exif": turned}, 0))[: 1 + (kind == "PNG")]:
+        photograph = stored(image, kind, transparency=clear, **options)
+        pixels = photograph.pixels().reshape(2, -1).tolist()
+        assert set(pixels[column]) == {255} and photograph.plain_format is None
+        assert pixels[1 - column] == [200, 0, 0] if mode == "RGB" else set(pixels[1 - column]) == {min(seen, 255) if mode == "1" else 200}
+
+
 def test_sixteen_bits_become_eight_by_their_range() -> None:
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
     assert stored(Image.fromarray(values)).pixels().tolist() == [[0, 1, 128, 255]]

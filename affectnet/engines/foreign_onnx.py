@@ -101,10 +101,10 @@ class ForeignOnnxEngine:
         mean, std = (np.asarray(values, np.float32) for values in (described.mean, described.std))
         scaled = (pixels * np.float32(described.highest / 255) - mean) / std
         tensor = scaled.transpose(0, 3, 1, 2) if described.layout == "nchw" else scaled
-        return np.ascontiguousarray(tensor, self._type)
+        return np.ascontiguousarray(np.rint(tensor) if self._type is np.uint8 else tensor, self._type)
 
     def _checked_input(self) -> tuple[str, Any, int]:
-        """Name, type and fixed batch (0: any) of the only input. Errors: UserError when its shape is not that of the description."""
+        """Name, type and fixed batch (0: any) of the only input. Errors: UserError when it is not as described."""
         inputs = self.session.get_inputs()
         shown = ", ".join(f"{each.name} {each.shape} {each.type}" for each in inputs)
         if len(inputs) != 1 or inputs[0].type not in INPUT_TYPES or len(inputs[0].shape) != 4:
@@ -117,6 +117,9 @@ class ForeignOnnxEngine:
             raise UserError(
                 f"{self.name}: its input is {shown}; the description says {described.layout} of {expected}: layout, image_px or channels"
             )
+        scaled = described.highest != 255 or any(described.mean) or any(value != 1 for value in described.std)
+        if scaled and INPUT_TYPES[inputs[0].type] is np.uint8:
+            raise UserError(f"{self.name}: its input is of whole numbers, {shown}; describe it by highest: 255, mean: 0 and std: 1")
         return inputs[0].name, INPUT_TYPES[inputs[0].type], batch if isinstance(batch, int) and batch > 0 else 0
 
 

@@ -2,7 +2,7 @@
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from stat import S_ISREG
 
@@ -26,8 +26,7 @@ def folders_below(root: Path) -> Iterator[tuple[Path, list[str], list[str]]]:
     for folder, below, files in os.walk(root, followlinks=True):
         names = _without_hidden(below)
         yield Path(folder), names, _without_hidden(files)
-        paths = {name: Path(folder) / name for name in names}
-        below[:] = [name for name, path in paths.items() if not path.is_symlink() or links.enter(str(path))]
+        below[:] = [Path(path).name for path in links.entered([str(Path(folder) / name) for name in names])]
 
 
 def visible_names(folder: Path) -> list[str]:
@@ -51,6 +50,10 @@ class FollowedLinks:
     def leads_out(self, link: str) -> bool:
         return not Path(os.path.realpath(link)).is_relative_to(self._root)
 
+    def entered(self, folders: Sequence[str]) -> list[str]:
+        """Those of the folders that are entered, in their order: all that are no links, and links as by `enter`."""
+        return [path for path in folders if not Path(path).is_symlink() or self.enter(path)]
+
     def enter(self, link: str) -> bool:
         """Whether to enter the folder that a link leads to; true once for each folder."""
         target = Path(os.path.realpath(link))
@@ -66,14 +69,15 @@ def readable(name: str) -> str:
 
 
 def files_below(root: Path, follow: bool) -> Iterator[File]:
-    """Each file below the root. follow: also through links that lead out of the root.
+    """Each file below the root, those of hidden folders last. follow: also through links that lead out of the root.
 
-    Errors: UserError, at the end, when folders cannot be read, or links lead out of the root and `follow` is false.
+    So of several links to a folder the one is followed that `folders_below` follows. Errors: UserError, at the end, when folders
+    cannot be read, or links lead out of the root and `follow` is false.
     """
     links = FollowedLinks(root)
     leaving: list[str] = []
     unread: list[str] = []
-    folders, start = [str(root)], len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
+    folders, hidden, start = [str(root)], list[str](), len(os.path.join(root, ""))  # noqa: PTH118 (420,000 files)
     while folders:
         below: list[str] = []
         folder = folders.pop()
@@ -91,7 +95,11 @@ def files_below(root: Path, follow: bool) -> Iterator[File]:
                         yield path, None if path == name else os.fsencode(name), stat.st_size, stat.st_mtime_ns
         except OSError as error:
             unread.append(f"{folder} ({error.strerror})")
-        folders += reversed([path for path in sorted(below) if not Path(path).is_symlink() or links.enter(path)])
+        below.sort()
+        hidden += [path for path in below if HIDDEN.search(path[start:])]
+        folders += reversed(links.entered([path for path in below if not HIDDEN.search(path[start:])]))
+        if not folders:
+            folders, hidden = links.entered(hidden), []
     _refuse(root, leaving, unread)
 
 

@@ -64,7 +64,8 @@ class Photograph:
     """A photograph whose pixels are not decoded yet.
 
     name: in messages; dimensions: width and height in px as a viewer shows it; jpeg: whether it can be decoded smaller;
-    plain_format: `jpeg` or `png` when it is stored upright in RGB or grey; image: Pillow's image, None for a plain JPEG.
+    plain_format: `jpeg` or `png` when it is stored upright in RGB or grey, without transparency, else None; image: Pillow's, None for
+    a plain JPEG.
     """
 
     content: bytes
@@ -225,7 +226,7 @@ def _by_pillow(content: bytes, name: str) -> Photograph:
     except Exception as error:  # parsers raise errors of any kind for broken bytes
         reraise_machine_fault(error, name)
         raise UserError(f"{name}: unreadable image: {error}") from None
-    plain = (image.format or "").lower() if image.mode in {"RGB", "L"} and orientation == 1 else None
+    plain = (image.format or "").lower() if _is_opaque(image) and orientation == 1 else None
     return Photograph(content, name, shown_dimensions(image), image.format == "JPEG", plain, image.mode == "L", image)
 
 
@@ -244,6 +245,11 @@ def shown_dimensions(image: Image.Image) -> tuple[int, int]:
     return (height, width) if exif_orientation(image) in SIDEWAYS and not already_exchanged else (width, height)
 
 
+def _is_opaque(image: Image.Image) -> bool:
+    """Whether the image is in mode L or RGB and has no transparent colour, as a PNG or GIF may have."""
+    return image.mode in {"RGB", "L"} and not image.has_transparency_data
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, rotated by its orientation in EXIF, or in XMP where EXIF has none.
 
@@ -251,17 +257,19 @@ def upright(image: Image.Image) -> Image.Image:
     is divided by 257 (65535 → 255), and Pillow converts CMYK, palettes and other modes. Errors: UserError for pixels of
     32 bit, whole numbers or floating-point, whose range no file states.
     """
-    if image.mode in {"RGB", "L"} and EXIF_ORIENTATION not in image.getexif():
+    if _is_opaque(image) and EXIF_ORIENTATION not in image.getexif():
         image.load()
         return image
     turned = ImageOps.exif_transpose(image)
-    if turned.mode in {"RGB", "L"}:
+    if _is_opaque(turned):
         return turned
     if turned.mode in {"I", "F"}:
         kind = "floating-point" if turned.mode == "F" else "32-bit"
         raise UserError(f"image: {kind} pixels have no stated range; convert the file to 8 or 16 bit")
     if turned.mode.startswith("I"):
         values = np.clip(np.asarray(turned), 0, 65535).astype(np.uint32)
+        if "transparency" in turned.info:
+            values[values == turned.info["transparency"]] = 65535
         values += 128  # as integers and in place: as floating point a large photograph takes 2 GB
         values //= 257
         return Image.fromarray(values.astype(np.uint8))

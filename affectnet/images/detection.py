@@ -60,7 +60,18 @@ def load_detector(name: str | Path | None = None, smallest: float = SMALLEST_SHA
             f"detector: {brief(str(name))} is neither a file nor one of {', '.join(DETECTORS)}; give a model file of YuNet or a name"
         )
     content = read_network(path)
-    return YuNet(content, "yunet" if is_of_the_zoo(content) else path.stem, smallest, str(path))
+    return YuNet(content, _name_of(content, path), smallest, str(path))
+
+
+def _name_of(content: bytes, path: Path) -> str:
+    """That of a built-in detector for its content, else the file's. Errors: UserError when another file has such a name."""
+    if is_of_the_zoo(content):
+        return "yunet"
+    if content == PACKAGED.read_bytes():
+        return DEFAULT
+    if path.stem in DETECTORS:
+        raise UserError(f"detector: {path}: not the detector {path.stem}; give the file another name")
+    return path.stem
 
 
 def detect(photograph: Photograph, detector: Detector) -> list[Box]:

@@ -34,8 +34,11 @@ Write = Callable[[Answer], None]
 LONGEST_PATH = 4096
 EDGES = ("left", "top", "right", "bottom")
 AFFECT = ("valence", "arousal")
-DIGITS, BOX_DIGITS = 4, 1
-"""Decimals in CSV and JSON, of a box in px and of all else; Parquet holds the numbers in full."""
+DECIMALS = {**dict.fromkeys(("box", *EDGES), 1), **dict.fromkeys(("seconds", *AFFECT), 4)}
+"""In CSV and JSON, by field, of boxes in px; Parquet holds the numbers in full."""
+
+DIGITS = 6
+"""Significant digits of a probability in CSV and JSON: with four decimals a label that is unlikely would be impossible."""
 
 
 @contextmanager
@@ -154,12 +157,13 @@ def _predicted(face: Face) -> dict[str, Any]:
 
 def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of a face or row with the digits that mean something in text."""
-    return {name: _round(value, BOX_DIGITS if name in {"box", *EDGES} else DIGITS) for name, value in values.items()}
+    return {name: _round(value, DECIMALS.get(name)) for name, value in values.items()}
 
 
-def _round(value: Any, digits: int) -> Any:
+def _round(value: Any, decimals: int | None) -> Any:
+    """decimals: None for a probability."""
     if isinstance(value, float):
-        return round(value, digits)
+        return float(f"{value:.{DIGITS}g}") if decimals is None else round(value, decimals)
     if isinstance(value, tuple):
-        return [_round(edge, digits) for edge in value]
+        return [_round(edge, decimals) for edge in value]
     return _rounded(value) if isinstance(value, dict) else value

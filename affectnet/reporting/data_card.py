@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from affectnet.tables.annotations import ANNOTATIONS
+from affectnet.tables.annotations import ANNOTATIONS, code_meaning
 from affectnet.tables.contract import Column, Contract
 
 CONTEXT = {
@@ -211,22 +211,23 @@ def croissant_of(name: str, labels: Sequence[str], table: Path, sha256: str) -> 
                 "sha256": sha256,
             }
         ],
-        "recordSet": [_records(ANNOTATIONS, file_id), _labels(labels)],
+        "recordSet": [_records(ANNOTATIONS, file_id, labels), _labels(labels)],
     }
 
 
-def _records(contract: Contract, file_id: str) -> dict[str, Any]:
-    fields = [_field(column, contract.title, file_id) for column in contract.columns if not pa.types.is_map(column.type)]
+def _records(contract: Contract, file_id: str, labels: Sequence[str]) -> dict[str, Any]:
+    fields = [_field(column, contract.title, file_id, labels) for column in contract.columns if not pa.types.is_map(column.type)]
     return {"@type": "cr:RecordSet", "@id": contract.title, "name": contract.title, "description": contract.row, "field": fields}
 
 
-def _field(column: Column, record_set: str, file_id: str) -> dict[str, Any]:
+def _field(column: Column, record_set: str, file_id: str, labels: Sequence[str]) -> dict[str, Any]:
+    meaning = code_meaning(labels) if column.coded else column.meaning
     nested = pa.types.is_fixed_size_list(column.type)
     field: dict[str, Any] = {
         "@type": "cr:Field",
         "@id": f"{record_set}/{column.name}",
         "name": column.name,
-        "description": column.meaning + (f", {column.unit}" if column.unit else ""),
+        "description": meaning + (f", {column.unit}" if column.unit else ""),
         "dataType": _data_type(column.type.value_type if nested else column.type),
         "source": {"fileObject": {"@id": file_id}, "extract": {"column": column.name}},
     }

@@ -1,5 +1,7 @@
 """The annotation tables that `clean` writes, one row per labelled face."""
 
+from collections.abc import Sequence
+
 import pyarrow as pa
 
 from affectnet.expressions import EXPRESSIONS, MOST_LABELS, SPLITS
@@ -29,14 +31,13 @@ FURTHER = (
 )
 """What AffectNet+ says about a face in addition to the labels of AffectNet; null where the data do not have it."""
 
-LABEL_CODE = Column(
-    "expression",
-    pa.int8(),
-    "position of the label in `labels`: 0 Neutral, 1 Happy, 2 Sad, 3 Surprise, 4 Fear, 5 Disgust, 6 Anger, 7 Contempt",
-    low=0,
-    high=MOST_LABELS - 1,
-    coded=True,
-)
+
+def code_meaning(labels: Sequence[str]) -> str:
+    """What a code of these labels is."""
+    return f"position of the label in `labels`: {', '.join(f'{code} {label}' for code, label in enumerate(labels))}"
+
+
+LABEL_CODE = Column("expression", pa.int8(), code_meaning(EXPRESSIONS), low=0, high=MOST_LABELS - 1, coded=True)
 
 EDGES = ("left", "top", "right", "bottom")
 """Columns of a face box, px of the photograph as it is shown; right and bottom exclusive."""

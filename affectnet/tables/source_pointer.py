@@ -24,8 +24,8 @@ class Pointer:
     checksums: a sha256sum or md5sum list, or None; test_share: share of the training faces that `clean` cuts off as test, None
     where the download has a test split; name: the entry of `datasets` in params.yaml, empty in a pointer of an earlier version;
     state: SHA-256 of the names, lengths and times of its files as `fingerprint` saw them, or None: a change re-runs `verify`;
-    options: the other params of the layout, by name; unpacked_from: the folder of the download whose images
-    `acquire` unpacked to root, or None; labels: the names of the codes, in their order.
+    options: the other params of the layout, by name; unpacked_from, packed_layout: the folder and the layout
+    of the download whose images `acquire` unpacked to root, or None; labels: the names of the codes, in their order.
     """
 
     __pydantic_config__: ClassVar[ConfigDict] = ConfigDict(extra="forbid")
@@ -42,6 +42,7 @@ class Pointer:
     state: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     unpacked_from: str | None = None
+    packed_layout: str | None = None
     labels: tuple[str, ...] = EXPRESSIONS
 
     @property
@@ -51,7 +52,7 @@ class Pointer:
 
     def labelling(self) -> dict[str, Any]:
         """The fields that decide which rows a reader makes of the files: all except the root, the expected numbers and names."""
-        without_effect = {"root", "unpacked_from", "expected", "checksums", "name", "state"}
+        without_effect = {"root", "unpacked_from", "packed_layout", "expected", "checksums", "name", "state"}
         return {name: value for name, value in asdict(self).items() if name not in without_effect}
 
     def write(self, folder: Path) -> None:

@@ -13,6 +13,7 @@ from affectnet.images.box_map import BoxMap, read_box_maps
 from affectnet.images.decode import open_photograph
 from affectnet.images.detection import detect as detected
 from affectnet.images.detection import load_detector
+from affectnet.images.yunet_files import PACKAGED
 from affectnet.models.checkpoint import load_model
 from affectnet.params import parse, read_document
 from affectnet.synthetic.actions import draw_actions
@@ -76,6 +77,16 @@ def test_the_bytes_do_not_depend_on_workers_and_the_sample_is_drawn_by_the_seed(
         assert len(names) == 30 and all(int(Path(name).stem) < TRAINING for name in names)
         assert looked_at.setdefault(seed, names) == names
     assert looked_at[1] != looked_at[2] and json.loads(MAPS.read_text()) == {}
+
+
+def test_two_detectors_of_one_name_are_one_line(workspace: Path) -> None:
+    prepare(tree_of_photographs(workspace / "root"))
+    copy = Path("copy.onnx")
+    copy.write_bytes(PACKAGED.read_bytes())
+    for detectors in (["haar", "haar"], ["libfacedetection", str(copy)]):
+        with refused(rf"detect\.detectors: several of the name {detectors[0]}: .*{detectors[1]}; "):
+            run_stage("detect", detectors=detectors)
+    assert not MAPS.exists()
 
 
 def test_too_few_detected_faces_have_no_map(workspace: Path) -> None:

@@ -13,16 +13,18 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pytest
-from chain import ROOT, annotations, metrics, refused, run_stage
+from chain import ROOT, annotations, local, metrics, refused, run_stage
 from pages import Page
 from PIL import Image
+from test_acquire import NEVER_SEEN, own
 from test_clean import DIRT, clean, copies, dirty, permuted_2017  # noqa: F401 (a fixture)
-from trees import images_2017, noise, row, tree_2017, tree_folder, write_2017
+from trees import download_fer2013_csv, download_huggingface, images_2017, noise, row, tree_2017, tree_folder, write_2017
 
 from affectnet.expressions import CLASS_MEANS, EXPRESSIONS
-from affectnet.reporting.data_card import origin_of_test
+from affectnet.reporting.data_card import croissant_of, origin_of_test
 from affectnet.tables.annotations import ANNOTATIONS, REJECTED
 from affectnet.tables.source_pointer import Pointer
+from stages import acquire
 from stages.inspect import BEYOND_COLOUR, BOX_COLOUR, THUMBNAIL_PX, thumbnail
 
 PAGE = Path("data/cleaning.html")
@@ -181,6 +183,16 @@ def test_the_card_says_where_test_comes_from(workspace: Path) -> None:
         assert said in card and "official" not in card
 
 
+@pytest.mark.parametrize(("download", "layout"), [(download_fer2013_csv, "fer2013_csv"), (download_huggingface, "huggingface")])
+def test_the_card_names_the_layout_of_params_for_a_download_that_is_unpacked(
+    workspace: Path, download: Callable[[Path], Pointer], layout: str
+) -> None:
+    root = download(workspace / "root").root
+    acquire.run(own(layout, root=root, expected=None), local(), NEVER_SEEN, raw=Path("data/raw"))
+    inspected(Pointer.read(Path("data/raw")))
+    assert f"Entry `{layout}` of `datasets` in params.yaml, layout `{layout}`." in Path("metrics/data_card.md").read_text()
+
+
 def test_the_cards_say_what_the_data_are_and_hold_no_row(workspace: Path) -> None:
     inspected(tree_2017(workspace / "root", tests=3))
     card, counts = Path("metrics/data_card.md").read_text(), metrics("clean")
@@ -194,3 +206,10 @@ def test_the_cards_say_what_the_data_are_and_hold_no_row(workspace: Path) -> Non
     assert [row["labels/name"] for row in dataset.records("labels")] == list(EXPRESSIONS)
     text = Path("metrics/croissant.json").read_text()
     assert digest in text and not any(row["image"] in text + card for row in ANNOTATIONS.read(Path("data/annotations.parquet")).to_pylist())
+
+
+def test_croissant_describes_the_codes_by_the_labels(workspace: Path) -> None:
+    for labels in (EXPRESSIONS, ("bored", "engaged")):
+        document = croissant_of("folder", labels, Path("data/annotations.parquet"), "0" * 64)
+        (described,) = (field["description"] for field in document["recordSet"][0]["field"] if field["name"] == "expression")
+        assert described == f"position of the label in `labels`: {', '.join(f'{code} {name}' for code, name in enumerate(labels))}"

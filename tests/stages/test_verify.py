@@ -307,6 +307,17 @@ def test_followed_links_in_a_circle_end_and_each_folder_is_entered_once(workspac
     assert sorted(path for path in inventory(workspace) if "face" in path) == ["disk/c/face.jpg", "disk/face.jpg", "z/face.jpg"]
 
 
+def test_a_hidden_link_takes_no_folder_from_a_visible_one(workspace: Path) -> None:
+    pointer, root, elsewhere = tree_folder(workspace / "root"), workspace / "root", workspace / "elsewhere"
+    before = run(workspace, pointer)["ok"]
+    (root / "train" / "happy").rename(elsewhere)
+    (root / "train" / "happy").symlink_to(elsewhere)
+    for hidden in (root / ".cache", root / ".hidden" / "link", root / "__MACOSX" / "link"):
+        hidden.parent.mkdir(exist_ok=True)
+        hidden.symlink_to(elsewhere)
+    assert run(workspace, pointer, follow_links=True)["ok"] == before
+
+
 @pytest.mark.parametrize("when", ["opened", "read"])
 def test_a_folder_that_cannot_be_read_is_one_line(workspace: Path, monkeypatch: pytest.MonkeyPatch, when: str) -> None:
     """As another user, since chmod does not keep root out."""
