@@ -20,6 +20,12 @@ def macro_f1(confusion: NDArray[np.number]) -> Values:
     return scores(confusion).macro_f1
 
 
+def mean_of_present(per_class: Values, present: NDArray[np.bool_]) -> Values:
+    """(…) mean of (…, k) scores over the classes that have faces, as (…, k) `present` says."""
+    mean: Values = (per_class * present).sum(-1) / np.maximum(present.sum(-1), 1)
+    return mean
+
+
 def _chance(support: NDArray[np.number]) -> Values:
     """Recall of guessing every class equally often."""
     return np.full(len(support), 1 / len(support))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from affectnet.metrics.bootstrap import interval, resampled, resampled_faces
 from affectnet.metrics.classification import Counts, scores
+from affectnet.metrics.expression_scores import mean_of_present
 from affectnet.metrics.intervals import constant_answers
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 
@@ -135,8 +136,8 @@ def _expression_scores(confusion: Counts, names: Sequence[str]) -> Scores:
     """Of (…, k, k) confusion matrices, each over the classes that have faces in it."""
     present = confusion.sum(-1) > 0
     scored = scores(confusion)
-    macro_f1 = (scored.f1 * present).sum(-1) / np.maximum(present.sum(-1), 1)
     recall = np.where(present, scored.recall, np.nan)
+    macro_f1 = mean_of_present(scored.f1, present)
     return {"accuracy": scored.accuracy, "macro_f1": macro_f1} | {f"recall/{name}": recall[..., at] for at, name in enumerate(names)}
 
 

@@ -22,6 +22,7 @@ from affectnet.engines.engine import Engine, open_engine
 from affectnet.errors import UserError, exit_code, first_few
 from affectnet.metrics.bootstrap import interval
 from affectnet.metrics.classification import scores
+from affectnet.metrics.expression_scores import mean_of_present
 from affectnet.metrics.paired import LEAST_DIFFERING, Difference, Score, Values, difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging, Outputs
@@ -89,11 +90,10 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
         classes = list(dict.fromkeys(name for at in having for name in models[at].names))
         columns = [np.array([classes.index(name) for name in models[at].names]) for at in having]
         true = columns[0][models[having[0]].true]
-        present = np.isin(np.arange(len(classes)), true)
         cells = [true * len(classes) + of_model[models[at].predicted] for at, of_model in zip(having, columns, strict=True)]
         right = [models[at].predicted == models[at].true for at in having]
         for name, answers in (("accuracy", right), ("macro_f1", cells)):
-            yield f"expression.{name}", having, partial(_expression_score, name, cells, present), answers
+            yield f"expression.{name}", having, partial(_expression_score, name, cells, len(classes)), answers
     having = [at for at, one in enumerate(models) if one.metadata.affect]
     annotated = np.isfinite(first.true_affect).all(1)
     for column, dimension in enumerate(DIMENSIONS if having else ()):
@@ -104,18 +104,12 @@ def _scores(models: Sequence[Predictions]) -> Iterator[tuple[str, list[int], Sco
                 yield f"{dimension}.{name}", having, partial(_affect_score, name, true_affect, predicted), predicted
 
 
-def _expression_score(
-    name: str, cells: list[NDArray[np.int64]], present: NDArray[np.bool_], rows: NDArray[np.int64], position: int
-) -> Values:
-    """cells: (n,) cell of each face in the model's k × k confusion matrix; present: (k,) classes that have faces.
-
-    Macro-F1 is the mean over the classes that have faces in the rows.
-    """
-    k = len(present)
+def _expression_score(name: str, cells: list[NDArray[np.int64]], k: int, rows: NDArray[np.int64], position: int) -> Values:
+    """cells: (n,) cell of each face in the model's k × k confusion matrix. Macro-F1 is over the classes that have faces in the rows."""
     offset = np.arange(len(rows))[:, None] * k**2
     counts = np.bincount((cells[position][rows] + offset).ravel(), minlength=len(rows) * k**2).reshape(len(rows), k, k)
     each = scores(counts)
-    return each.accuracy if name == "accuracy" else np.asarray(each.f1[:, present].sum(1) / (counts.sum(2) > 0).sum(1))
+    return each.accuracy if name == "accuracy" else mean_of_present(each.f1, counts.sum(2) > 0)
 
 
 def _affect_score(name: str, true: Values, predicted: list[Values], rows: NDArray[np.int64], position: int) -> Values:
