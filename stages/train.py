@@ -152,9 +152,9 @@ def _train(
         grey = all_grey(train.images) and all_grey(validation.images)
         metadata = model_metadata(trainer, params, reached, faces, grey, read_box_maps(box_maps), teachers)
         if group.first:
+            _log_unused_weights(params, reached.epoch)
             save_model(model, trainer.evaluated, metadata, params.stored_precision)
-            environment = {**metadata.versions, **resolved, "threads": torch.get_num_threads()}
-            write_json(metrics / "environment.json", environment)
+            write_json(metrics / "environment.json", {**metadata.versions, **resolved, "threads": torch.get_num_threads()})
             check_curves(metrics, reached.history)
     best = reached.history[reached.best_epoch - 1]
     shown = ", ".join(f"{name.split('/')[1]} {value:.3f}" for name, value in best.items() if name.startswith("validation/"))
@@ -190,6 +190,17 @@ def _log_skew(params: TrainParams, mass: torch.Tensor) -> None:
         print(
             f"train.sampler: {params.sampler}: the targets hold {float(mass.max() / mass.min()):.0f} times as much of one expression as of "
             f"another, for which loss {params.loss.function} does not correct enough; choose balanced{hard}",
+            file=sys.stderr,
+        )
+
+
+def _log_unused_weights(params: TrainParams, epochs: int) -> None:
+    """epochs: how many the training had, which may be fewer than `params.epochs`."""
+    first = params.loss.first_weighted_epoch(params.epochs)
+    if params.loss.takes_class_weights and first >= epochs:
+        print(
+            f"train: loss {params.loss.function}: the class weights count from epoch {first + 1} on, and training ended after "
+            f"{many(epochs, 'epoch')}, so they had no part in it",
             file=sys.stderr,
         )
 

@@ -118,7 +118,7 @@ def test_scores_of_expressions(tally: Tally) -> None:
     for seed in range(450):
         true, logits, k = case(seed)
         names = list(EXPRESSIONS[:k])
-        report = expression_report("x", np.array(true), logits, names, 2, np.random.default_rng(0))
+        report = expression_report("x", np.array(true), softmax(logits, axis=1), names, 2, np.random.default_rng(0))
         scores, floor = report["x"], report["floor"]["x"]
         shares = softmax(logits, axis=1).tolist()  # bit-identical, because ties in rankings depend on the last bit
         assert close(shares, [probabilities(row) for row in logits.tolist()])
@@ -144,7 +144,7 @@ def test_scores_of_expressions(tally: Tally) -> None:
 def test_scores_of_expressions_that_scikit_learn_has(tally: Tally) -> None:
     for seed in range(1000, 1060):
         true, logits, k = case(seed)
-        scores = expression_report("x", np.array(true), logits, list(EXPRESSIONS[:k]), 2, np.random.default_rng(0))["x"]
+        scores = expression_report("x", np.array(true), softmax(logits, axis=1), list(EXPRESSIONS[:k]), 2, np.random.default_rng(0))["x"]
         predicted = logits.argmax(1)
         assert close(scores["accuracy"], metrics.accuracy_score(true, predicted))
         assert close(scores["macro_f1"], metrics.f1_score(true, predicted, labels=range(k), average="macro", zero_division=0))

@@ -18,7 +18,7 @@ def drawn(skew: bool = True) -> tuple[np.ndarray, np.ndarray]:
 
 
 def report(true: np.ndarray, logits: np.ndarray) -> dict[str, Any]:
-    return expression_report("expression", true, logits, NAMES, 300, np.random.default_rng(0))
+    return expression_report("expression", true, softmax(logits, 1), NAMES, 300, np.random.default_rng(0))
 
 
 def test_every_score_of_the_paper_is_scikit_learns() -> None:

@@ -23,7 +23,7 @@ Tree = dict[str, Any]
 def expression_report(
     name: str,
     true: NDArray[np.integer],
-    logits: Values,
+    chances: Values,
     names: list[str],
     draws: int,
     generator: np.random.Generator,
@@ -31,11 +31,10 @@ def expression_report(
 ) -> Tree:
     """Under `name`, and with the same paths under `interval` and `floor`, the scores of an expression classifier.
 
-    true: (n,) columns; logits: (n, k), −∞ for a class that the model does not know; names: of the k classes. Rankings are means over the
-    classes, and left out where the logits are one name per face (`ranked` is false). `skew_normalised` is as if each class had as
-    many test faces. A score of one class has no interval where the class has a single face: resamples of it do not vary.
+    true: (n,) columns; chances: (n, k) probabilities, 0 for a class that the model does not know; names: of the k classes. Rankings are
+    means over the classes, and left out where an answer is one name per face (`ranked` is false). `skew_normalised` is as if each class
+    had as many test faces. A score of one class has no interval where the class has a single face: resamples of it do not vary.
     """
-    chances = probabilities(logits, 1.0)
     counts = confusion_matrix(true, chances.argmax(1), len(names))
     scores = confusion_scores(counts, names)
     resamples = confusion_scores(resampled(counts, draws, generator), names, counts.sum(1))

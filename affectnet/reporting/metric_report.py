@@ -54,7 +54,7 @@ def full_report(params: Scoring, predictions: Predictions) -> Tree:
 
 
 def _expression_scores(name: str, predictions: Predictions, draws: int, generator: np.random.Generator) -> Tree:
-    return expression_report(name, predictions.true, predictions.logits, predictions.names, draws, generator, predictions.ranked)
+    return expression_report(name, predictions.true, predictions.probabilities, predictions.names, draws, generator, predictions.ranked)
 
 
 def headlines(report: Mapping[str, Any]) -> Iterator[tuple[str, str, str]]:

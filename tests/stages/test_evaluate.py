@@ -8,6 +8,8 @@ import pytest
 import torch
 from chain import local, metrics, refused, run_data_stages, run_stage
 from model_files import write_model
+from scipy.special import softmax
+from sklearn.metrics import roc_auc_score
 from trees import tree_2017, tree_folder, tree_plus
 
 from affectnet.errors import UserError
@@ -97,8 +99,20 @@ def test_the_temperature_changes_calibration_and_no_answer(prepared: Path) -> No
     write_model(temperature=1.0)
     run_stage("evaluate")
     plain = metrics("evaluate")
-    assert soft["expression"] == plain["expression"] and soft["calibration"]["temperature"] == 2
+    rankings = {"auc", "aucpr", "skew_normalised"}
+    assert all(soft["expression"][name] == plain["expression"][name] for name in soft["expression"].keys() - rankings)
+    assert soft["calibration"]["temperature"] == 2
     assert soft["calibration"]["nll_uncalibrated"] == plain["calibration"]["nll"] != soft["calibration"]["nll"]
+
+
+def test_rankings_are_those_of_the_calibrated_probabilities_that_users_get(prepared: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A probability of one class orders the faces by all logits, so its order depends on the temperature, 2 here."""
+    logits = np.random.default_rng(2).normal(0, 3, (40, 8)).astype(np.float32)
+    monkeypatch.setattr(split_predictions, "predict", lambda *_: Outputs(logits, np.empty((40, 0), np.float32)))
+    run_stage("evaluate")
+    true = split_predictions.predict_split(Path("models/model.safetensors"), Path("data/faces"), local(), "none").true
+    calibrated, raw = (roc_auc_score(true, softmax(logits / scale, 1), multi_class="ovr") for scale in (2, 1))
+    assert metrics("evaluate")["expression"]["auc"] == pytest.approx(calibrated, abs=1e-6) and abs(calibrated - raw) > 0.001
 
 
 def test_valence_and_arousal_are_each_scored_with_the_expressions(prepared: Path) -> None:

@@ -325,6 +325,14 @@ def test_a_training_of_the_head_only_is_named(prepared: Path, capsys: pytest.Cap
     assert capsys.readouterr().err.count("train: only the head learns, for models.<name>.freeze_epochs is 1") == lines
 
 
+@pytest.mark.parametrize(("share", "stop_after", "lines"), [(0.5, 1, 1), (0.5, 0, 0), (0.9, 0, 1), (1.0, 0, 0)])
+def test_class_weights_that_had_no_part_in_the_training_are_named(
+    prepared: Path, capsys: pytest.CaptureFixture[str], share: float, stop_after: int, lines: int
+) -> None:
+    fit(epochs=2, stop_after=stop_after, loss=entry("loss", "ldam", reweight_from=share))
+    assert capsys.readouterr().err.count("train: loss ldam: the class weights count from epoch ") == lines
+
+
 @pytest.fixture
 def epochs(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Records the epochs that are trained, counted from 0."""

@@ -33,6 +33,10 @@ class LossParams(Section):
         """Whether the class weights of rebalance count in the loss, at least in some epochs."""
         return False
 
+    def first_weighted_epoch(self, _epochs: int) -> int:
+        """Of a training of so many epochs, from 0: the first in which the class weights count, where the loss takes them."""
+        return 0
+
     @property
     def takes_soft_targets(self) -> bool:
         """Whether `train.targets` may be soft or mixed: not for a loss whose paper defines it only for one label per face."""

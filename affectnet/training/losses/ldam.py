@@ -1,5 +1,7 @@
 """Label-distribution-aware margin loss, with deferred reweighting."""
 
+import math
+
 import torch
 from pydantic import Field
 
@@ -13,6 +15,9 @@ class LdamParams(LossParams):
     @property
     def takes_class_weights(self) -> bool:
         return self.reweight_from < 1
+
+    def first_weighted_epoch(self, epochs: int) -> int:
+        return math.ceil(self.reweight_from * epochs)
 
     @property
     def takes_soft_targets(self) -> bool:
@@ -33,7 +38,7 @@ class LdamLoss(ExpressionLoss):
 
     def __init__(self, params: LdamParams, classes: Classes) -> None:
         super().__init__(params, classes)
-        self.margin, self.reweight_from = params.margin, params.reweight_from
+        self.margin, self.first_weighted_epoch = params.margin, params.first_weighted_epoch
         self.register_buffer("margins", self._margins(classes.plan_counts))
         self.register_buffer("deferred", classes.weights.float())
 
@@ -46,5 +51,5 @@ class LdamLoss(ExpressionLoss):
 
     def start_epoch(self, start: EpochStart) -> None:
         self.margins.copy_(self._margins(start.shares))
-        if start.epoch >= self.reweight_from * start.epochs:
+        if start.epoch >= self.first_weighted_epoch(start.epochs):
             self.weight.copy_(self.get_buffer("deferred"))
