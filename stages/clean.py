@@ -82,8 +82,8 @@ def run(
     _reject_disagreement(rows, params)
     groups = _groups(rows, files, params.near_duplicate_bits)
     _reject_duplicates(rows, groups, params)
+    emptied = _cut_splits(rows, groups, params, pointer.test_share)
     rows.reject(~np.isin(rows.expression, kept_codes(params.expressions, rows.labels)), "expression_left_out")
-    _cut_splits(rows, groups, params, pointer.test_share)
     if params.label_issues != "keep":
         rows.audited = _use_audit(rows, params, label_issues, audit)
     warning = suspicion or _permuted(rows)
@@ -95,7 +95,7 @@ def run(
         if (names := source.absent(rows.table))
         else None
     )
-    warnings = filter(None, [warning, absent, missing_expressions(counts["by_split"])])
+    warnings = filter(None, [warning, emptied, absent, missing_expressions(counts["by_split"])])
     splits = ", ".join(f"{split} {sum(by.values()):,}" for split, by in counts["by_split"].items())
     reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["rejected_by"].items())
     return (
@@ -122,9 +122,8 @@ def _reject_unusable(rows: Rows, params: CleanParams) -> None:
     rows.reject(fault == "left_out", "left_out")
     rows.reject(fault == "malformed", "malformed")
     rows.judge(fault == "null_box", "null_box", params.null_box)
-    rows.judge(fault == "landmarks_malformed", "landmarks_malformed", params.landmarks)
     for name, where in rows_with(rows.table["unread"]).items():
-        rows.judge(where, f"{name}_malformed", "drop")
+        rows.judge(where, f"{name}_malformed", params.landmarks if name == "landmarks" else "drop")
     rows.reject(fault == "expression_no_face", "expression_no_face")
     for code, name in NOT_AN_EXPRESSION.items() if tuple(rows.labels) == EXPRESSIONS else ():
         rows.reject(rows.expression == code, f"expression_{name.lower().replace('-', '_')}")
@@ -218,7 +217,8 @@ def _groups(rows: Rows, files: pa.Table, bits: int) -> NDArray[np.int32]:
 def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParams) -> None:
     """Rejects training rows that are in test or the source's validation split, which stay complete; then exact duplicates in training.
 
-    A row that people have not labelled is always rejected where one that they have labelled has the photograph.
+    A row that people have not labelled is always rejected where one that they have labelled has the photograph, whether or not that one
+    is kept: what people say of a photograph counts.
     """
     content = value_codes(rows.file["sha256"])
     test = rows.kept & (rows.split == TEST)
@@ -227,7 +227,7 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
         rows.reject(may_be_rejected & np.isin(key, key[test]), reason)
     validation = rows.kept & (rows.split == VALIDATION)
     rows.reject((rows.split == TRAIN) & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
-    labelled = rows.kept & (rows.split == TRAIN)
+    labelled = rows.in_inventory & ~rows.unlabelled
     rows.reject(rows.unlabelled & np.isin(content, content[labelled]), "exact_duplicate")
     if params.exact_duplicates != "keep":
         positions = np.arange(len(rows.file_row))
@@ -238,20 +238,28 @@ def _reject_duplicates(rows: Rows, groups: NDArray[np.int32], params: CleanParam
         rows.reject(np.isin(positions, kept[repeated]), "exact_duplicate")
 
 
-def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> None:
+def _cut_splits(rows: Rows, groups: NDArray[np.int32], params: CleanParams, test_share: float | None) -> str | None:
     """Moves a share of the training faces to test where the source has no test split, then to validation where it has none.
 
-    A row that people have not labelled is never moved, and rejected where validation has a near duplicate of it.
+    A row that people have not labelled is never moved, and rejected where validation has a near duplicate of it. Expressions that are
+    left out are still there, so that the cut of the others does not depend on them. Test is cut by content: a model that was trained
+    earlier has not learned it when photographs are added. Returns a warning where the source's own validation split has no face left.
     """
+    listed = int((rows.split == VALIDATION).sum())
     has_validation = bool((rows.kept & (rows.split == VALIDATION)).any())
     for split, share in ((TEST, test_share), (VALIDATION, None if has_validation else params.validation_share)):
         if share is not None:
             train = np.flatnonzero(rows.kept & (rows.split == TRAIN))
-            chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed)
+            digests = rows.file["sha256"].take(pa.array(train)).to_pylist() if split == TEST else None
+            content = None if digests is None else np.frombuffer(b"".join(digests), np.uint64)[::4]
+            chosen = stratified_cut(rows.expression[train], groups[train], share, params.seed, content)
             rows.split[train[chosen]] = split
     validation = rows.kept & (rows.split == VALIDATION)
     rows.reject(rows.unlabelled & np.isin(groups, groups[validation]), "near_duplicate_of_validation")
     rows.split[rows.unlabelled] = TRAIN
+    if listed and not has_validation:
+        return f"no face is left of the download's own validation split, {listed:,} rejected, so validation is cut from its training split"
+    return None
 
 
 def _use_audit(rows: Rows, params: CleanParams, label_issues: Path, audit: Path) -> dict[str, int]:

@@ -62,6 +62,15 @@ def test_labels_of_any_name_pass_through_all_stages(workspace: Path, capsys: pyt
         assert tuple(face.probabilities) == LABELS and face.expression in LABELS
 
 
+def test_the_name_of_a_label_is_never_mapped_to_another_label(tmp_path: Path) -> None:
+    """params.yaml ships `fearful: Fear`, which would leave a label called fearful without a face."""
+    tree(tmp_path, "Fear", "fearful", each=1)
+    shipped = Pointer("folder", str(tmp_path), splits=SPLITS, labels=("Fear", "fearful"), classes={"fear": "Fear", "fearful": "Fear"})
+    with refused("classes: maps the name of a label to another label, 1: fearful: Fear; map it to itself"):
+        open_source(shipped)
+    open_source(replace(shipped, classes={"fear": "Fear", "fearful": "fearful"}))
+
+
 def test_a_folder_that_is_no_label_is_refused_until_it_is_mapped(tmp_path: Path) -> None:
     pointer = tree(tmp_path, "engaged", "bored", "neutral", each=1)
     with refused("classes does not map, 1: neutral; add them there, to one of engaged, bored, AU12.25, or to null"):

@@ -64,3 +64,14 @@ def test_an_expression_of_two_faces_gives_one_and_of_one_face_none() -> None:
 
 def test_no_face_gives_none() -> None:
     assert len(stratified_cut(np.empty(0, np.int64), np.empty(0, np.int64), 0.2, 0)) == 0
+
+
+def test_a_cut_by_content_depends_on_the_seed_and_hardly_on_other_faces() -> None:
+    content = np.random.default_rng(0).integers(1 << 63, size=400, dtype=np.uint64)
+    expression = np.arange(400) % 4
+    cuts = [stratified_cut(expression, np.arange(400), 0.2, seed, content) for seed in range(5)]
+    assert {int(cut.sum()) for cut in cuts} == {80}
+    assert all((cuts[0] & other).sum() < 40 for other in cuts[1:])  # 16 by chance
+    fewer = np.delete(np.arange(400), [3, 50, 77])
+    again = stratified_cut(expression[fewer], fewer[::-1], 0.2, 0, content[fewer])
+    assert (again != cuts[0][fewer]).sum() <= 6

@@ -102,11 +102,10 @@ class AffectNet2017(Source):
         malformed_box = pc.is_null(pc.add(pc.add(x, y), pc.add(width, height)))
         malformed = pc.is_null(pc.add(pc.add(valence, arousal), pc.cast(expression, pa.float32())))
         fault = pc.case_when(
-            pc.make_struct(malformed, null_box, malformed_box, broken_landmarks),
+            pc.make_struct(malformed, null_box, malformed_box),
             "malformed",
             "null_box",
             "malformed",
-            "landmarks_malformed",
             pa.scalar(None, pa.string()),
         )
         shown = pc.binary_join_element_wise(*(cells[name] for name in (*COLUMNS[1:5], *COLUMNS[6:])), ",")
@@ -125,7 +124,8 @@ class AffectNet2017(Source):
             valence=valence,
             arousal=arousal,
             fault=fault,
-            detail=pc.if_else(pc.is_valid(fault), pc.utf8_slice_codeunits(shown, 0, 120), None),
+            unread=pc.if_else(broken_landmarks, pa.scalar(["landmarks"]), None),
+            detail=pc.if_else(pc.or_(pc.is_valid(fault), broken_landmarks), pc.utf8_slice_codeunits(shown, 0, 120), None),
         )
 
     def _malformed(self, listing: AnnotationList, invalid: dict[int, str]) -> Iterator[pa.RecordBatch]:

@@ -70,6 +70,13 @@ def class_codes(pointer: Pointer, names: Iterable[str]) -> LabelMap:
             f"{pointer.root}: labels that params.yaml: {pointer.params}.classes does not map, {first_few(missing, 8)}; "
             f"add them there, {remedy}, or to null to leave them out"
         )
+    labels = {label.lower(): label for label in pointer.labels}
+    moved = [f"{name}: {label}" for name in occurring if (label := classes[name.lower()]) not in {None, labels.get(name.lower(), label)}]
+    if moved and pointer.labels != EXPRESSIONS:  # the shipped map has synonyms of AffectNet's labels, which may be labels of one's own
+        raise UserError(
+            f"params.yaml: {pointer.params}.classes: maps the name of a label to another label, {first_few(moved, 8)}; map it to "
+            "itself, or to null to leave it out, or take it out of `labels`"
+        )
     others = [name for name in occurring if classes[name.lower()] not in {None, *pointer.labels}]
     if others:
         raise UserError(

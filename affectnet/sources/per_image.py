@@ -37,7 +37,7 @@ DETAIL_LENGTH = 120
 class Annotation:
     """The annotation of one image; fault: why it cannot be used, None when it can.
 
-    further: values of the columns FURTHER by name; unread: the names of those that the image has and that cannot be read.
+    further: values of the columns FURTHER by name; unread: the names of those, or `landmarks`, that the image has and that cannot be read.
     """
 
     expression: int | None = None
@@ -176,7 +176,7 @@ def parse_annotation(expression: object, valence: object, arousal: object, landm
     if landmarks is not None:
         annotation.landmarks = _points(landmarks)
         if annotation.landmarks is None:
-            annotation.fault, annotation.detail = "landmarks_malformed", _shown(landmarks)
+            annotation.unread, annotation.detail = ("landmarks",), _shown(landmarks)
     return annotation
 
 

@@ -36,11 +36,11 @@ ROWS = pa.schema(
         ("expression", pa.int16()),  # 0–7 in our order, 8 None, 9 Uncertain, 10 No-Face, or another code of the list
         ("valence", pa.float32()),  # as in the list, −2 included
         ("arousal", pa.float32()),
-        ("fault", pa.string()),  # why the row cannot be used: malformed, null_box, landmarks_malformed, …
+        ("fault", pa.string()),  # why the row cannot be used: malformed, null_box, …
         ("detail", pa.string()),
         ("relative", pa.bool_()),  # the edges are shares of the photograph's width and height, not px
         *((column.name, column.type) for column in FURTHER),
-        ("unread", pa.list_(pa.string())),  # the names of further values that the row has and that cannot be read
+        ("unread", pa.list_(pa.string())),  # `landmarks`, or names of FURTHER: what the row has and cannot be read
     ]
 )
 """The rows that a reader returns. Absent values are null; a cell that cannot be read is a fault."""

@@ -98,8 +98,6 @@ FAULTY = {
     "Arabic digits": (row("1/a.jpg", va="٠,0.5"), "malformed"),
     "a cell too few": (row("1/a.jpg").rpartition(",")[0], "malformed"),
     "a cell too many": (row("1/a.jpg") + ",1", "malformed"),
-    "135 numbers": (row("1/a.jpg", landmarks=LANDMARKS.rpartition(";")[0]), "landmarks_malformed"),
-    "nan among the landmarks": (row("1/a.jpg", landmarks=LANDMARKS.replace("10.00", "nan", 1)), "landmarks_malformed"),
 }
 
 
@@ -112,10 +110,17 @@ def test_a_row_that_cannot_be_read_keeps_its_place_and_says_why(root: Path, line
     assert of_training[1]["detail"] and of_training[1]["image"].endswith("1/a.jpg")
 
 
+@pytest.mark.parametrize("box", ["0,0,50,50", "NULL,NULL,NULL,NULL"])
+@pytest.mark.parametrize("landmarks", [LANDMARKS.rpartition(";")[0], LANDMARKS.replace("10.00", "nan", 1)], ids=["135 numbers", "nan"])
+def test_broken_landmarks_are_said_beside_any_other_fault(root: Path, box: str, landmarks: str) -> None:
+    first = rows(write_2017(root, [row("1/a.jpg", box=box, landmarks=landmarks)], [row("1/b.jpg")]))[0]
+    assert (first["landmarks"], first["unread"]) == (None, ["landmarks"]) and first["detail"]
+
+
 @pytest.mark.parametrize("absent", ["", "NULL", " ", "nan", '""'])
 def test_absent_landmarks_are_null_and_no_fault(root: Path, absent: str) -> None:
     first = rows(write_2017(root, [row("1/a.jpg", landmarks=absent)], [row("1/b.jpg")]))[0]
-    assert (first["landmarks"], first["fault"]) == (None, None)
+    assert (first["landmarks"], first["fault"], first["unread"]) == (None, None, None)
 
 
 BROKEN = {

@@ -38,8 +38,8 @@ def test_landmarks_of_2021_are_136_numbers_or_a_counted_fault(tmp_path: Path) ->
     np.save(annotations / "0_lnd.npy", np.zeros(10))
     (annotations / "3_lnd.npy").unlink()
     first, second, third = rows(pointer)[:3]
-    assert (first["fault"], first["landmarks"]) == ("landmarks_malformed", None)
-    assert (second["fault"], second["landmarks"]) == (None, None)
+    assert (first["fault"], first["unread"], first["landmarks"]) == (None, ["landmarks"], None)
+    assert (second["fault"], second["unread"], second["landmarks"]) == (None, None, None)
     assert len(third["landmarks"]) == 136
 
 
@@ -115,13 +115,14 @@ def test_landmarks_of_plus_are_read_in_any_nesting_and_form(tmp_path: Path, abou
 
 
 @pytest.mark.parametrize(
-    "points", [POINTS[:29].tolist(), "12;13", {"x": 1, "y": 2}, [*DICTS[:-1], {"x": 1}], [*DICTS[:-1], [1, 2]], [{"x": [1, 2], "y": None}]]
+    "points",
+    [POINTS[:29].tolist(), [], "12;13", {"x": 1, "y": 2}, [*DICTS[:-1], {"x": 1}], [*DICTS[:-1], [1, 2]], [{"x": [1, 2], "y": None}]],
 )
 def test_landmarks_of_plus_that_are_no_68_points_are_a_counted_fault(tmp_path: Path, points: object) -> None:
     pointer = tree_plus(tmp_path)
     content = {"human-label": 1, "meta-data": {"valence": 0.5, "arousal": 0.1, "landmark-68": points}}
     (tmp_path / "human_annotated" / "train_set" / "annotations" / "0.json").write_text(json.dumps(content))
-    assert (rows(pointer)[0]["fault"], rows(pointer)[0]["landmarks"]) == ("landmarks_malformed", None)
+    assert (rows(pointer)[0]["unread"], rows(pointer)[0]["landmarks"]) == (["landmarks"], None)
 
 
 def test_images_without_human_labels_are_skipped(tmp_path: Path) -> None:

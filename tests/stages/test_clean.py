@@ -1,4 +1,6 @@
+import json
 import os
+import shutil
 from collections import Counter
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -8,7 +10,7 @@ import numpy as np
 import pytest
 from chain import ROOT, annotations, metrics, refused, rejected, run_stage
 from PIL import Image
-from trees import CLASSES, TREES, images_2017, noise, row, tree_2017, tree_2021, tree_folder, write_2017
+from trees import CLASSES, TREES, images_2017, noise, row, soft_label, tree_2017, tree_2021, tree_folder, tree_plus, write_2017
 
 from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS, CODES, EXPRESSIONS
@@ -126,6 +128,29 @@ def test_rules_that_are_switched_off_keep_their_rows(dirty: Pointer) -> None:
     assert (counts["without_box"], counts["without_landmarks"], counts["without_valence_arousal"]) == (3, 1, 1)
 
 
+@pytest.mark.parametrize("landmarks", ["reject", "drop"])
+def test_broken_landmarks_of_a_row_without_a_box_are_judged_too(workspace: Path, landmarks: str) -> None:
+    root = workspace / "root"
+    noise(images_2017(root) / "1" / "a.jpg", 100)
+    rows = [row("1/a.jpg", box="NULL,NULL,NULL,NULL", landmarks="1;2;3"), *others(root)]
+    noise(images_2017(root) / "2" / "t.jpg", 101)
+    _, counts = clean(write_2017(root, rows, [row("2/t.jpg")]), null_box="whole", landmarks=landmarks)
+    assert counts["rejected_by" if landmarks == "reject" else "kept_without"]["landmarks_malformed"] == 1
+
+
+def test_a_machines_label_never_replaces_one_of_people_that_a_rule_rejects(workspace: Path) -> None:
+    pointer = tree_plus(workspace / "root", 3, 2, unlabelled=2)
+    by_people, by_machine = (workspace / "root" / folder for folder in ("human_annotated/train_set", "no_human_annotated"))
+    shutil.copy(by_people / "images" / "0.jpg", by_machine / "images")
+    for folder in (by_people, by_machine):
+        file = folder / "annotations" / "0.json"
+        file.write_text(json.dumps({**json.loads(file.read_text()), "soft-label": soft_label(5, 0.9)}))
+    copies = {"human_annotated/train_set/images/0.jpg", "no_human_annotated/images/0.jpg"}
+    for least, kept in ((0.0, {"human_annotated/train_set/images/0.jpg"}), (0.6, set())):
+        clean(pointer, least_agreement=least)
+        assert {one["image"] for one in annotations()} & copies == kept
+
+
 def test_a_box_partly_outside_is_kept_as_annotated(workspace: Path) -> None:
     root = workspace / "root"
     for number in range(2):
@@ -239,6 +264,28 @@ def test_a_validation_split_of_its_own_is_kept_and_nothing_is_cut(workspace: Pat
     assert {split: sum(by.values()) for split, by in counts["by_split"].items()} == {"train": 42, "validation": 14, "test": 1}
 
 
+def test_a_validation_split_that_is_test_again_is_said(workspace: Path) -> None:
+    pointer = tree_folder(workspace / "root")
+    shutil.copytree(workspace / "root" / "validation", workspace / "root" / "test")
+    splits = {"train": "train", "validation": "validation", "test": "test"}
+    line, counts = clean(Pointer("folder", pointer.root, classes=pointer.classes, splits=splits))
+    assert counts["rejected_by"] == {"copy_of_test": 14} and sum(counts["by_split"]["validation"].values()) == 7
+    assert "WARNING: no face is left of the download's own validation split, 14 rejected, so validation is cut from" in line
+
+
+def test_photographs_that_are_added_leave_the_cut_test_as_it_is(workspace: Path) -> None:
+    names, root, tests = ("Happy", "Sad", "Fear"), workspace / "root", []
+    for number in range(120):
+        noise(root / names[number % 3] / f"{number:03d}.jpg", number, 48)
+    pointer = Pointer("folder", str(root), classes={name: name for name in names}, splits={"train": "train"}, test_share=0.2)
+    for added in range(3):
+        clean(pointer)
+        tests.append({one["image"] for one in annotations() if one["split"] == "test"})
+        noise(root / "Sad" / f"{added:03d}_added.jpg", 9000 + added, 48)
+    assert [len(test) for test in tests] == [24] * 3
+    assert all(len(tests[0] & test) >= 23 for test in tests)
+
+
 def test_an_expression_named_twice_is_refused() -> None:
     document = read_document(ROOT / "params.yaml")
     document["clean"]["expressions"] = ["Happy", "Sad", "Happy"]
@@ -261,7 +308,9 @@ def test_affectnet_7_keeps_what_affectnet_8_keeps_less_contempt(workspace: Path)
     for expressions in (None, [name for name in EXPRESSIONS if name != "Contempt"]):
         _, counts = clean(pointer, expressions=expressions)
         assert counts["rejected_by"]["contradictory_duplicate"] == 2
-        kept.append({(one["list"], one["row"]) for one in annotations() if one["expression"] != EXPRESSIONS.index("Contempt")})
+        kept.append(
+            {(one["list"], one["row"], one["split"]) for one in annotations() if one["expression"] != EXPRESSIONS.index("Contempt")}
+        )
     assert kept[0] == kept[1]
 
 

@@ -314,7 +314,7 @@ def test_broken_lists_end_real_processes_in_one_line_with_exit_code_2(sound: lis
         tally("bad lists", outcome, count)
 
 
-FAULTS = {None, "malformed", "null_box", "landmarks_malformed"}
+FAULTS = {None, "malformed", "null_box"}
 
 
 @pytest.mark.parametrize("examples", every([40, 1500], 1))
