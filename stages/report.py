@@ -29,14 +29,14 @@ from affectnet.models.network import weight_count
 from affectnet.params import PARAMS_FILE, Section, catalogue_name, read_document
 from affectnet.reporting import charts, gradcam
 from affectnet.reporting.contact_sheet import FacePredictions, sheet_faces
-from affectnet.reporting.data_card import origin_of_test
+from affectnet.reporting.data_card import ORIGINS, OWN, origin_of_test
 from affectnet.reporting.groups import groups_svg
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.model_facts import model_facts, score_label
 from affectnet.reporting.prediction_table import PREDICTIONS
 from affectnet.reporting.svg import circumplex_svg
 from affectnet.reporting.templates import fill, numbers
-from affectnet.reporting.values import leaves, setting
+from affectnet.reporting.values import NOT_SHOWN, leaves, setting, without_folders
 from affectnet.running.run_stage import launch
 from affectnet.tables.labels import read_labels
 
@@ -127,9 +127,19 @@ def params_values(document: Mapping[str, Any]) -> dict[str, Any]:
         layout = dataset["layout"]
     except (KeyError, TypeError) as error:
         raise UserError(f"{PARAMS_FILE}: no entry {error}; see the shipped file") from None
-    params = {section: [(name, setting(value)) for name, value in leaves(values) if name != "root"] for section, values in sections.items()}
+    params = {
+        section: [(name, setting(without_folders(value))) for name, value in leaves(values) if name not in NOT_SHOWN]
+        for section, values in sections.items()
+    }
     origin = origin_of_test(layout, dataset.get("test_share"))
-    return {"switches": switches, "params": params, "layout": layout, "demo": layout == "demo", "origin_of_test": origin}
+    return {
+        "switches": {**switches, "labels": setting(document["labels"])},
+        "params": params,
+        "layout": layout,
+        "demo": layout == "demo",
+        "origin_of_test": origin,
+        "limits": ORIGINS.get(switches["dataset"], OWN).limits,
+    }
 
 
 def model_values(path: Path, network: torch.nn.Module, metadata: ModelMetadata) -> dict[str, Any]:

@@ -58,6 +58,11 @@ def test_the_committed_metrics_are_those_of_the_committed_lock() -> None:
 def test_links_lead_somewhere(document: Path) -> None:
     for target in re.findall(r"\]\(([^)#\s]+)", document.read_text()):
         assert urlparse(target).scheme == "https" or (document.parent / target).exists(), target
+    for target, anchor in re.findall(r"\]\(([\w./-]*\.md|)#([^)\s]+)\)", document.read_text()):
+        other = document.parent / target if target else document
+        headings = re.findall(r"^#+ (.+)$", other.read_text(), re.MULTILINE)
+        slugs = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+        assert anchor in slugs, f"{target}#{anchor}"
 
 
 @pytest.mark.parametrize("folder", ["", "benchmarks"])

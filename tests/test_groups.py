@@ -117,11 +117,17 @@ def test_another_mix_of_expressions_is_no_gap_that_the_test_reports() -> None:
 
 
 def test_a_rare_expression_is_scored_over_the_resamples_that_have_it() -> None:
-    true = np.array([0] * 30 + [1])
-    resamples = group_intervals(answers(true, np.full(31, True), np.random.default_rng(0)), 200, 5, np.random.default_rng(0))
+    true = np.array([0] * 30 + [1, 1])
+    resamples = group_intervals(answers(true, np.full(32, True), np.random.default_rng(0)), 200, 5, np.random.default_rng(0))
     ends = bounds(resamples)
     assert 0 < np.isnan(resamples["recall/Happy"]).sum() < 200 and "recall/Sad" not in ends
     assert ends["recall/Happy"] == ends["macro_f1"] == ends["accuracy"] == (1, 1)
+
+
+def test_the_recall_of_a_single_face_has_no_interval() -> None:
+    true = np.array([0] * 30 + [1])
+    resamples = group_intervals(answers(true, np.full(31, True), np.random.default_rng(0)), 200, 5, np.random.default_rng(0))
+    assert "recall/Happy" not in bounds(resamples) and {"recall/Neutral", "macro_f1"} <= set(bounds(resamples))
 
 
 def test_a_group_with_too_few_faces_or_annotations_has_no_interval_of_them() -> None:

@@ -92,6 +92,11 @@ NAMED: dict[str, bytes] = {
     "by id.tsv": b"image_id\texpression\n17\t3\n",
     "deep.json": json.dumps([[{"a": {"1.bmp": 3}}]]).encode(),
     "affectnet2021.lst": b"1_exp.npy 3\n",
+    "lines of JSON.json": b"".join(b'{"path": "happy/%d.jpg", "faces": [{"expression": "Happy"}]}\n' % number for number in range(2)),
+    "a name with spaces.json": json.dumps([{"image": "AffectNet (2021)/train set/1.jpg", "expression": "Happy"}]).encode(),
+    "labels.yaml": b"".join(b"- image: %d.jpg\n  label: Happy\n" % number for number in range(6)),
+    "labels.html": b"".join(b"<tr><td>%d.jpg</td><td>Happy</td></tr>\n" % number for number in range(6)),
+    "by number.csv": b"id,expression\n17,3\n",
     "a list of points.json": json.dumps({"landmarks": [[0.5, 1.5]] * 68}).encode(),
 }
 HARMLESS: dict[str, bytes] = {

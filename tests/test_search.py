@@ -88,6 +88,30 @@ def test_trials_whose_scores_mean_different_things_are_refused(name: str) -> Non
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["evaluate.averaging", "inspect.examples", "audit.folds", "runtime.workers"])
+def test_a_param_without_a_part_in_the_score_is_refused(name: str) -> None:
+    space = {"optimizers.adam.lr": [0.1], name: [1, 2]}
+    with pytest.raises(UserError, match=f"search.space: {name}: has no part in the score of a trial"):
+        parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
+
+
+def test_a_space_of_which_nothing_has_an_effect_is_refused(repository: Clone) -> None:
+    space = {"optimizers.sgd.lr": [0.1, 0.01]}
+    params = parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": space}}, "search", SearchParams)
+    with pytest.raises(UserError, match=r"search\.space: no param of it has an effect, 1: optimizers.sgd.lr: the switches select other"):
+        Search(params, ["optimizer=adam"])
+    Search(params, ["optimizer=sgd"])
+
+
+def test_the_choice_null_is_null_to_dvc(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    command: list[str] = []
+    monkeypatch.setattr(subprocess, "Popen", lambda parts, **_: command.extend(parts))
+    values = {"train.epochs": None, "train.batch": 8, "optimizer": "sgd", "optimizers.sgd.nesterov": True}
+    Experiment("one", values, [], tmp_path / "progress", tmp_path / "log")
+    changes = [part for part in command if "=" in part]
+    assert dict(map(parsed_change, changes)) == values and changes[0] == "train.epochs=null"
+
+
 @pytest.mark.parametrize("bounds", [[3], *({"low": low, "high": low, "log": log} for low in (3, 0.5) for log in (False, True))])
 def test_choices_of_one_value_propose_it(bounds: Any) -> None:
     space = parse({**DOCUMENT, "search": {**DOCUMENT["search"], "space": {"train.batch": bounds}}}, "search", SearchParams).space

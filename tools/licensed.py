@@ -59,6 +59,9 @@ IMAGE = rf"[^\s,;|\"'`<>()]+\.(?:{'|'.join(PICTURES)})(?![a-z])|\w+_(?:exp|val|a
 TABLES = {".csv", ".tsv", ".txt", ".lst", ".list", ".dat", ".jsonl", ".ndjson", ".xml"}
 """Suffixes of text tables, in which a single row that names an image is refused."""
 
+RECORDS = {".json", ".yaml", ".yml", ".html", ".htm"}
+"""Suffixes of records, in which ROWS names of images are refused, whatever stands beside them."""
+
 EXPRESSION = "neutral|happ|sad|surpris|fear|disgust|ang(?:er|ry)|contempt"
 ROWS = 5
 """Lines like rows of labels from which any other text counts as a list; an example in a document has fewer."""
@@ -76,7 +79,7 @@ ONLY_NUMBERS = re.compile(r"[\s\d.+eE-]+")
 BOX = 4
 """Numbers of the smallest annotation file, the box of one face."""
 
-FILE_COLUMNS = re.compile("(?:ima?ge?|face|photo)s?(?:_?(?:id|name|path))?|(?:sub_?directory_?)?file_?(?:name|path)?|path|pth|pixels")
+FILE_COLUMNS = re.compile("id|(?:ima?ge?|face|photo)s?(?:_?(?:id|name|path))?|(?:sub_?directory_?)?file_?(?:name|path)?|path|pth|pixels")
 LABEL_COLUMNS = re.compile("expressions?|emotions?|exp|labels?|class|valence|arousal|val|aro|human-label")
 
 LONGEST = 4 << 20
@@ -148,17 +151,23 @@ def _table(path: PurePosixPath, text: str) -> str | None:
         keys, labels = ([cell for cell in cells if columns.fullmatch(cell)] for columns in (FILE_COLUMNS, LABEL_COLUMNS))
         if keys and labels:
             return f"a table of labels, {labels[0]} by {keys[0]}"
+    if path.suffix.lower() in RECORDS and len(names := {match[0] for match in re.finditer(IMAGE, text, re.IGNORECASE)}) >= ROWS:
+        return f"{len(names):,} names of image files, as {min(names)}"
     rows = [match[0].strip() for match in ROW.finditer(text)]
     return f"{len(rows):,} rows of labels, first {rows[0]}" if len(rows) >= ROWS else None
 
 
 def _json(text: str) -> str | None:
+    """What a text that is JSON, or has lines of JSON, has of a data set."""
     if text.lstrip()[:1] not in {"{", "["}:
         return None
-    try:
-        return next(filter(None, map(_json_value, _values(json.loads(text)))), None)
-    except (ValueError, RecursionError):
-        return None
+    for part in (text, *text.splitlines()):
+        try:
+            if reason := next(filter(None, map(_json_value, _values(json.loads(part)))), None):
+                return reason
+        except (ValueError, RecursionError):
+            continue
+    return None
 
 
 def _values(value: Any) -> Iterator[Any]:
@@ -169,7 +178,7 @@ def _values(value: Any) -> Iterator[Any]:
 
 
 def _json_value(value: Any) -> str | None:
-    if isinstance(value, str) and re.fullmatch(IMAGE, value, re.IGNORECASE):
+    if isinstance(value, str) and re.fullmatch(rf"[^\n]*\.(?:{'|'.join(PICTURES)})|{IMAGE}", value, re.IGNORECASE):
         return f"JSON that names image files, {value}"
     if isinstance(value, dict) and {"human-label", "soft-label"} & {key.lower() for key in value}:
         return "an annotation of AffectNet+"

@@ -79,13 +79,15 @@ def group_scores(answers: Answers, group: NDArray[np.integer], groups: int, leas
 def group_intervals(answers: Answers, draws: int, least: int, generator: np.random.Generator) -> Scores:
     """(draws,) of each score over resamples of the faces of one group, with replacement; only of those that `group_scores` has.
 
-    A recall is NaN in a resample without a face of its expression.
+    A recall is NaN in a resample without a face of its expression, and in all where the expression has a single face: it never varies.
     """
     values: Scores = {}
     if classes := len(answers.names):
         cells = answers.true * classes + answers.predicted
         confusion = np.bincount(cells, minlength=classes**2).reshape(classes, classes)
         values |= _expression_scores(resampled(confusion, draws, generator), answers.names)
+        single = [name for name, faces in zip(answers.names, confusion.sum(1), strict=True) if faces == 1]
+        values |= {f"recall/{name}": np.full(draws, np.nan) for name in single}
     for column in range(answers.affect.shape[1]):
         annotated = np.isfinite(answers.true_affect[:, column])
         if annotated.sum() >= least:

@@ -1,7 +1,11 @@
 """Values formatted for people: in the report, the model card, `affectnet info` and the lines of a search."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
+
+NOT_SHOWN = ("root", "checksums")
+"""Params that say where the user's copy of a data set lies."""
 
 
 def shown(value: Any) -> str:
@@ -25,6 +29,13 @@ def setting(value: Any) -> str:
     if isinstance(value, list | tuple):
         return ", ".join(map(setting, value)) or "none"
     return str(value)
+
+
+def without_folders(value: Any) -> Any:
+    """A param with absolute paths, alone or in a list, as the names of the files: pages and cards do not say where the user's files lie."""
+    if isinstance(value, list | tuple):
+        return [without_folders(one) for one in value]
+    return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value
 
 
 def leaves(tree: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:

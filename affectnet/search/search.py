@@ -33,7 +33,7 @@ import dvc.api
 import optuna
 from optuna.trial import FrozenTrial, Trial, TrialState
 
-from affectnet.errors import UserError, one_line
+from affectnet.errors import UserError, first_few, one_line
 from affectnet.params import PARAMS_FILE, parse, read_document
 from affectnet.reporting.values import leaves, setting
 from affectnet.running.watchdog import is_alive
@@ -76,7 +76,14 @@ class Search:
         self.interrupted = False
         self.fixed = dict(leaves(dict(map(parsed_change, changes))))
         check_repository()
-        self.study = open_study(params, shared_settings(self.document, self.fixed, params.space))
+        settings = shared_settings(self.document, self.fixed, params.space)
+        if not any(name.startswith("search.space.") for name in settings):
+            names = first_few(list(params.space))
+            raise UserError(
+                f"search.space: no param of it has an effect, {names}: the switches select other entries, or -S sets them all; all trials "
+                "would be one training"
+            )
+        self.study = open_study(params, settings)
         self.job, self.starter = map(int, os.environ.get(JOB, "0 0").split())
         # The same seed would propose the first trials again when a study is resumed, or the same ones in each job.
         seed = params.seed + len(self.study.trials) + SEEDS_PER_JOB * self.job

@@ -17,8 +17,8 @@ from affectnet.files.cache_dir import cache_folder
 from affectnet.params import PARAMS_FILE, Section, parse_document, switches
 from affectnet.reporting.values import leaves
 
-WITHOUT_EFFECT = {"runtime", "search", "report", "export"}
-"""Sections of params.yaml that do not change a trial's score."""
+WITHOUT_EFFECT = {"runtime", "search", "report", "export", "evaluate", "inspect", "detect", "audit"}
+"""Sections of params.yaml that do not change a trial's score, which `train` computes on our validation split."""
 
 SETTINGS, FIRST = "settings", "first"
 """Attributes of the study: the settings that its trials share, and the number of its first experiment."""
@@ -61,6 +61,9 @@ class SearchParams(Section):
             if section in SCORED or (section == "clean" and key not in TRAINING_ONLY) or name == "train.stop_after":
                 problem = "{name}: trials that differ in it are scored on other faces or by another score; set it by -S {name}=…"
                 raise PydanticCustomError("incomparable", problem, {"name": name})
+            if section in WITHOUT_EFFECT:
+                problem = "{name}: has no part in the score of a trial, which train computes on our validation split; set it by -S {name}=…"
+                raise PydanticCustomError("without_effect", problem, {"name": name})
         return space
 
     @field_validator("space")

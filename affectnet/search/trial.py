@@ -22,7 +22,7 @@ class Experiment:
         self.progress = progress
         self.log = log
         self.epochs_read = 0
-        settings = [*(f"{key}={value}" for key, value in values.items()), *changes]
+        settings = [*(f"{key}={'null' if value is None else value}" for key, value in values.items()), *changes]
         command = [
             sys.executable,
             "-m",

@@ -181,6 +181,20 @@ def test_the_card_says_where_test_comes_from(prepared: Path) -> None:
         assert said in Path("models/model_card.md").read_text()
 
 
+def test_pages_and_card_name_the_labels_and_never_where_files_lie(prepared: Path) -> None:
+    shipped = read_document()
+    entry = {**shipped["datasets"]["folder"], "root": "/home/ann/faces", "checksums": "/home/ann/faces/sums.txt"}
+    train = {**shipped["train"], "teacher": ["/home/ann/teacher.safetensors"]}
+    evaluate = {**shipped["evaluate"], "groups": ["/home/ann/groups.csv"]}
+    changes = {"dataset": "folder", "labels": ["engaged", "bored"], "train": train, "evaluate": evaluate}
+    Path("params.yaml").write_text(json.dumps({**shipped, **changes, "datasets": {**shipped["datasets"], "folder": entry}}))
+    run_stage("report")
+    for path in (*PAGES, Path("models/model_card.md")):
+        text = path.read_text()
+        assert "/home/ann" not in text and "teacher.safetensors" in text and "groups.csv" in text
+        assert "engaged, bored" in text and "search words" not in text
+
+
 def written(path: str, content: str | None) -> Callable[[], str]:
     """Returns a function that breaks an input and returns the beginning of the message."""
 
