@@ -20,10 +20,10 @@ from pydantic import Field
 
 from affectnet.cleaning import inspection
 from affectnet.cleaning.inspection import inspect_file
-from affectnet.errors import UserError, first_few, reraise_machine_fault
+from affectnet.errors import UserError, first_few, many, reraise_machine_fault
 from affectnet.files.atomic import replacing, write_json
 from affectnet.files.cache_dir import cache_folder
-from affectnet.files.checksums import CHECKSUMS, mismatched, read_checksums
+from affectnet.files.checksums import CHECKSUMS, check_paths, mismatched, read_checksums
 from affectnet.files.file_walk import HIDDEN, files_below, readable
 from affectnet.images import decode, formats
 from affectnet.images.decode import HEIF_UNREAD, pillow_heif
@@ -84,6 +84,7 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
     source = open_source(pointer)
     listed = _listed(source)
     checksums = read_checksums(Path(pointer.checksums)) if pointer.checksums else CHECKSUMS.empty_table()
+    check_paths(checksums, seen["path"], pointer.checksums, root)
     md5 = bool(pc.any(pc.equal(pc.binary_length(checksums["digest"]), 16)).as_py())
     inspected = _inspect(root, _with_kinds(seen, listed.images, source.annotation_files()), md5, runtime)
     differing = mismatched(checksums, inspected)
@@ -96,6 +97,7 @@ def run(params: VerifyParams, runtime: Runtime, raw: Path, *, inventory: Path, m
         f"verify: {counts['files']:,} files, {counts['bytes'] / 1e6:,.1f} MB, {counts['listed']:,} images listed: {counts['ok']:,} ok, "
         + ", ".join(f"{counts[status]:,} {status.replace('_', ' ')}" for status in STATUSES[1:])
         + f"; {counts['unreferenced']:,} unreferenced, {counts['unreferenced_images']:,} of them images"
+        + (f"; {many(len(differing), 'file')} without the checksum that is listed" if differing else "")
     )
 
 

@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from affectnet.errors import UserError, first_few, reraise_machine_fault
+from affectnet.errors import UserError, first_few, many, one_line, reraise_machine_fault
 from affectnet.files.sha256 import file_sha256
 
 CHECKSUMS = pa.schema([("path", pa.string()), ("digest", pa.binary())])
@@ -57,15 +57,29 @@ def _as_on_windows(listed: pa.ChunkedArray, paths: pa.ChunkedArray) -> pa.Chunke
     return pc.if_else(unique, pc.index_in(names, folded), pa.scalar(None, pa.int32()))
 
 
-def mismatched(checksums: pa.Table, files: pa.Table) -> list[str]:
-    """Files of the checksum list that are missing or have another digest, by their own path where they exist.
+def _rows_of(listed: pa.ChunkedArray, paths: pa.ChunkedArray) -> pa.ChunkedArray:
+    """For each listed path the row of its file; null where there is none.
 
     A listed path without a file stands for the only file whose path differs just in case, or in `/` for `\\`, as in lists made on
     Windows.
     """
-    at = pc.index_in(checksums["path"], files["path"])
-    if at.null_count:
-        at = pc.coalesce(at, _as_on_windows(checksums["path"], files["path"]))
+    at = pc.index_in(listed, paths)
+    return pc.coalesce(at, _as_on_windows(listed, paths)) if at.null_count else at
+
+
+def check_paths(checksums: pa.Table, paths: pa.ChunkedArray, listing: str | None, root: Path) -> None:
+    """Errors: UserError when the list names files, and not one of them is among these paths below the root."""
+    listed = checksums["path"]
+    if len(listed) and _rows_of(listed, paths).null_count == len(listed):
+        raise UserError(
+            f"{listing}: lists {many(len(listed), 'file')}, as {one_line(listed[0].as_py())}, and {root} has none of them; "
+            "its paths must count from the root: make the list there, or cut off what stands before them"
+        )
+
+
+def mismatched(checksums: pa.Table, files: pa.Table) -> list[str]:
+    """Files of the checksum list that are missing or have another digest, by their own path where they exist."""
+    at = _rows_of(checksums["path"], files["path"])
     sha256, md5 = (pc.equal(checksums["digest"], files[name].take(at).cast(pa.binary())) for name in ("sha256", "md5"))
     paths = pc.coalesce(files["path"].take(at), checksums["path"])
     return sorted(paths.filter(pc.invert(pc.fill_null(pc.or_kleene(sha256, md5), False))).to_pylist())

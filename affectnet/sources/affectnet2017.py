@@ -61,7 +61,7 @@ class AffectNet2017(Source):
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
         lists, self._image_folders = _search(self.root)
-        selected = {name for name, (kind, _) in LISTS.items() if pointer.lists in {kind, "both"}}
+        selected = {name for name, (kind, split) in LISTS.items() if pointer.lists in {kind, "both"} or split == "test"}
         missing = sorted(selected - set(lists))
         if missing:
             raise UserError(f"{self.root}: no {' and no '.join(missing)} below it; is this the root of an AffectNet 2017 download?")

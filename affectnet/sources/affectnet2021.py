@@ -15,7 +15,7 @@ from affectnet.sources.per_image import Annotation, PerImage, parse_annotation, 
 from affectnet.sources.source import FileParams, layout
 
 KINDS = ("exp", "val", "aro", "lnd")
-_FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy", re.DOTALL)
+_FILE = re.compile(r"(.+)_(exp|val|aro|lnd)\.npy", re.DOTALL | re.IGNORECASE)
 LARGEST_NPY = 64 << 10
 """Bytes of an npy file at most: 136 numbers as wide strings are 17 kB."""
 
@@ -38,7 +38,7 @@ class AffectNet2021(PerImage):
     def read(self, files: tuple[Path, ...]) -> Annotation:
         values: dict[str, Any] = {}
         for file in files:
-            kind = file.stem[-3:]
+            kind = file.stem[-3:].lower()
             try:
                 values[kind] = _array(file) if kind == "lnd" else _array(file).item()
             except Exception as error:  # numpy's header parser raises many kinds of error for broken bytes

@@ -74,7 +74,7 @@ class AffectNetPlus(PerImage):
         return not _named_unlabelled(folder.relative_to(self.root).parts)
 
     def annotated_name(self, file: str) -> str | None:
-        return file.removesuffix(".json") if file.endswith(".json") else None
+        return file[: -len(".json")] if file.lower().endswith(".json") else None
 
     def read(self, files: tuple[Path, ...]) -> Annotation:
         (file,) = files
@@ -131,7 +131,7 @@ def _unlabelled_folders(root: Path) -> Iterator[Path]:
 
 def _looks_unlabelled(annotations: Path) -> bool:
     """Whether one of the first files has a soft label and no human label."""
-    for file in islice(annotations.glob("*.json"), LOOKED_AT):
+    for file in islice((file for file in annotations.iterdir() if file.suffix.lower() == ".json"), LOOKED_AT):
         try:
             values = _values(file)
         except (OSError, ValueError, RecursionError, AttributeError) as error:

@@ -134,7 +134,9 @@ class Folder(Source):
             if not below:
                 raise UserError(f"{self.root}: no class folder in {split_folder}; the layout needs <split>/<class>/<image>")
             self._skipped += [folder for folder in below if codes[_name(folder)] is None]
-            mapped = [(folder, code) for folder in below if (code := codes[_name(folder)]) is not None]
+            by_folder = [(folder, code) for folder in below if (code := codes[_name(folder)]) is not None]
+            mapped = [(folder, code) for folder, code in by_folder if folder in self._contents]
+            self._skipped += [f"{folder} (not entered)" for folder, _ in by_folder if folder not in self._contents]
             class_folders += [ClassFolder(folder, split, code, self._images(folder)) for folder, code in mapped]
         return class_folders
 

@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from affectnet.errors import UserError
+from affectnet.errors import UserError, first_few
 from affectnet.files.file_walk import folders_below, readable
 from affectnet.images.formats import IMAGE_SUFFIXES, suffix_by_content
 from affectnet.sources.maps import MapParams, class_codes, splits_of, splits_read
@@ -19,6 +19,9 @@ from affectnet.sources.unpacked import Container, Member
 from affectnet.tables.source_pointer import Pointer
 
 IMAGES_PER_BATCH = 64
+
+SHARD = re.compile(r"(.+)-([0-9]{5})-of-([0-9]{5})\.parquet", re.IGNORECASE | re.DOTALL)
+"""The name of one shard of several: prefix, number from 0, and how many there are."""
 
 
 @layout("huggingface")
@@ -51,6 +54,7 @@ class HuggingFace(Container):
                 )
         self.split_names = {path: self._split_name(path) for path in self.shards}
         self.splits = splits_of(pointer, self.split_names.values())
+        self._check_complete()
         self.label_names = {path: _label_names(self._opened(path), pointer.options["label"]) for path in self.shards}
         self.codes = class_codes(pointer, self._names())
 
@@ -95,6 +99,24 @@ class HuggingFace(Container):
                 names = (_name(label, self.label_names[path]) for label in part[column].unique().to_pylist())
                 occurring |= {name for name in names if name is not None}
         return occurring
+
+    def _check_complete(self) -> None:
+        """Errors: UserError when of the shards of a split that is read some are missing, by the numbers in their names."""
+        present: dict[tuple[Path, str, str], set[int]] = {}
+        for path in self.shards:
+            if self.splits[self.split_names[path]] is not None and (match := SHARD.fullmatch(path.name)):
+                present.setdefault((path.parent, match[1], match[3]), set()).add(int(match[2]))
+        missing = [
+            self.below(folder / f"{prefix}-{number:05d}-of-{count}.parquet")
+            for (folder, prefix, count), numbers in present.items()
+            for number in range(int(count))
+            if number not in numbers
+        ]
+        if missing:
+            raise UserError(
+                f"{self.root}: of its shards some are missing, {first_few(missing)}; download them, "
+                "or rename the others without -of- to read only these"
+            )
 
     def _split_name(self, path: Path) -> str:
         """The longest name in the map of splits that the file's name holds, else the names of its folders, from the innermost."""

@@ -38,6 +38,7 @@ class RafDb(Source):
     class Params(FileParams):
         images: Literal["aligned", "original"]
 
+    annotates = ("box",)
     sign = re.compile(r"(^|/)list_par?tition_label\.txt$")
 
     def __init__(self, pointer: Pointer) -> None:
@@ -56,6 +57,9 @@ class RafDb(Source):
     def annotation_files(self) -> list[str]:
         boxes = [self._box_file(name) for name in dict.fromkeys(self._names())]
         return [self.below(path) for path in (self.list, *boxes) if path is not None]
+
+    def absent(self, rows: pa.Table) -> list[str]:
+        return super().absent(rows) if self.images_are == "original" else []
 
     def images(self) -> Iterator[tuple[str, pa.Array]]:
         for split in ("train", "test"):

@@ -4,7 +4,7 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 import pyarrow as pa
@@ -26,7 +26,7 @@ LARGEST_LABEL_FILE = 1 << 20
 
 @dataclass(frozen=True)
 class ImageSet:
-    """One pair of folders below the root, its split, and its images, each with its label file or None."""
+    """One pair of folders below the root, its split, and its images, each with its label file or None, as paths below the two folders."""
 
     images_folder: str
     labels_folder: str
@@ -39,6 +39,7 @@ class ImageSet:
 class Yolo(Source):
     """`<split>/{images,labels}` or `{images,labels}/<split>`, anywhere below the root, and one `data.yaml` with `names`.
 
+    Folders below these are read, too: an image and its label file have the same path there, except for the suffix.
     A line is a class number, then centre and size of the face's box as shares of the photograph. Each line is a row; an
     image without one has a row No-Face. Errors: UserError when data.yaml or the sets are missing, or a map lacks a name.
     """
@@ -51,6 +52,7 @@ class Yolo(Source):
 
     def __init__(self, pointer: Pointer) -> None:
         super().__init__(pointer)
+        self._contents = {folder: (below, files) for folder, below, files in folders_below(self.root)}
         documents, pairs = self._search()
         self.document = self.only(documents, "data.yaml with the names of the classes")
         self.names = class_names(self.document)
@@ -80,7 +82,7 @@ class Yolo(Source):
 
     def _rows(self, part: ImageSet, number: int) -> list[dict[str, Any]]:
         """The faces of one image."""
-        label = part.labels[number] or f"{Path(part.images[number]).stem}.txt"
+        label = part.labels[number] or f"{_stem(part.images[number])}.txt"
         image, listed = readable(f"{part.images_folder}/{part.images[number]}"), readable(f"{part.labels_folder}/{label}")
         try:
             text = (
@@ -115,27 +117,57 @@ class Yolo(Source):
         """The files data.yaml, and for each split's name its folders of images and of labels."""
         documents: list[Path] = []
         pairs: dict[str, tuple[Path, Path]] = {}
-        for folder, below, files in folders_below(self.root):
+        splits = {name.lower() for name in self.pointer.splits}
+        for folder, (below, files) in self._contents.items():
+            if {"images", "labels"} & {part.lower() for part in folder.relative_to(self.root).parts}:
+                continue
             documents += [folder / name for name in files if name.lower() in {"data.yaml", "data.yml"}]
             lower = {name.lower(): name for name in below}
             if {"images", "labels"} <= set(lower):
                 images, labels = folder / lower["images"], folder / lower["labels"]
-                inner = [name for name in visible_names(images) if (images / name).is_dir()]
+                self._refuse_unentered(images, labels)
+                inner = self._contents[images][0] if images in self._contents else []
+                if folder.name.lower() in splits and not any(name.lower() in splits for name in inner):
+                    inner = []  # folders of a split
                 below_here = {name: (images / name, labels / name) for name in inner} or {folder.name: (images, labels)}
                 if doubled := sorted(set(below_here) & set(pairs)):
                     raise UserError(f"{self.root}: more than one folder for {first_few(doubled)}; leave one of each")
                 pairs |= below_here
-            below[:] = [name for name in below if name.lower() not in {"images", "labels"}]
         return documents, pairs
 
+    def _refuse_unentered(self, *folders: Path) -> None:
+        """Errors: UserError for a link that `folders_below` does not enter."""
+        for folder in folders:
+            if folder.is_symlink() and folder not in self._contents:
+                raise UserError(
+                    f"{folder}: this link is not entered, since its folder is within the root or has another link; "
+                    "put the files themselves there, or remove the link"
+                )
+
+    def _files(self, folder: Path) -> list[str]:
+        """The files in and below the folder, as sorted paths below it; none where it is missing."""
+        if folder not in self._contents:
+            return visible_names(folder)  # its error when it cannot be read
+        below = [(path.relative_to(folder), files) for path, (_, files) in self._contents.items() if path.is_relative_to(folder)]
+        return sorted((path / name).as_posix() for path, files in below for name in files)
+
     def _image_set(self, images: Path, labels: Path, split: str) -> ImageSet:
-        image_names = [name for name in visible_names(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
-        texts = {Path(name).stem: name for name in visible_names(labels) if name.lower().endswith(".txt")}
-        pairs = [(name, texts.get(Path(name).stem)) for name in image_names]
-        stems = {Path(name).stem for name in image_names}
+        self._refuse_unentered(images, labels)
+        image_names = [name for name in self._files(images) if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        texts: dict[str, str] = {}
+        for name in self._files(labels):
+            if name.lower().endswith(".txt") and (other := texts.setdefault(_stem(name), name)) != name:
+                raise UserError(f"{labels / name}: differs from {Path(other).name} only in the case of its suffix; leave one of them")
+        pairs = [(name, texts.get(_stem(name))) for name in image_names]
+        stems = {_stem(name) for name in image_names}
         without_image = [(f"{stem}.jpg", text) for stem, text in texts.items() if stem not in stems]
         names, labelled = zip(*pairs, *without_image, strict=True) if pairs or without_image else ((), ())
         return ImageSet(self.below(images), self.below(labels), split, names, labelled)
+
+
+def _stem(path: str) -> str:
+    """The path without its suffix."""
+    return PurePosixPath(path).with_suffix("").as_posix()
 
 
 def class_names(document: Path) -> list[str]:

@@ -173,11 +173,13 @@ def test_a_near_duplicate_of_validation_without_a_human_label_does_not_train(wor
     assert counts["rejected_by"] == {"near_duplicate_of_validation": 1}
 
 
-@pytest.mark.parametrize("name", ["no_human_annotated", "AffectNet+/No_Human_Annotated", "download"])
+@pytest.mark.parametrize("name", ["no_human_annotated", "AffectNet+/No_Human_Annotated", "download", "DOWNLOAD"])
 def test_the_part_without_human_labels_is_not_taken_for_the_whole(tmp_path: Path, name: str) -> None:
     pointer = tree_plus(tmp_path / "tree", 1, 1, unlabelled=3)
     (tmp_path / "root" / name).parent.mkdir(parents=True)
     (tmp_path / "tree" / "no_human_annotated").rename(tmp_path / "root" / name)
+    for file in (tmp_path / "root" / name / "annotations").iterdir():
+        file.rename(file.with_suffix(".JSON" if name.isupper() else ".json"))
     for root in (tmp_path / "root", tmp_path / "root" / name):
         with refused(f"{re.escape(name)}: this part of AffectNet\\+ is no_human_annotated, one zip of 7.4 GB with 539,607 images"):
             open_source(replace(pointer, root=str(root)))

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 from chain import refused
-from trees import noise, tree_folder
+from trees import FER_CLASSES, noise, tree_folder
 
 from affectnet.errors import UserError
 from affectnet.expressions import CODES
@@ -49,6 +49,14 @@ def test_a_test_split_of_its_own_is_kept_apart_from_validation(tmp_path: Path) -
     noise(tmp_path / "test" / "happy" / "a.jpg", 9999)
     splits = {"train": "train", "validation": "validation", "test": "test"}
     assert Counter(entry["split"] for entry in rows(replace(pointer, splits=splits))) == {"train": 42, "validation": 14, "test": 1}
+
+
+def test_a_class_folder_that_is_a_link_within_the_root_is_skipped_by_name(tmp_path: Path) -> None:
+    pointer = replace(tree_folder(tmp_path), classes={**FER_CLASSES, "joy": "Happy"})
+    before = rows(pointer)
+    (tmp_path / "train" / "joy").symlink_to(tmp_path / "train" / "happy")
+    assert rows(pointer) == before
+    assert "; skipped, 1: train/joy (not entered)" in open_source(pointer).reading()
 
 
 @pytest.mark.parametrize(

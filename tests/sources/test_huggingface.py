@@ -120,6 +120,13 @@ def test_validation_is_test_where_no_shard_is(tmp_path: Path) -> None:
     assert Counter(row["split"] for row in rows) == {"train": 48, "test": 16}
 
 
+def test_a_set_that_is_left_out_and_names_of_another_form_need_no_further_shards(tmp_path: Path) -> None:
+    pointer = shard(tmp_path / "root", [JPEG], ["Happy"], "train-1-of-3.parquet")
+    pq.write_table(pa.table({"image": [JPEG], "label": ["Sad"]}), tmp_path / "root" / "data" / "extra-00001-of-00002.parquet")
+    _, rows = train(replace(pointer, splits={**pointer.splits, "extra": None}), tmp_path / "unpacked")
+    assert Counter(row["split"] for row in rows) == {None: 1, "train": 1}
+
+
 def _shard_of(name: str, **columns: Any) -> Any:
     def change(root: Path) -> None:
         pq.write_table(pa.table(columns), root / "data" / name)
@@ -151,6 +158,11 @@ def _no_test(root: Path) -> None:
         path.unlink()
 
 
+def _part(root: Path) -> None:
+    (root / "more").mkdir()
+    (root / "data" / "train-00001-of-00002.parquet").rename(root / "more" / "TRAIN-00001-of-00003.PARQUET")
+
+
 BROKEN: dict[str, tuple[Any, str]] = {
     "no shard": (_empty, "no Parquet file below it"),
     "no test": (_no_test, r"nothing for the split test, there are 1: train.*datasets\.huggingface\.test_share"),
@@ -161,6 +173,10 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "an empty file": (_bytes_of(SHARD, b""), "unreadable Parquet"),
     "broken pages": (_cut, "unreadable Parquet"),
+    "shards that are missing": (
+        _part,
+        r"some are missing, 3: data/train-00001-of-00002\.parquet, more/TRAIN-00000-of-00003\.parquet, more/TRAIN-00002-of",
+    ),
     "no split in its name": (_shard_of("0000.parquet", image=[JPEG], label=["Happy"]), "hold a split; choose from train, validation, test"),
     "another name of the images": (_shard_of(SHARD, img=[JPEG], label=["Happy"]), r"no column image of bytes.*columns are img: binary"),
     "images as lists": (_shard_of(SHARD, image=[[1, 2]], label=["Happy"]), "no column image of bytes"),

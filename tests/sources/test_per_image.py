@@ -43,6 +43,24 @@ def test_landmarks_of_2021_are_136_numbers_or_a_counted_fault(tmp_path: Path) ->
     assert len(third["landmarks"]) == 136
 
 
+@pytest.mark.parametrize("tree", [tree_2021, tree_plus])
+def test_annotation_files_have_their_suffix_in_any_case(tmp_path: Path, tree: Any) -> None:
+    pointer = tree(tmp_path)
+    before = rows(pointer)
+    for path in [*tmp_path.rglob("[04].json"), *tmp_path.rglob("[03]_*.npy")]:
+        path.rename(path.with_name(path.name.upper()))
+    assert rows(pointer) == before and all((tmp_path / file).is_file() for file in open_source(pointer).annotation_files())
+
+
+@pytest.mark.parametrize(("tree", "name", "other"), [(tree_2021, "3_exp.npy", "3_Exp.NPY"), (tree_plus, "3.json", "3.JSON")])
+def test_two_annotation_files_of_one_kind_for_an_image_are_one_line(tmp_path: Path, tree: Any, name: str, other: str) -> None:
+    pointer = tree(tmp_path)
+    file = next(tmp_path.rglob(f"train_set/annotations/{name}"))
+    file.with_name(other).write_bytes(file.read_bytes())
+    with refused(f"train_set/annotations: names that differ only in case, 2: {other}, {name}; leave one of each"):
+        open_source(pointer)
+
+
 BROKEN = {
     "text": b"happy",
     "nothing": b"",

@@ -3,6 +3,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
 from chain import refused
 from trees import noise, tree_raf
@@ -41,6 +42,12 @@ def test_original_images_have_the_boxes_that_are_there(tmp_path: Path) -> None:
     for path in (tmp_path / "basic" / "Annotation" / "boundingbox").iterdir():
         path.unlink()
     assert {row["left"] for row in rows(pointer)} == {None}
+    assert open_source(pointer).absent(pa.Table.from_batches(open_source(pointer).rows())) == ["box"]
+
+
+def test_aligned_images_lack_no_box(tmp_path: Path) -> None:
+    source = open_source(tree_raf(tmp_path))
+    assert source.absent(pa.Table.from_batches(source.rows())) == []
 
 
 @pytest.mark.parametrize("text", ["", "1 2 3", "1 2 3 4 5", "1 2 3 x", "1 2 3 1e999", "nan nan nan nan", "1" * 2000])

@@ -114,8 +114,40 @@ def test_images_and_labels_may_hold_the_splits(tmp_path: Path) -> None:
     assert {row["list"].rpartition("/")[0] for row in after} == {"YOLO/labels/train", "YOLO/labels/valid"}
 
 
+@pytest.mark.parametrize("inner", [False, True])
+def test_folders_below_a_split_are_read_and_paired_by_their_paths(tmp_path: Path, inner: bool) -> None:
+    pointer = tree_yolo(tmp_path)
+    before = rows(pointer)
+    for kind, names in (("images", ["0001.jpg", "0003.jpg"]), ("labels", ["0001.txt", "0003.txt", "0005.txt"])):
+        for name in names:
+            path = tmp_path / "train" / kind / "a.1" / "b" / name.replace("0003", "0000")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / "train" / kind / name).rename(path)
+        for split in ("train", "valid") if inner else ():
+            (tmp_path / kind).mkdir(exist_ok=True)
+            (tmp_path / split / kind).rename(tmp_path / kind / split)
+    images, labels = ("images/train", "labels/train") if inner else ("train/images", "train/labels")
+    read = {row["image"]: row for row in rows(pointer)}
+    assert len(read) == 65
+    for name, number in (("0000", 0), ("a.1/b/0001", 1), ("a.1/b/0000", 3), ("a.1/b/0005", 5), ("0007", 7)):
+        row = read[f"{images}/{name}.jpg"]
+        assert (row["list"], row["expression"], row["left"]) == (
+            f"{labels}/{name}.txt",
+            *(before[number][key] for key in ("expression", "left")),
+        )
+    assert read[f"{images}/0005.jpg"]["fault"] == "expression_no_face"  # its label file is in another folder
+    assert (tmp_path / labels / "a.1" / "b" / "0001.txt").is_file() and f"{labels}/a.1/b/0001.txt" in open_source(
+        pointer
+    ).annotation_files()
+
+
 def _write(text: str) -> Any:
     return lambda root: (root / "data.yaml").write_text(text)
+
+
+def _linked(root: Path) -> None:
+    (root / "valid" / "images").rename(root / "pictures")
+    (root / "valid" / "images").symlink_to(root / "pictures")
 
 
 BROKEN: dict[str, tuple[Any, str]] = {
@@ -127,6 +159,11 @@ BROKEN: dict[str, tuple[Any, str]] = {
     "names that are numbers": (_write("names: ['0', '1']\n"), r"classes does not map, 2: 0, 1"),
     "no data.yaml": (lambda root: (root / "data.yaml").unlink(), "expected one data.yaml.*there is none"),
     "two of them": (lambda root: (root / "train" / "data.yaml").write_text("names: [Happy]"), "there is more than one, 2"),
+    "a suffix in two cases": (
+        lambda root: (root / "train" / "labels" / "0000.TXT").write_text("0 0.5 0.5 0.5 0.5"),
+        r"train/labels/0000\.txt: differs from 0000\.TXT only in the case of its suffix",
+    ),
+    "a folder of images that is a link": (_linked, r"valid/images: this link is not entered, since its folder is within the root"),
     "a split that no map has": (lambda root: (root / "train").rename(root / "first"), r"splits does not map, 1: first"),
     "no training": (lambda root: (root / "train" / "images").rename(root / "train" / "pictures"), "nothing for the split train"),
 }

@@ -231,6 +231,27 @@ def test_annotations_with_another_checksum_are_refused_whatever_the_tolerance(wo
         run(workspace, pointer, tolerance=1.0)
 
 
+@pytest.mark.parametrize("above", ["AffectNet/", "./AffectNet/", "AffectNet\\"])
+def test_a_checksum_list_whose_paths_begin_above_the_root_is_one_line(workspace: Path, above: str) -> None:
+    pointer = with_checksums(workspace, tree_2017(workspace / "root"))
+    listing = workspace / "sums.txt"
+    listing.write_text(listing.read_text().replace("  ", f"  {above}"))
+    with refused(r"sums.txt: lists 66 files, as .*AffectNet\S+ and .*root has none of them; its paths must count from the root"):
+        run(workspace, pointer)
+    listing.write_text("# no file\n")
+    assert run(workspace, pointer)["checksum_mismatch"] == 0
+
+
+def test_the_summary_counts_files_with_another_checksum(workspace: Path) -> None:
+    pointer = with_checksums(workspace, tree_folder(workspace / "root"))
+    pointer.write(Path("data/raw"))
+    assert "checksum" not in run_stage("verify")
+    (Path(pointer.root) / "readme.txt").write_text("about")
+    with (workspace / "sums.txt").open("a") as listing:
+        listing.write(f"{'0' * 64}  readme.txt\n{'0' * 64}  gone.txt\n")
+    assert "; 2 files without the checksum that is listed" in run_stage("verify", tolerance=0.5)
+
+
 def test_a_checksum_list_in_another_format_is_one_line(workspace: Path) -> None:
     (workspace / "sums.txt").write_text("abc file\n")
     with pytest.raises(UserError, match=r"not in the format of sha256sum or md5sum, 1: line 1"):
