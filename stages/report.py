@@ -40,7 +40,7 @@ from affectnet.reporting.values import NOT_SHOWN, leaves, setting, without_folde
 from affectnet.running.run_stage import launch
 from affectnet.tables.labels import read_labels
 
-SWITCHES = ("dataset", "model", "optimizer", "loss", "task")
+SWITCHES = ("dataset", "model", "optimizer", "loss", "task", "labels")
 SECTIONS = ("acquire", "verify", "clean", "crop", "detect", "rebalance", "train", "evaluate")
 """The sections of params.yaml that the page shows: dvc.yaml tracks them."""
 
@@ -119,7 +119,9 @@ def params_values(document: Mapping[str, Any]) -> dict[str, Any]:
     """The switches, and the params of every stage and selected entry by dotted name, without where the data set lies."""
     try:
         switches = {name: document[name] for name in SWITCHES}
-        chosen = {f"{catalogue_name(name)}.{entry}": document[catalogue_name(name)][entry] for name, entry in switches.items()}
+        chosen = {
+            f"{catalogue_name(name)}.{entry}": document[catalogue_name(name)][entry] for name, entry in switches.items() if name != "labels"
+        }
         augmentation = document["train"]["augmentation"]
         chosen[f"augmentations.{augmentation}"] = document["augmentations"][augmentation]
         sections = {**chosen, **{name: document[name] for name in SECTIONS}}
@@ -133,7 +135,7 @@ def params_values(document: Mapping[str, Any]) -> dict[str, Any]:
     }
     origin = origin_of_test(layout, dataset.get("test_share"))
     return {
-        "switches": {**switches, "labels": setting(document["labels"])},
+        "switches": {name: setting(value) for name, value in switches.items()},
         "params": params,
         "layout": layout,
         "demo": layout == "demo",

@@ -60,7 +60,7 @@ TABLES = {".csv", ".tsv", ".txt", ".lst", ".list", ".dat", ".jsonl", ".ndjson", 
 """Suffixes of text tables, in which a single row that names an image is refused."""
 
 RECORDS = {".json", ".yaml", ".yml", ".html", ".htm"}
-"""Suffixes of records, in which ROWS names of images are refused, whatever stands beside them."""
+"""Suffixes of records, in which ROWS names of images are refused, whatever else is there."""
 
 EXPRESSION = "neutral|happ|sad|surpris|fear|disgust|ang(?:er|ry)|contempt"
 ROWS = 5

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 NOT_SHOWN = ("root", "checksums")
-"""Params that say where the user's copy of a data set lies."""
+"""Params that are folders and files of one machine."""
 
 
 def shown(value: Any) -> str:
@@ -32,7 +32,7 @@ def setting(value: Any) -> str:
 
 
 def without_folders(value: Any) -> Any:
-    """A param with absolute paths, alone or in a list, as the names of the files: pages and cards do not say where the user's files lie."""
+    """A param whose absolute paths, one or a list, are only names of files: the report is for others, who have other folders."""
     if isinstance(value, list | tuple):
         return [without_folders(one) for one in value]
     return Path(value).name if isinstance(value, str) and Path(value).is_absolute() else value

@@ -37,17 +37,23 @@ class AffectNet2021(PerImage):
 
     def read(self, files: tuple[Path, ...]) -> Annotation:
         values: dict[str, Any] = {}
+        unread = None
         for file in files:
             kind = file.stem[-3:].lower()
             try:
                 values[kind] = _array(file) if kind == "lnd" else _array(file).item()
             except Exception as error:  # numpy's header parser raises many kinds of error for broken bytes
                 reraise_machine_fault(error, file)
-                return Annotation(fault="malformed", detail=f"{file.name}: {type(error).__name__}")
+                unread = f"{file.name}: {type(error).__name__}"
+                if kind != "lnd":
+                    return Annotation(fault="malformed", detail=unread)
         missing = [kind for kind in KINDS[:3] if kind not in values]
         if missing:
             return Annotation(fault="malformed", detail=f"no {', '.join(missing)}")
-        return parse_annotation(values["exp"], values["val"], values["aro"], values.get("lnd"))
+        annotation = parse_annotation(values["exp"], values["val"], values["aro"], values.get("lnd"))
+        if unread and not annotation.fault:
+            annotation.unread, annotation.detail = ("landmarks",), unread
+        return annotation
 
 
 def _array(file: Path) -> NDArray[Any]:

@@ -90,7 +90,7 @@ class AffectNetPlus(PerImage):
                 return Annotation(fault="malformed", detail=f"{file.name}: no soft label")
             label = soft_label.argmax().item()
             valence, arousal = (ABSENT if value is None else value for value in (valence, arousal))
-        landmarks = next((values[name] for name in LANDMARKS if values.get(name) is not None), None)
+        landmarks = next(filter(None, map(values.get, LANDMARKS)), None)
         annotation = parse_annotation(label, valence, arousal, landmarks)
         annotation.further, annotation.unread = further, [*annotation.unread, *unread]
         return annotation

@@ -37,10 +37,12 @@ def test_landmarks_of_2021_are_136_numbers_or_a_counted_fault(tmp_path: Path) ->
     annotations = tmp_path / "train_set" / "annotations"
     np.save(annotations / "0_lnd.npy", np.zeros(10))
     (annotations / "3_lnd.npy").unlink()
-    first, second, third = rows(pointer)[:3]
+    (annotations / "9_lnd.npy").write_bytes(b"\x93NUMPY")
+    first, second, third, fourth = rows(pointer)[:4]
     assert (first["fault"], first["unread"], first["landmarks"]) == (None, ["landmarks"], None)
     assert (second["fault"], second["unread"], second["landmarks"]) == (None, None, None)
     assert len(third["landmarks"]) == 136
+    assert (fourth["fault"], fourth["unread"], fourth["detail"]) == (None, ["landmarks"], "9_lnd.npy: ValueError")
 
 
 @pytest.mark.parametrize("tree", [tree_2021, tree_plus])
@@ -134,7 +136,7 @@ def test_landmarks_of_plus_are_read_in_any_nesting_and_form(tmp_path: Path, abou
 
 @pytest.mark.parametrize(
     "points",
-    [POINTS[:29].tolist(), [], "12;13", {"x": 1, "y": 2}, [*DICTS[:-1], {"x": 1}], [*DICTS[:-1], [1, 2]], [{"x": [1, 2], "y": None}]],
+    [POINTS[:29].tolist(), "12;13", {"x": 1, "y": 2}, [*DICTS[:-1], {"x": 1}], [*DICTS[:-1], [1, 2]], [{"x": [1, 2], "y": None}]],
 )
 def test_landmarks_of_plus_that_are_no_68_points_are_a_counted_fault(tmp_path: Path, points: object) -> None:
     pointer = tree_plus(tmp_path)
