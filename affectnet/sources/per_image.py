@@ -148,7 +148,10 @@ class PerImage(Source):
         same = [names for names in files.values() if len({name.lower() for name in names}) < len(names)]
         if doubled := [name for names in same for name in names if [other.lower() for other in names].count(name.lower()) > 1]:
             raise UserError(f"{folder / 'annotations'}: names that differ only in case, {first_few(doubled)}; leave one of each")
-        images = {Path(name).stem: name for name in visible_names(folder / "images") if Path(name).suffix.lower() in IMAGE_SUFFIXES}
+        pictures = [name for name in visible_names(folder / "images") if Path(name).suffix.lower() in IMAGE_SUFFIXES]
+        images = {Path(name).stem: name for name in pictures}
+        if alike := [name for name in pictures if images[Path(name).stem] != name and Path(name).stem in files]:
+            raise UserError(f"{folder / 'images'}: more than one image for the annotation of {first_few(alike)}; leave one of each")
         names = sorted(files, key=lambda name: (not name.isdecimal(), int(name) if name.isdecimal() else 0, name))
         below = folder.relative_to(self.root).as_posix()
         return ImageSet(

@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 from chain import refused
-from trees import tree_2021, tree_plus
+from trees import noise, tree_2021, tree_plus
 
+from affectnet.errors import UserError
 from affectnet.expressions import CLASS_MEANS
 from affectnet.sources.registry import open_source
 from affectnet.tables.source_pointer import Pointer
@@ -43,6 +44,15 @@ def test_landmarks_of_2021_are_136_numbers_or_a_counted_fault(tmp_path: Path) ->
     assert (second["fault"], second["unread"], second["landmarks"]) == (None, None, None)
     assert len(third["landmarks"]) == 136
     assert (fourth["fault"], fourth["unread"], fourth["detail"]) == (None, ["landmarks"], "9_lnd.npy: ValueError")
+
+
+@pytest.mark.parametrize("tree", [tree_2021, tree_plus])
+def test_two_images_of_one_annotation_are_one_line(tmp_path: Path, tree: Any) -> None:
+    pointer = tree(tmp_path)
+    image = next(tmp_path.rglob("train_set/images/0.jpg"))
+    noise(image.with_suffix(".png"), 5)
+    with pytest.raises(UserError, match=r"train_set/images: more than one image for the annotation of 1: 0\.jpg; leave one of each"):
+        rows(pointer)
 
 
 @pytest.mark.parametrize("tree", [tree_2021, tree_plus])
