@@ -96,3 +96,15 @@ def test_a_stage_behind_the_scores_counts_and_one_after_them_does_not() -> None:
     assert not fresh({"stages": stages}, {**now, "optimizer": "adam"}) and not fresh({"stages": stages}, {**now, "rebalance.seed": 8})
     stages["rebalance"]["outs"] = [{**plan, "md5": "03"}]
     assert not fresh({"stages": stages}, now), "train read another plan"
+
+
+def test_params_of_the_selected_data_set_are_shown_without_its_paths_and_counts() -> None:
+    entry = "datasets.affectnet2017"
+    switch = {"dataset": "affectnet2017", "datasets.folder.test_share": 0.2}
+    paths = {f"{entry}.root": "/a", f"{entry}.checksums": "/a/sums", f"{entry}.expected.training": 1}
+    table = lines([row("a", 0.5, switch), row("b", 0.6, {**switch, **paths, f"{entry}.lists": "both"})], SWITCHES, WIDEST)
+    assert table[1].split()[-2:] == ["datasets.lists", "manual"] and table[2].split()[-2:] == ["datasets.lists", "both"]
+    assert "root" not in table[2] and "checksums" not in table[2] and "expected" not in table[2]
+    folder = {"dataset": "folder", "datasets.folder.splits.test": "validation"}
+    table = lines([row("a", 0.5, {"dataset": "folder"}), row("b", 0.6, {**folder, f"{entry}.lists": "both"})], SWITCHES, WIDEST)
+    assert table[2].endswith("datasets.splits.test validation") and "lists" not in table[2]

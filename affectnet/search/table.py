@@ -25,6 +25,9 @@ METRICS = "metrics/evaluate.json"
 ALWAYS = "dataset"
 """The switch that each row shows: scores on other data are not comparable."""
 
+OF_A_COPY = {"root", "checksums", "expected"}
+"""Params of a data set that say where a copy is and what it should hold, not which faces train or are scored."""
+
 Row = dict[str, Any]
 
 
@@ -148,16 +151,18 @@ def _settings(table: Sequence[Row], switch_names: Sequence[str]) -> list[str]:
 
 
 def _own(row: Row, entries: set[str], catalogues: Any) -> dict[str, Any]:
-    """The row's params; of a catalogue only those of the selected entry, as `optimizers.lr`."""
+    """The row's params; of a catalogue only those of the selected entry, as `optimizers.lr`, and of a data set none that concern a copy."""
     kept: dict[str, Any] = {}
     for name, value in row["params"].items():
         section, _, rest = name.partition(".")
-        if section in {"runtime", "search", "datasets"}:
+        if section in {"runtime", "search"}:
             continue
         if section not in set(catalogues):
             kept[name] = value
         elif any(name.startswith(entry) for entry in entries):
-            kept[f"{section}.{rest.partition('.')[2]}"] = value
+            inner = rest.partition(".")[2]
+            if section != "datasets" or inner.partition(".")[0] not in OF_A_COPY:
+                kept[f"{section}.{inner}"] = value
     return kept
 
 
