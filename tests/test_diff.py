@@ -4,7 +4,7 @@ import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -135,6 +135,24 @@ def test_a_score_its_change_and_its_interval_are_of_one_definition(tmp_path: Pat
     assert before == after and change.strip() == "+0.000" and interval.strip() == "+0.000 – +0.000" and float(p) == 1
     low, high = map(float, re.findall(r"[\d.]+", before)[1:])
     assert low <= float(re.findall(r"[\d.]+", before)[0]) <= high
+
+
+def test_a_score_that_only_one_side_has_is_shown() -> None:
+    """Another task: the expressions of one side, valence and arousal of the other."""
+
+    def report(*groups: str) -> dict[str, Any]:
+        values = {group: dict.fromkeys(("accuracy", "macro_f1", "ccc"), 0.5) for group in groups}
+        ends = {group: {key: {"low": 0.4, "high": 0.6} for key in content} for group, content in values.items()}
+        return {"faces": 9, "interval": ends, **values}
+
+    here, shown = Revision(None), "0.500 (0.400 – 0.600)"
+    both, affect = report("expression", "valence", "arousal"), report("valence", "arousal")
+    after = [line for line in _scores(here, here, report("expression"), both, 200, 1) if line.startswith("| ")][1:]
+    assert [line.split(" | ")[0] for line in after] == ["| accuracy", "| macro-F1", "| valence CCC", "| arousal CCC"]
+    assert after[2] == f"| valence CCC | – | {shown} |  |  |  | not tested |"
+    before = [line for line in _scores(here, here, both, affect, 200, 1) if line.startswith("| ")][1:]
+    assert before[1] == f"| macro-F1 | {shown} | – |  |  |  | not tested |"
+    assert before[2] == f"| valence CCC | {shown} | {shown} | +0.000 |  |  | not tested |"
 
 
 def test_an_experiment_is_one_commit_also_where_two_have_its_name(repository: Clone) -> None:

@@ -80,12 +80,12 @@ def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Ma
     paired = compare_predictions(base.tracked(PREDICTIONS_FILE), head.tracked(PREDICTIONS_FILE), draws, seed)
     by_name = {row.name: row for row in paired.differences}
     rows = []
-    for name, group, key in headlines(after):
-        if group in before:
-            row = by_name.get(f"{group}.{key}")
-            tested = (_ends(row), f"{row.p:.4f}", _verdict(row)) if row else ("", "", "not tested")
-            sides = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
-            rows.append((name, *map(_with_interval, sides), f"{sides[1]['value'] - sides[0]['value']:+.3f}", *tested))
+    for name, group, key in headlines({**before, **after}):
+        row = by_name.get(f"{group}.{key}")
+        tested = (_ends(row), f"{row.p:.4f}", _verdict(row)) if row else ("", "", "not tested")
+        first, second = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
+        change = f"{second['value'] - first['value']:+.3f}" if first and second else ""
+        rows.append((name, *map(_with_interval, (first, second)), change, *tested))
     yield from _table(("score", base.title, head.title, "change", "95 %", "p", "beyond chance?"), rows)
     yield paired.note
     yield ""
@@ -99,12 +99,15 @@ def _verdict(row: Difference) -> str:
     return "yes" if row.low is not None and row.high is not None and (row.low > 0 or row.high < 0) else "no"
 
 
-def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float]:
+def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float] | None:
+    """Value, low and high; None where the side has no such score."""
+    if group not in report:
+        return None
     return {"value": report[group][key], **report["interval"][group][key]}
 
 
-def _with_interval(score: Mapping[str, float]) -> str:
-    return f"{score['value']:.3f} ({score['low']:.3f} – {score['high']:.3f})"
+def _with_interval(score: Mapping[str, float] | None) -> str:
+    return "–" if score is None else f"{score['value']:.3f} ({score['low']:.3f} – {score['high']:.3f})"
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
