@@ -1,5 +1,6 @@
 """What a branch changes, as a page in Markdown."""
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass, replace
@@ -70,6 +71,46 @@ def test_a_page_says_what_changed_and_only_that(committed: Path, monkeypatch: py
     for _, _, before, after, points in changed:
         assert float(points) == pytest.approx(100 * (int(after) / 4 - int(before) / 3), abs=0.05)
     assert Path("diff/confusion.svg").read_text().startswith("<svg")
+
+
+def test_scores_of_other_params_are_not_tested_as_those_of_a_side(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch without `dvc repro`, here and in a commit: the predictions are still those of the earlier run."""
+    monkeypatch.setattr(Revision, "tracked", lambda _, path: Path(path).read_bytes())
+    rate = {"algorithm": "adam", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0}
+    train = {"cmd": "t", "params": {"params.yaml": {"optimizer": "adam", "optimizers.adam": rate}}, "outs": [model_entry("01")]}
+    evaluate = {"cmd": "e", "deps": [model_entry("01")]}
+    write_lock({"train": train, "evaluate": evaluate})
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "run")
+    reason = "The metrics of {} are of other params, data or weights"
+    warning = f"{reason}, so none of its scores, counts and sizes are shown; `dvc repro` renews them."
+    fresh_page = run_diff(monkeypatch)
+    assert "McNemar" in fresh_page and "of other params" not in fresh_page
+
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("optimizer: adam ", "optimizer: sgd "))
+    page = run_diff(monkeypatch)
+    assert page.count("of other params") == 1 and warning.format("here") in page and "| `optimizer` | adam | sgd |" in page
+    assert re.search(r"^\| accuracy \| 0\.\d{3} \([^|]+\) \| – \|  \|  \|  \| not tested \|$", page, re.MULTILINE)
+    assert "McNemar" not in page and "Confusions" not in page and "Sizes" not in page and not Path("diff/confusion.svg").exists()
+    git("commit", "--quiet", "--all", "--message", "switch without a run")
+    page = run_diff(monkeypatch)
+    assert [line for line in page.splitlines() if "of other params" in line] == [warning.format(side) for side in ("main", "here")]
+    assert "accuracy" not in page and "Params" in page
+
+    Path("params.yaml").write_text(params)
+    page = run_diff(monkeypatch)
+    assert page.count("of other params") == 1 and warning.format("main") in page and "| accuracy | – | 0." in page
+    write_lock({"train": {**train, "outs": [model_entry("02")]}, "evaluate": evaluate})
+    assert warning.format("here") in run_diff(monkeypatch, "--base", "HEAD~1"), "another model than evaluate read"
+
+
+def model_entry(md5: str) -> dict[str, str]:
+    return {"path": "models/model.safetensors", "hash": "md5", "md5": md5}
+
+
+def write_lock(stages: dict[str, Any]) -> None:
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
 
 
 def test_the_same_faces_are_tested_and_others_are_not(workspace: Path) -> None:

@@ -20,8 +20,9 @@ from affectnet.metrics.paired import Difference
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.svg import difference_svg
 from affectnet.reporting.values import leaves, setting, shown
-from affectnet.search.paired_predictions import PREDICTIONS_FILE, compare_predictions
+from affectnet.search.paired_predictions import PREDICTIONS_FILE, Paired, compare_predictions
 from affectnet.search.revision import Revision
+from affectnet.search.table import fresh
 
 CONFUSION = "metrics/evaluate/confusion.csv"
 MOST_CONFUSIONS = 8
@@ -48,7 +49,7 @@ def main() -> None:
         raise UserError(f"--draws: {options.draws}, at least 100 are needed")
     base, head = Revision.named(options.base), Revision(None) if options.head is None else Revision.named(options.head)
     with replacing_folder(options.out) as folder:
-        drawing = confusion_difference(base, head)
+        drawing = None if not_current(base) or not_current(head) else confusion_difference(base, head)
         if drawing is not None:
             write_text(folder / "confusion.svg", drawing[0])
         write_text(folder / "diff.md", report(base, head, None if drawing is None else drawing[1], options.draws, options.seed))
@@ -62,8 +63,13 @@ def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, 
         if not document:
             raise UserError(f"metrics/evaluate.json: {side.title} has none; run `dvc repro` there and commit its metrics")
     params = [base.document("params.yaml"), head.document("params.yaml")]
-    parts = [f"# {base.title} → {head.title}", "", *_scores(base, head, before, after, draws, seed)]
+    warnings = [not_current(side) for side in (base, head)]
+    before, after = ({} if warning else document for warning, document in zip(warnings, (before, after), strict=True))
+    parts = [f"# {base.title} → {head.title}", "", *(line for warning in warnings if warning for line in (warning, ""))]
+    parts += _scores(base, head, before, after, draws, seed) if before or after else ()
     parts += _section("Params", ("param", base.title, head.title), changed_params(*params))
+    if any(warnings):
+        return "\n".join(parts)
     parts += _section("Rows of the data set", ("what `clean` counts", base.title, head.title, "change"), changed_counts(base, head))
     if confusions is not None:
         header = ("actual", "predicted", base.title, head.title, "points")
@@ -74,10 +80,23 @@ def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, 
     return "\n".join(parts)
 
 
+def not_current(side: Revision) -> str:
+    """A line that the metrics of the side are not of its params; empty where they are, or no dvc.lock says of which they are."""
+    lock = side.document("dvc.lock")
+    if not lock or fresh(lock, dict(leaves(side.document("params.yaml")))):
+        return ""
+    reason = f"The metrics of {side.title} are of other params, data or weights"
+    return f"{reason}, so none of its scores, counts and sizes are shown; `dvc repro` renews them."
+
+
 def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Mapping[str, Any], draws: int, seed: int) -> Iterator[str]:
-    yield f"Test faces: {shown(before['faces'])} and {shown(after['faces'])}. Intervals: 95 %, bootstrap over the test faces."
+    """The lines about the test faces and the scores. before, after: metrics/evaluate.json; empty for a side whose scores are not shown."""
+    faces = [shown(side["faces"]) if side else "–" for side in (before, after)]
+    yield f"Test faces: {' and '.join(faces)}. Intervals: 95 %, bootstrap over the test faces."
     yield ""
-    paired = compare_predictions(base.tracked(PREDICTIONS_FILE), head.tracked(PREDICTIONS_FILE), draws, seed)
+    paired = Paired([], "Not tested: one side has no scores of its params.")
+    if before and after:
+        paired = compare_predictions(base.tracked(PREDICTIONS_FILE), head.tracked(PREDICTIONS_FILE), draws, seed)
     by_name = {row.name: row for row in paired.differences}
     rows = []
     for name, group, key in headlines({**before, **after}):
