@@ -467,6 +467,19 @@ def test_what_of_answers_is_not_used_is_a_line_each(run: Command) -> None:
     assert "compare: a.csv: a.csv: no column of Fear" in err and "--truth-labels x=Sad: nothing in truth.csv has such a name" in err
 
 
+def test_a_comparison_names_each_file_whose_order_of_labels_is_permuted(run: Command) -> None:
+    """`evaluate` does for one file; a comparison would call it significantly worse."""
+    write_truth()
+    moved = write_csv("moved.csv", named([(code + 1) % 8 for code in TRUE]))
+    right = write_csv("right.csv", named(TRUE))
+    line = "another order of the labels fits better, 1.000 right for 0.000: "
+    assert line in run("evaluate", moved, "--truth", "truth.csv")[2]
+    code, _, err = run("compare", right, moved, "--truth", "truth.csv", "--draws", 100)
+    assert code == 0 and err.count("\n") == 1 and err.startswith(f"compare: moved.csv: {line}") and "Happy means Neutral" in err
+    err = run("compare", moved, right, moved, "--truth", "truth.csv", "--draws", 100)[2]
+    assert err.count(f"compare: moved.csv: {line}") == 2 and "right.csv" not in err
+
+
 def test_a_comparison_is_a_table_whatever_the_files_are_called(run: Command) -> None:
     write_truth()
     out = run("compare", write_csv("a|b.csv", ranked()), write_csv("c.csv", ranked(2)), "--truth", "truth.csv", "--draws", 100)[1]

@@ -9,9 +9,13 @@ from chain import TINY, entry, local, run_stage
 
 from affectnet.engines.onnx_export import export_network
 from affectnet.errors import UserError
+from affectnet.expressions import EXPRESSIONS
 from affectnet.metrics.classification import scores
 from affectnet.metrics.paired import difference, holm, mcnemar, resampled_scores, whole_score
 from affectnet.models.checkpoint import load_model, save_model
+from affectnet.models.outputs import Outputs
+from affectnet.predict.answers.score import Answerer
+from affectnet.reporting.predictions import Predictions
 from affectnet.reporting.split_predictions import predict_split
 from affectnet.search.compare import main, paired
 
@@ -122,6 +126,24 @@ def test_a_model_trained_on_other_faces_is_named(
         shard.unlink()
     compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
     assert capsys.readouterr().err.startswith("compare: WARNING: data/faces: without training faces; ")
+
+
+def test_a_model_whose_labels_are_listed_in_another_order_is_named(
+    trained: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each model answers every face right, but one lists its labels otherwise."""
+
+    def right(path: Path, *_: object) -> Predictions:
+        true = np.repeat(np.arange(8), 4)
+        listed = (true + 1) % 8 if path.name == "both.safetensors" else true
+        logits = np.where(np.arange(8) == listed[:, None], 3, -3).astype(np.float32)
+        outputs = Outputs(logits, np.empty((32, 0), np.float32))
+        return Predictions.from_outputs(path, Answerer(EXPRESSIONS, False), outputs, EXPRESSIONS, true, np.full((32, 2), np.nan))
+
+    monkeypatch.setattr("affectnet.reporting.split_predictions.predictions_of_split", right)
+    compared(monkeypatch, "models/expression.safetensors", "models/both.safetensors")
+    lines = [line for line in capsys.readouterr().err.splitlines() if "another order of the labels" in line]
+    assert len(lines) == 1 and lines[0].startswith("compare: models/both.safetensors: another order of the labels fits better, 1.000 ")
 
 
 @pytest.mark.parametrize(

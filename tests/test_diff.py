@@ -1,10 +1,11 @@
 """What a branch changes, as a page in Markdown."""
 
+import json
 import re
 import subprocess
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
@@ -72,6 +73,46 @@ def test_a_page_says_what_changed_and_only_that(committed: Path, monkeypatch: py
     assert Path("diff/confusion.svg").read_text().startswith("<svg")
 
 
+def test_scores_of_other_params_are_not_tested_as_those_of_a_side(committed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A switch without `dvc repro`, here and in a commit: the predictions are still those of the earlier run."""
+    monkeypatch.setattr(Revision, "tracked", lambda _, path: Path(path).read_bytes())
+    rate = {"algorithm": "adam", "lr": 0.001, "momentum": 0.9, "weight_decay": 0.0}
+    train = {"cmd": "t", "params": {"params.yaml": {"optimizer": "adam", "optimizers.adam": rate}}, "outs": [model_entry("01")]}
+    evaluate = {"cmd": "e", "deps": [model_entry("01")]}
+    write_lock({"train": train, "evaluate": evaluate})
+    git("add", "dvc.lock")
+    git("commit", "--quiet", "--message", "run")
+    reason = "The metrics of {} are of other params, data or weights"
+    warning = f"{reason}, so none of its scores, counts and sizes are shown; `dvc repro` renews them."
+    fresh_page = run_diff(monkeypatch)
+    assert "McNemar" in fresh_page and "of other params" not in fresh_page
+
+    params = Path("params.yaml").read_text()
+    Path("params.yaml").write_text(params.replace("optimizer: adam ", "optimizer: sgd "))
+    page = run_diff(monkeypatch)
+    assert page.count("of other params") == 1 and warning.format("here") in page and "| `optimizer` | adam | sgd |" in page
+    assert re.search(r"^\| accuracy \| 0\.\d{3} \([^|]+\) \| – \|  \|  \|  \| not tested \|$", page, re.MULTILINE)
+    assert "McNemar" not in page and "Confusions" not in page and "Sizes" not in page and not Path("diff/confusion.svg").exists()
+    git("commit", "--quiet", "--all", "--message", "switch without a run")
+    page = run_diff(monkeypatch)
+    assert [line for line in page.splitlines() if "of other params" in line] == [warning.format(side) for side in ("main", "here")]
+    assert "accuracy" not in page and "Params" in page
+
+    Path("params.yaml").write_text(params)
+    page = run_diff(monkeypatch)
+    assert page.count("of other params") == 1 and warning.format("main") in page and "| accuracy | – | 0." in page
+    write_lock({"train": {**train, "outs": [model_entry("02")]}, "evaluate": evaluate})
+    assert warning.format("here") in run_diff(monkeypatch, "--base", "HEAD~1"), "another model than evaluate read"
+
+
+def model_entry(md5: str) -> dict[str, str]:
+    return {"path": "models/model.safetensors", "hash": "md5", "md5": md5}
+
+
+def write_lock(stages: dict[str, Any]) -> None:
+    Path("dvc.lock").write_text(json.dumps({"schema": "2.0", "stages": stages}))
+
+
 def test_the_same_faces_are_tested_and_others_are_not(workspace: Path) -> None:
     run_data_stages(tree_2017(workspace / "root", tests=6))
     stored = []
@@ -135,6 +176,24 @@ def test_a_score_its_change_and_its_interval_are_of_one_definition(tmp_path: Pat
     assert before == after and change.strip() == "+0.000" and interval.strip() == "+0.000 – +0.000" and float(p) == 1
     low, high = map(float, re.findall(r"[\d.]+", before)[1:])
     assert low <= float(re.findall(r"[\d.]+", before)[0]) <= high
+
+
+def test_a_score_that_only_one_side_has_is_shown() -> None:
+    """Another task: the expressions of one side, valence and arousal of the other."""
+
+    def report(*groups: str) -> dict[str, Any]:
+        values = {group: dict.fromkeys(("accuracy", "macro_f1", "ccc"), 0.5) for group in groups}
+        ends = {group: {key: {"low": 0.4, "high": 0.6} for key in content} for group, content in values.items()}
+        return {"faces": 9, "interval": ends, **values}
+
+    here, shown = Revision(None), "0.500 (0.400 – 0.600)"
+    both, affect = report("expression", "valence", "arousal"), report("valence", "arousal")
+    after = [line for line in _scores(here, here, report("expression"), both, 200, 1) if line.startswith("| ")][1:]
+    assert [line.split(" | ")[0] for line in after] == ["| accuracy", "| macro-F1", "| valence CCC", "| arousal CCC"]
+    assert after[2] == f"| valence CCC | – | {shown} |  |  |  | not tested |"
+    before = [line for line in _scores(here, here, both, affect, 200, 1) if line.startswith("| ")][1:]
+    assert before[1] == f"| macro-F1 | {shown} | – |  |  |  | not tested |"
+    assert before[2] == f"| valence CCC | {shown} | {shown} | +0.000 |  |  | not tested |"
 
 
 def test_an_experiment_is_one_commit_also_where_two_have_its_name(repository: Clone) -> None:

@@ -27,6 +27,7 @@ from affectnet.metrics.paired import LEAST_DIFFERING, Difference, Score, Values,
 from affectnet.metrics.regression import DIMENSIONS, affect_scores
 from affectnet.models.outputs import Averaging, Outputs
 from affectnet.predict import defaults
+from affectnet.predict.answers.permutation import permuted
 from affectnet.predict.defaults import DEFAULT
 from affectnet.predict.options import NO_MODEL_ASKED, Parser, add_compare, refuse_useless, truth_options
 from affectnet.reporting.model_facts import report_label
@@ -256,7 +257,7 @@ def of_answers(options: argparse.Namespace) -> tuple[Models, list[str]]:
 
 
 def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
-    """Prints the comparison. log: gets the lines about what was counted how."""
+    """Prints the comparison. log: gets the lines about what was counted how, and about each model whose order of labels looks permuted."""
     if len(options.models) < 2:
         raise UserError("one model only; name two or more to compare")
     if options.truth is None:
@@ -265,6 +266,7 @@ def run(options: argparse.Namespace, log: Callable[[str], object]) -> None:
         models, lines = of_models(options.models, options.faces or Path("data/faces"), options.averaging)
     else:
         models, lines = of_answers(options)
+    lines += [f"{name}: {order}" for name, one in models if (order := permuted(one))]
     results = compared(models, options.draws, options.seed)
     print(json.dumps(results, indent=2) if options.json else markdown(results))
     for line in lines:

@@ -19,16 +19,14 @@ from affectnet.metrics.classification import confusion_matrix
 from affectnet.metrics.paired import Difference
 from affectnet.reporting.metric_report import headlines
 from affectnet.reporting.svg import difference_svg
-from affectnet.reporting.values import leaves, setting, shown
-from affectnet.search.paired_predictions import PREDICTIONS_FILE, compare_predictions
+from affectnet.reporting.values import NOT_SHOWN, leaves, setting, shown, without_folders
+from affectnet.search.paired_predictions import PREDICTIONS_FILE, Paired, compare_predictions
 from affectnet.search.revision import Revision
+from affectnet.search.table import fresh
 
 CONFUSION = "metrics/evaluate/confusion.csv"
 MOST_CONFUSIONS = 8
 """Cells of the confusion matrix in the table, the most changed first."""
-
-NOT_SHOWN = ("root", "checksums")
-"""Params that are paths of one machine."""
 
 PIPE = "&#124;"
 """In a cell of a table."""
@@ -48,7 +46,7 @@ def main() -> None:
         raise UserError(f"--draws: {options.draws}, at least 100 are needed")
     base, head = Revision.named(options.base), Revision(None) if options.head is None else Revision.named(options.head)
     with replacing_folder(options.out) as folder:
-        drawing = confusion_difference(base, head)
+        drawing = None if not_current(base) or not_current(head) else confusion_difference(base, head)
         if drawing is not None:
             write_text(folder / "confusion.svg", drawing[0])
         write_text(folder / "diff.md", report(base, head, None if drawing is None else drawing[1], options.draws, options.seed))
@@ -62,8 +60,13 @@ def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, 
         if not document:
             raise UserError(f"metrics/evaluate.json: {side.title} has none; run `dvc repro` there and commit its metrics")
     params = [base.document("params.yaml"), head.document("params.yaml")]
-    parts = [f"# {base.title} → {head.title}", "", *_scores(base, head, before, after, draws, seed)]
+    warnings = [not_current(side) for side in (base, head)]
+    before, after = ({} if warning else document for warning, document in zip(warnings, (before, after), strict=True))
+    parts = [f"# {base.title} → {head.title}", "", *(line for warning in warnings if warning for line in (warning, ""))]
+    parts += _scores(base, head, before, after, draws, seed) if before or after else ()
     parts += _section("Params", ("param", base.title, head.title), changed_params(*params))
+    if any(warnings):
+        return "\n".join(parts)
     parts += _section("Rows of the data set", ("what `clean` counts", base.title, head.title, "change"), changed_counts(base, head))
     if confusions is not None:
         header = ("actual", "predicted", base.title, head.title, "points")
@@ -74,18 +77,31 @@ def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, 
     return "\n".join(parts)
 
 
+def not_current(side: Revision) -> str:
+    """A line that the metrics of the side are not of its params; empty where they are, or no dvc.lock says of which they are."""
+    lock = side.document("dvc.lock")
+    if not lock or fresh(lock, dict(leaves(side.document("params.yaml")))):
+        return ""
+    reason = f"The metrics of {side.title} are of other params, data or weights"
+    return f"{reason}, so none of its scores, counts and sizes are shown; `dvc repro` renews them."
+
+
 def _scores(base: Revision, head: Revision, before: Mapping[str, Any], after: Mapping[str, Any], draws: int, seed: int) -> Iterator[str]:
-    yield f"Test faces: {shown(before['faces'])} and {shown(after['faces'])}. Intervals: 95 %, bootstrap over the test faces."
+    """The lines about the test faces and the scores. before, after: metrics/evaluate.json; empty for a side whose scores are not shown."""
+    faces = [shown(side["faces"]) if side else "–" for side in (before, after)]
+    yield f"Test faces: {' and '.join(faces)}. Intervals: 95 %, bootstrap over the test faces."
     yield ""
-    paired = compare_predictions(base.tracked(PREDICTIONS_FILE), head.tracked(PREDICTIONS_FILE), draws, seed)
+    paired = Paired([], "Not tested: one side has no scores of its params.")
+    if before and after:
+        paired = compare_predictions(base.tracked(PREDICTIONS_FILE), head.tracked(PREDICTIONS_FILE), draws, seed)
     by_name = {row.name: row for row in paired.differences}
     rows = []
-    for name, group, key in headlines(after):
-        if group in before:
-            row = by_name.get(f"{group}.{key}")
-            tested = (_ends(row), f"{row.p:.4f}", _verdict(row)) if row else ("", "", "not tested")
-            sides = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
-            rows.append((name, *map(_with_interval, sides), f"{sides[1]['value'] - sides[0]['value']:+.3f}", *tested))
+    for name, group, key in headlines({**before, **after}):
+        row = by_name.get(f"{group}.{key}")
+        tested = (_ends(row), f"{row.p:.4f}", _verdict(row)) if row else ("", "", "not tested")
+        first, second = [side[row.name] for side in paired.scores] if row else [_score(side, group, key) for side in (before, after)]
+        change = f"{second['value'] - first['value']:+.3f}" if first and second else ""
+        rows.append((name, *map(_with_interval, (first, second)), change, *tested))
     yield from _table(("score", base.title, head.title, "change", "95 %", "p", "beyond chance?"), rows)
     yield paired.note
     yield ""
@@ -99,17 +115,20 @@ def _verdict(row: Difference) -> str:
     return "yes" if row.low is not None and row.high is not None and (row.low > 0 or row.high < 0) else "no"
 
 
-def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float]:
+def _score(report: Mapping[str, Any], group: str, key: str) -> dict[str, float] | None:
+    """Value, low and high; None where the side has no such score."""
+    if group not in report:
+        return None
     return {"value": report[group][key], **report["interval"][group][key]}
 
 
-def _with_interval(score: Mapping[str, float]) -> str:
-    return f"{score['value']:.3f} ({score['low']:.3f} – {score['high']:.3f})"
+def _with_interval(score: Mapping[str, float] | None) -> str:
+    return "–" if score is None else f"{score['value']:.3f} ({score['low']:.3f} – {score['high']:.3f})"
 
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(dotted name, value before, value after) of each param that differs, without the paths of a machine and how stages run."""
-    flat = [{name: setting(value) for name, value in leaves(document)} for document in (before, after)]
+    flat = [{name: setting(without_folders(value)) for name, value in leaves(document)} for document in (before, after)]
     names = [name for name in {**flat[0], **flat[1]} if name.rpartition(".")[2] not in NOT_SHOWN and not name.startswith("runtime.")]
     return [(f"`{name}`", flat[0].get(name, "–"), flat[1].get(name, "–")) for name in names if flat[0].get(name) != flat[1].get(name)]
 

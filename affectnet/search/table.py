@@ -5,14 +5,14 @@
 
 import argparse
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from affectnet.errors import UserError, exit_code
 from affectnet.params import PARAMS_FILE, read_document, switches
 from affectnet.reporting.model_facts import report_label
-from affectnet.reporting.values import leaves, setting
+from affectnet.reporting.values import NOT_SHOWN, leaves, setting
 from affectnet.search.revision import Revision
 
 WIDEST = 160
@@ -25,13 +25,16 @@ METRICS = "metrics/evaluate.json"
 ALWAYS = "dataset"
 """The switch that each row shows: scores on other data are not comparable."""
 
+OF_A_COPY = {*NOT_SHOWN, "expected"}
+"""Params of a data set that say where a copy is and what it should hold, not which faces train or are scored."""
+
 Row = dict[str, Any]
 
 
 def rows(num: int) -> list[Row]:
     """One row per workspace, commit and experiment: name, created, params (dotted name → value), scores, fresh.
 
-    fresh: whether the metrics were made by these params. In Git they may be those of an earlier run.
+    fresh: whether the metrics were made by these params, data and weights. In Git they may be those of an earlier run.
     """
     from dvc.repo import Repo  # noqa: PLC0415 (a second)
 
@@ -70,12 +73,42 @@ def _lock(revision: str | None) -> Mapping[str, Any]:
 
 
 def fresh(lock: Mapping[str, Any], params: Mapping[str, Any]) -> bool:
-    """Whether each param that the lock recorded, when the stages ran, has the same value now."""
-    for stage in (lock.get("stages") or {}).values():
-        recorded = dict(leaves((stage.get("params") or {}).get(str(PARAMS_FILE), {})))
-        if any(name in params and params[name] != value for name, value in recorded.items()):
-            return False
-    return bool(lock)
+    """Whether the scores are of these params (dotted name → value), by what the lock recorded when the stages ran.
+
+    Of `evaluate` and the stages behind it, each recorded param or section is the same now, and each read what the others wrote last.
+    """
+    stages = {name: stage or {} for name, stage in (lock.get("stages") or {}).items()}
+    behind = _behind_scores(stages)
+    for stage in behind:
+        for key, value in ((stage.get("params") or {}).get(str(PARAMS_FILE)) or {}).items():
+            now = {name: content for name, content in params.items() if name == key or name.startswith(f"{key}.")}
+            if now and now != dict(leaves({key: value})):
+                return False
+    written: dict[tuple[str, str | None], set[str]] = {}
+    for stage in stages.values():
+        for file, md5 in _hashes(stage, "outs"):
+            written.setdefault(file, set()).add(md5)
+    return bool(lock) and all(md5 in written.get(file, {md5}) for stage in behind for file, md5 in _hashes(stage, "deps"))
+
+
+def _behind_scores(stages: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """`evaluate` and the stages whose outputs it or one of them reads; all of a lock without `evaluate`."""
+    if "evaluate" not in stages:
+        return list(stages.values())
+    behind, waiting = {"evaluate"}, ["evaluate"]
+    while waiting:
+        read = {entry["path"] for entry in stages[waiting.pop()].get("deps") or ()}
+        writers = {name for name, stage in stages.items() if any(entry["path"] in read for entry in stage.get("outs") or ())} - behind
+        behind |= writers
+        waiting += writers
+    return [stages[name] for name in behind]
+
+
+def _hashes(stage: Mapping[str, Any], entries: str) -> Iterator[tuple[tuple[str, str | None], str]]:
+    """(path, kind of hash) and hash of each dep or output that has one; the kind, because an earlier DVC hashed the same file otherwise."""
+    for entry in stage.get(entries) or ():
+        if "md5" in entry:
+            yield (entry["path"], entry.get("hash")), entry["md5"]
 
 
 def lines(table: Sequence[Row], switch_names: Sequence[str], width: int) -> list[str]:
@@ -92,7 +125,9 @@ def lines(table: Sequence[Row], switch_names: Sequence[str], width: int) -> list
     widths = [max(len(line[column]) for line in cells) for column in range(len(cells[0]))]
     text = ["  ".join(cell.ljust(size) for cell, size in zip(line, widths, strict=True)).rstrip() for line in cells]
     if stale := sum(not row["fresh"] and bool(row["scores"]) for row in table):
-        text.append(f"– in {stale} of {len(table)} rows: the scores in Git are of other params; `dvc repro` makes new ones")
+        text.append(
+            f"– in {stale} of {len(table)} rows: the scores in Git are of other params, data or weights; `dvc repro` makes new ones"
+        )
     return [_cut(line, width) for line in text]
 
 
@@ -116,16 +151,18 @@ def _settings(table: Sequence[Row], switch_names: Sequence[str]) -> list[str]:
 
 
 def _own(row: Row, entries: set[str], catalogues: Any) -> dict[str, Any]:
-    """The row's params; of a catalogue only those of the selected entry, as `optimizers.lr`."""
+    """The row's params; of a catalogue only those of the selected entry, as `optimizers.lr`, and of a data set none that concern a copy."""
     kept: dict[str, Any] = {}
     for name, value in row["params"].items():
         section, _, rest = name.partition(".")
-        if section in {"runtime", "search", "datasets"}:
+        if section in {"runtime", "search"}:
             continue
         if section not in set(catalogues):
             kept[name] = value
         elif any(name.startswith(entry) for entry in entries):
-            kept[f"{section}.{rest.partition('.')[2]}"] = value
+            inner = rest.partition(".")[2]
+            if section != "datasets" or inner.partition(".")[0] not in OF_A_COPY:
+                kept[f"{section}.{inner}"] = value
     return kept
 
 
