@@ -128,9 +128,11 @@ def _with_interval(score: Mapping[str, float] | None) -> str:
 
 def changed_params(before: Mapping[str, Any], after: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """(dotted name, value before, value after) of each param that differs, without the paths of a machine and how stages run."""
-    flat = [{name: setting(without_folders(value)) for name, value in leaves(document)} for document in (before, after)]
+    flat = [dict(leaves(document)) for document in (before, after)]
+    texts = [{name: setting(without_folders(value)) for name, value in params.items()} for params in flat]
     names = [name for name in {**flat[0], **flat[1]} if name.rpartition(".")[2] not in NOT_SHOWN and not name.startswith("runtime.")]
-    return [(f"`{name}`", flat[0].get(name, "–"), flat[1].get(name, "–")) for name in names if flat[0].get(name) != flat[1].get(name)]
+    differing = [name for name in names if any(name not in params for params in flat) or flat[0][name] != flat[1][name]]
+    return [(f"`{name}`", texts[0].get(name, "–"), texts[1].get(name, "–")) for name in differing]
 
 
 def changed_counts(base: Revision, head: Revision) -> list[tuple[str, str, str, str]]:
