@@ -178,7 +178,7 @@ def test_a_score_its_change_and_its_interval_are_of_one_definition(tmp_path: Pat
     assert low <= float(re.findall(r"[\d.]+", before)[0]) <= high
 
 
-def test_a_score_that_only_one_side_has_is_shown() -> None:
+def test_a_score_that_only_one_side_has_is_shown(workspace: Path) -> None:
     """Another task: the expressions of one side, valence and arousal of the other."""
 
     def report(*groups: str) -> dict[str, Any]:

@@ -45,6 +45,7 @@ def test_labels_of_any_name_pass_through_all_stages(workspace: Path, capsys: pyt
     run_data_stages(tree(workspace / "root", "Engaged", "bored", "au12+25"), clean={"validation_share": 0.25})
     run_stage("train", model=tiny(), epochs=1, loss=entry("loss", "weighted"))
     run_stage("evaluate", bootstrap=100)
+    Path("params.yaml").write_text(json.dumps({**read_document(), "labels": list(LABELS)}))
     run_stage("report")
     run_stage("export", tolerance=1.0)
     assert read_labels(Path("data/annotations.parquet")) == read_labels(Path("data/test_predictions.parquet")) == LABELS
