@@ -76,6 +76,18 @@ def test_a_transparent_colour_becomes_white_also_turned(mode: str, kind: str, se
         assert pixels[1 - column] == [200, 0, 0] if mode == "RGB" else set(pixels[1 - column]) == {min(seen, 255) if mode == "1" else 200}
 
 
+def test_a_transparent_colour_of_16_bits_per_channel_becomes_white() -> None:
+    def chunk(kind: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
+
+    row = b"\0" + struct.pack(">6H", 30000, 30000, 30000, 51400, 0, 0)
+    header = struct.pack(">IIBBBBB", 2, 1, 16, 2, 0, 0, 0)
+    clear = struct.pack(">3H", 30000, 30000, 30000)
+    parts = (chunk(b"IHDR", header), chunk(b"tRNS", clear), chunk(b"IDAT", zlib.compress(row)), chunk(b"IEND", b""))
+    photograph = open_photograph(b"\x89PNG\r\n\x1a\n" + b"".join(parts), "deep.png")
+    assert photograph.pixels().tolist() == [[[255, 255, 255], [200, 0, 0]]]
+
+
 def test_sixteen_bits_become_eight_by_their_range() -> None:
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
     assert stored(Image.fromarray(values)).pixels().tolist() == [[0, 1, 128, 255]]

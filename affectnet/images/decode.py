@@ -250,6 +250,13 @@ def _is_opaque(image: Image.Image) -> bool:
     return image.mode in {"RGB", "L"} and not image.has_transparency_data
 
 
+def _shorten_clear_colour(image: Image.Image) -> None:
+    """The transparent colour of an unread PNG with 16 bits per channel, at the high bytes: Pillow reads no more of its pixels."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and any("16B" in str(part.args) for part in getattr(image, "tile", ())):
+        image.info["transparency"] = tuple(value >> 8 for value in clear)
+
+
 def upright(image: Image.Image) -> Image.Image:
     """The image in mode L or RGB, rotated by its orientation in EXIF, or in XMP where EXIF has none.
 
@@ -260,6 +267,7 @@ def upright(image: Image.Image) -> Image.Image:
     if _is_opaque(image) and EXIF_ORIENTATION not in image.getexif():
         image.load()
         return image
+    _shorten_clear_colour(image)
     turned = ImageOps.exif_transpose(image)
     if _is_opaque(turned):
         return turned
