@@ -136,10 +136,8 @@ def _train(
     resolved: dict[str, Any] = {"device": device.type, "precision": select_precision(params.precision, device), **processes}
     _log_emulation(resolved["precision"], device)
     key = resume_key({**params.model_dump(exclude={"stop_after", "stored_precision"}), **resolved}, files)
-    if group.first and params.scaled_rate:
-        print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
-    if group.first and params.model.freeze_epochs >= params.epochs:
-        print(f"train: only the head learns, for models.<name>.freeze_epochs is {params.model.freeze_epochs}", file=sys.stderr)
+    if group.first:
+        _log_recipe(params)
     _refuse_own_teacher(params, model)
     soft = soft_targets(params, classes, faces, splits_at, group)
     teachers = soft.teachers if soft else {}
@@ -172,6 +170,18 @@ def _refuse_own_teacher(params: TrainParams, model: Path) -> None:
             f"train.teacher: {model}: is the file that train writes, and DVC removes it first; fetch it by `dvc checkout {model}`, copy it "
             "elsewhere, and name the copy"
         )
+
+
+def _log_recipe(params: TrainParams) -> None:
+    """One line per param whose effect may surprise."""
+    frozen = params.model.freeze_epochs
+    if params.scaled_rate:
+        print(f"train: {params.epochs} epochs{params.scaled_rate}", file=sys.stderr)
+    if frozen >= params.epochs:
+        print(f"train: only the head learns, for models.<name>.freeze_epochs is {frozen}", file=sys.stderr)
+    if frozen and params.model.weights == "none":
+        epochs = many(min(frozen, params.epochs), "epoch")
+        print(f"train: random weights stay fixed for {epochs}; set models.<name>.freeze_epochs to 0, or weights", file=sys.stderr)
 
 
 def _log_emulation(precision: str, device: torch.device) -> None:

@@ -40,19 +40,24 @@ def replace_module(network: nn.Module, name: str, module: nn.Module) -> None:
 def layers_by_name(network: nn.Module) -> list[list[nn.Parameter]]:
     """The parameters by layer, from input to head, each once, for networks whose libraries number their blocks.
 
-    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`);
-    biases and norms that are numbered by themselves go with the weights before them.
+    A layer is what shares the name up to its first number (`features.7`, `layer2`, `encoder.layers.encoder_layer_3`); a number that
+    has only biases and norms goes with the weights before it. Whatever stands before the first number, as a transformer's patches, class
+    token and positions, is one layer.
     """
     by_block: dict[str, list[nn.Parameter]] = {}
-    last = ""
+    numbered = False
     for name, parameter in network.named_parameters():
         match = re.match(r".*?\d+(?=\.|$)", name)
-        block = match.group() if match else name.rpartition(".")[0] or name
-        if block not in by_block and last and parameter.dim() < 2:
-            block = last
+        numbered = numbered or match is not None
+        block = match.group() if match else (name.rpartition(".")[0] or name) if numbered else "input"
         by_block.setdefault(block, []).append(parameter)
-        last = block
-    return list(by_block.values())
+    layers: list[list[nn.Parameter]] = []
+    for parameters in by_block.values():
+        if layers and all(parameter.dim() < 2 for parameter in parameters):
+            layers[-1] += parameters
+        else:
+            layers.append(parameters)
+    return layers
 
 
 def trunk_parameters(network: nn.Module, head: str) -> list[nn.Parameter]:

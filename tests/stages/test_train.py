@@ -322,7 +322,9 @@ def test_a_loss_that_does_not_correct_for_the_skew_is_named(
 @pytest.mark.parametrize(("frozen", "lines"), [(1, 1), (0, 0)])
 def test_a_training_of_the_head_only_is_named(prepared: Path, capsys: pytest.CaptureFixture[str], frozen: int, lines: int) -> None:
     fit(model={**TINY, "freeze_epochs": frozen}, epochs=1)
-    assert capsys.readouterr().err.count("train: only the head learns, for models.<name>.freeze_epochs is 1") == lines
+    log = capsys.readouterr().err
+    assert log.count("train: only the head learns, for models.<name>.freeze_epochs is 1") == lines
+    assert log.count("train: random weights stay fixed for 1 epoch; set models.<name>.freeze_epochs to 0") == lines
 
 
 @pytest.mark.parametrize(("share", "stop_after", "lines"), [(0.5, 1, 1), (0.5, 0, 0), (0.9, 0, 1), (1.0, 0, 0)])

@@ -101,9 +101,9 @@ def _set_dropout(network: nn.Module, head: str, last: str, p: float) -> None:
 
 
 def _set_stochastic_depth(network: nn.Module, params: TorchvisionParams) -> None:
-    """The share of dropped residual branches, rising linearly from 0 at the input (Huang et al. 2016)."""
+    """The share of dropped residual branches, rising linearly from 0 in the first block to its value in the last (Huang et al. 2016)."""
     branches = [module for module in network.modules() if isinstance(module, StochasticDepth)]
     if params.stochastic_depth and not branches:
         raise UserError(f"params.yaml: model: {params.architecture} has no stochastic depth; set stochastic_depth to 0")
     for position, branch in enumerate(branches):
-        branch.p = params.stochastic_depth * position / len(branches)
+        branch.p = params.stochastic_depth * position / max(len(branches) - 1, 1)
