@@ -17,7 +17,7 @@ from affectnet.__main__ import main
 from affectnet.expressions import COLUMNS, EXPRESSIONS
 from affectnet.params import parse, read_document
 from affectnet.predict.answers.tables import IMAGE_COLUMNS
-from affectnet.predict.colours import COLOURS, colours_of
+from affectnet.predict.colours import COLOURS, colour, colours_of
 from affectnet.predict.image_folder import with_labels
 from affectnet.predict.parquet_table import contract
 from affectnet.predict.writers import columns
@@ -166,6 +166,18 @@ def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refus
 def test_other_labels_have_colours_of_their_own() -> None:
     colours = colours_of(["Happy", *LABELS])
     assert colours["Happy"] == COLOURS["Happy"] and len({colours[label] for label in LABELS}) == 3
+
+
+def test_a_face_has_the_colour_of_its_label_in_copies_as_in_timelines() -> None:
+    colours = colours_of(LABELS)
+    assert {label: colour(label, LABELS) for label in LABELS} == colours and len(set(colours.values())) == 3
+
+
+def test_other_labels_take_first_the_colours_that_no_label_has() -> None:
+    mixed = ("Neutral", "Happy", *(f"label {number}" for number in range(6)))
+    colours = colours_of(mixed)
+    assert colours["Neutral"] == COLOURS["Neutral"] and colours["Happy"] == COLOURS["Happy"] and len(set(colours.values())) == 8
+    assert set(colours_of([*mixed, "one more"])) == {*mixed, "one more"}
 
 
 def test_a_model_whose_labels_are_other_names_of_ours_is_right_about_folders_of_these_names() -> None:
