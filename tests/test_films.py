@@ -190,6 +190,18 @@ def test_followed_films_are_read_five_times_a_second(run: Command, workspace: Pa
     assert len(rows(run, "film.mp4")) == 2 and len(rows(run, "film.mp4", "--smooth", 1)) == 10
 
 
+def test_a_face_keeps_its_number_however_far_apart_the_frames_are(run: Command, workspace: Path) -> None:
+    write_film(workspace / "slow.mp4", [frame((person(4), 200, 30))] * 14, 1)
+    table = rows(run, "slow.mp4", "--smooth", 5, "--every", 3)
+    assert [float(row["seconds"]) for row in table] == [0, 3, 6, 9, 12] and {row["track"] for row in table} == {"1"}
+
+
+def test_at_a_long_interval_a_face_that_one_frame_lacks_gets_a_new_number() -> None:
+    tracker = Tracker(3)
+    film = [(0, [square(100)]), (3.04, [square(100)]), (6, []), (9.04, [square(100)])]
+    assert [tracker.follow(seconds, STILL, boxes) for seconds, boxes in film] == [[1], [1], [], [2]]
+
+
 def face(values: list[float], affect: tuple[float, float] | None = (0.0, 0.0), box: Box = (0, 0, 10, 10)) -> Face:
     probabilities = dict(zip(COLOURS, values, strict=False))
     return Face(box, max(probabilities, key=probabilities.__getitem__), probabilities, *(affect or (None, None)))

@@ -173,7 +173,7 @@ def results(
     cropped = in_order(partial(_crop, predictor, options, timeline is not None), source, cores(), "thread")
     predicted = _predict(predictor, cropped)
     if options.track:
-        predicted = _follow(predicted, Follower(options.smooth))
+        predicted = _follow(predicted, Follower(options.smooth, options.every))
     yield from predicted if album is None else in_order(_annotate, predicted, cores(), "thread")
 
 
