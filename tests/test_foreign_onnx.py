@@ -230,6 +230,24 @@ def test_a_wrong_description_is_one_line(workspace: Path, changes: dict[str, Any
     assert "\n" not in str(caught.value) and said in str(caught.value)
 
 
+@pytest.mark.parametrize("labels", [["Happy", "Sad", "Fear"], ["Happy", None, "Fear"], ["valence", "Happy", "Sad", "arousal"]])
+def test_probabilities_that_are_described_as_logits_are_one_line(workspace: Path, labels: list[str | None]) -> None:
+    """Of one face, too; otherwise they would get a second softmax."""
+    name = write_description(labels=labels)
+    write_onnx(Path("model.onnx"), read_description(name), softmax="valence" not in labels)
+    if "valence" in labels:  # two values that are no part of the softmax
+        model = onnx.load("model.onnx")
+        model.graph.node.insert(3, helper.make_node("Split", ["raw"], ["first", "scores", "last"], axis=1, split=[1, 2, 1]))
+        model.graph.node.insert(4, helper.make_node("Softmax", ["scores"], ["shares"], axis=1))
+        model.graph.node.insert(5, helper.make_node("Concat", ["first", "shares", "last"], ["joined"], axis=1))
+        model.graph.node[6].input[0] = "joined"
+        onnx.save(model, "model.onnx")
+    with pytest.raises(UserError) as caught:
+        Predictor.load("model.onnx", description=name)
+    assert str(caught.value) == "model.onnx: values from 0 to 1 that sum to 1 are no logits; try `values: probabilities`"
+    Predictor.load("model.onnx", description=write_description(labels=labels, values="probabilities"))
+
+
 def test_what_is_no_description_or_no_onnx_is_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     write_readings(("Happy", "Sad"))
     Path("broken.yaml").write_text("labels: [")
