@@ -206,6 +206,30 @@ def test_info_describes_a_file_by_its_description(workspace: Path, capsys: pytes
     assert code == 2 and out == "" and err.startswith("error: --as: describes an ONNX file of other authors")
 
 
+def test_info_of_a_described_file_says_what_the_description_says_and_no_more(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"labels": ["Sad", None, "Happy"], "channels": "bgr", "highest": 255, "layout": "nhwc", "mean": [104.0, 117.0, 123.5]}
+    name = write_description(**changes, std=[1.0, 1.0, 2.0], margin=0.2, source="the authors")
+    write_onnx(Path("model.onnx"), read_description(name))
+    out = run(capsys, "info", "model.onnx", "--as", name)[1]
+    assert dict(line.split(None, 1) for line in out.splitlines()) == {
+        "file": f"model.onnx, {Path('model.onnx').stat().st_size / 1e6:.1f} MB",
+        "description": "model.yaml",
+        "source": "the authors",
+        "labels": "Sad, null, Happy",
+        "values": "logits",
+        "outputs": "all, in the file's order",
+        "crop": "margin 0.2, square no",
+        "input": "32 × 32 px, nhwc, bgr in 0–255, less 104, 117, 123.5, by 1, 1, 2",
+    }
+    content = json.loads(run(capsys, "info", "model.onnx", "--as", name, "--json")[1])
+    assert content == {
+        "file": "model.onnx",
+        "bytes": Path("model.onnx").stat().st_size,
+        "description": "model.yaml",
+        **read_description(name).model_dump(),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
