@@ -9,12 +9,12 @@ from affectnet.engines.engine import open_engine
 from affectnet.reporting.model_facts import model_facts
 from affectnet.reporting.values import setting
 
-CARDS = ("{stem}.md", "model_card.md")
-"""Names of a model card next to the model file."""
+CARD, CARD_OF = "model_card.md", ("model.onnx", "model.safetensors")
+"""What stage `report` writes next to the models of the pipeline, and their names; another file's card has its name and `.md`."""
 
 
 def content(path: Path, description: str | None = None) -> dict[str, Any]:
-    """The metadata, the file's bytes and weights, and its card if one lies next to it. Arguments and errors: as `open_engine`.
+    """The metadata, the file's bytes and weights, and its card if it lies next to it. Arguments and errors: as `open_engine`.
 
     Of a file of other authors, whose metadata are unknown, its bytes and its description.
     """
@@ -38,7 +38,7 @@ def text(path: Path, description: str | None = None) -> str:
 
 def card_path(path: Path) -> str | None:
     """The model card: what the model learned from, its test scores and limits."""
-    candidates = (path.with_name(name.format(stem=path.stem)) for name in CARDS)
+    candidates = [path.with_suffix(".md"), *([path.with_name(CARD)] if path.name in CARD_OF else [])]
     return next((str(candidate) for candidate in candidates if candidate.is_file()), None)
 
 
