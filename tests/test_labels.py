@@ -1,5 +1,7 @@
 """Other labels than AffectNet's, from folders of photographs to predictions."""
 
+import csv
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -20,7 +22,9 @@ from affectnet.predict.answers.tables import IMAGE_COLUMNS
 from affectnet.predict.colours import COLOURS, colour, colours_of
 from affectnet.predict.image_folder import with_labels
 from affectnet.predict.parquet_table import contract
-from affectnet.predict.writers import columns
+from affectnet.predict.paths import Shot
+from affectnet.predict.predictor import Face
+from affectnet.predict.writers import Answer, columns, csv_rows, json_lines
 from affectnet.sources.registry import open_source
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.labels import labels_metadata, read_labels
@@ -161,6 +165,18 @@ def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refus
         ANNOTATIONS.write(path, ANNOTATIONS.schema.empty_table(), labels_metadata(labels))
         with refused("label"):
             read_labels(path)
+
+
+def test_a_label_that_is_called_box_has_all_its_digits() -> None:
+    face = Face((0.04, 0.0, 1.0, 1.0), "other", {"box": 0.3412346, "other": 0.6587654}, None, None, "d")
+    answer = Answer(Shot("a.jpg", "a.jpg"), [face])
+    table, lines = io.StringIO(), io.StringIO()
+    csv_rows(table, tuple(face.probabilities), False)(answer)
+    json_lines(lines)(answer)
+    (row,) = csv.DictReader(io.StringIO(table.getvalue()))
+    assert (row["box"], row["other"], row["left"]) == ("0.341235", "0.658765", "0.0")
+    (written,) = json.loads(lines.getvalue())["faces"]
+    assert written["probabilities"] == {"box": 0.341235, "other": 0.658765} and written["box"] == [0.0, 0.0, 1.0, 1.0]
 
 
 def test_other_labels_have_colours_of_their_own() -> None:
