@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -269,6 +270,29 @@ def test_the_copy_of_a_film_has_all_its_frames_with_the_faces_in_between(run: Co
         columns = np.flatnonzero(changed[120:160].sum(0) > 20)
         middle = (columns.min() + columns.max()) / 2
         assert abs(middle - (20 + 10 * min(at, 18) + SIDE / 2)) < 25, at
+
+
+def test_frames_that_a_copy_lacks_are_counted(run: Command, workspace: Path) -> None:
+    """Of a film above 60 frames per second, and of one that has frames faster than its mean; not of others."""
+    shots = [frame((person(4), 200, 30)) for _ in range(24)]
+    write_film(workspace / "fast.mp4", shots, 120)
+    write_film(workspace / "phone.mp4", shots)
+    durations = [1 / 30] * 15 + [2 / 15] * 9
+    (workspace / "phone.mp4").write_bytes(with_durations((workspace / "phone.mp4").read_bytes(), durations))
+    write_film(workspace / "plain.mp4", shots)
+    lacking = 0
+    for name in ("fast", "phone", "plain"):
+        code, _, err = run(f"{name}.mp4", "--annotate", "copies")
+        counted = re.findall(
+            r"^predict: frames of videos that are not in the copies, which have at most 60 a second, .*: (\d+)$", err, re.MULTILINE
+        )
+        assert code == 0 and len(counted) == (name != "plain"), err
+        written = len(list(frames(f"copies/{name}.mp4", 0)))
+        if name == "fast":
+            assert int(counted[0]) == 24 - written > 8
+        lacking += sum(map(int, counted))
+    err = run("fast.mp4", "phone.mp4", "plain.mp4", "--annotate", "copies")[2]
+    assert err.endswith(f", each for the same time: {lacking}\n")
 
 
 def test_the_copy_of_a_film_of_a_variable_rate_shows_each_frame_as_long() -> None:

@@ -38,7 +38,10 @@ LABEL_SET = "all labels of --truth and its answers where they are not AffectNet'
 DESCRIPTION = "what an ONNX file of other authors expects and returns: the name of a shipped description, or a YAML file (docs/answers.md)"
 INFO = "Describes a model file: its labels, input, training and scores on validation; with --as what the description says."
 MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
-ANNOTATE = "write copies there with the faces framed and labelled; of a video an mp4 file with all its frames, without sound"
+ANNOTATE = (
+    "write copies there with the faces framed and labelled; of a video an mp4 file of its rate, of at most 60 frames per second, "
+    "without sound"
+)
 EVERY = f"time between frames of a video; 0: all; default {EVERY_S:g}, with --track {TRACKED_EVERY_S:g}"
 SMOOTH = "average the predictions for a face of a video over time, with this time constant; implies --track"
 TIMELINE = "write a page that shows the expressions of each face of a video over time; implies --track"
