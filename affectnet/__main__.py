@@ -101,7 +101,8 @@ def predict(options: argparse.Namespace) -> int:
     settings = batch.Options(options.whole, every, bar, track, options.smooth)
     with writers.writing(options.parquet or options.form, sys.stdout, labels, track) as write:
         count = batch.predict_paths(predictor, options.paths, settings, album, timeline, write, _log)
-    _log(f"predict: {count}", "")
+    for line in [str(count), *count.notes()]:
+        _log(f"predict: {line}", "")
     if (useless := film_options(options)) and not count.frames:
         _log(f"predict: {', '.join(useless)}: for videos, of which no frame was read", "")
     if timeline is not None:

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -370,6 +371,16 @@ def test_info_says_what_the_card_says(run: Command) -> None:
     assert lines["expressions"] == ", ".join(EXPRESSIONS) and lines["validation"] == "macro-F1 0.500"
     assert lines["data"] == "training faces of SHA-256 00" and lines["epoch"] == "2 of 3" and "vgg16_bn" in lines["network"]
     assert lines["input"].startswith("32 × 32 px") and "margin" in lines["crop"] and lines["temperature"] == "1.5"
+
+
+def test_the_model_card_of_the_pipeline_is_of_no_other_file_next_to_it(run: Command) -> None:
+    card, other = MODEL.with_name("model_card.md"), MODEL.with_name("other.safetensors")
+    shutil.copy(MODEL, other)
+    card.write_text("a card")
+    assert json.loads(run("info", MODEL, "--json")[1])["card"] == str(card)
+    assert json.loads(run("info", other, "--json")[1])["card"] is None and str(card) not in run("info", other)[1]
+    other.with_suffix(".md").write_text("its own")
+    assert json.loads(run("info", other, "--json")[1])["card"] == str(other.with_suffix(".md"))
 
 
 def process(*arguments: str, **options: Any) -> subprocess.Popen[str]:

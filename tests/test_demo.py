@@ -100,6 +100,14 @@ def test_the_page_knows_the_model_the_detector_and_the_constants(files: Files) -
     assert files["model.md"] == SHIPPED.with_suffix(".md").read_bytes() and b"libfacedetection" in files["licences.txt"]
 
 
+def test_the_card_of_another_model_in_the_folder_is_not_published(built: Path, workspace: Path) -> None:
+    (workspace / "model_card.md").write_text("of model.onnx")
+    for name, published in (("other.onnx", False), ("model.onnx", True)):
+        (workspace / name).write_bytes(SHIPPED.read_bytes())
+        files = site_files(workspace / name, Reading())
+        assert ("model.md" in files, json.loads(files["settings.json"])["card"]) == (published, published)
+
+
 def test_the_example_is_the_same_each_time_and_its_faces_are_detected() -> None:
     assert example() == example() and len(Predictor.load().predict(example())) == 3
 

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import math
+import re
 import sys
 from collections.abc import Callable, Sequence
 from itertools import pairwise
@@ -190,6 +191,18 @@ def test_followed_films_are_read_five_times_a_second(run: Command, workspace: Pa
     assert len(rows(run, "film.mp4")) == 2 and len(rows(run, "film.mp4", "--smooth", 1)) == 10
 
 
+def test_a_face_keeps_its_number_however_far_apart_the_frames_are(run: Command, workspace: Path) -> None:
+    write_film(workspace / "slow.mp4", [frame((person(4), 200, 30))] * 14, 1)
+    table = rows(run, "slow.mp4", "--smooth", 5, "--every", 3)
+    assert [float(row["seconds"]) for row in table] == [0, 3, 6, 9, 12] and {row["track"] for row in table} == {"1"}
+
+
+def test_at_a_long_interval_a_face_that_one_frame_lacks_gets_a_new_number() -> None:
+    tracker = Tracker(3)
+    film = [(0, [square(100)]), (3.04, [square(100)]), (6, []), (9.04, [square(100)])]
+    assert [tracker.follow(seconds, STILL, boxes) for seconds, boxes in film] == [[1], [1], [], [2]]
+
+
 def face(values: list[float], affect: tuple[float, float] | None = (0.0, 0.0), box: Box = (0, 0, 10, 10)) -> Face:
     probabilities = dict(zip(COLOURS, values, strict=False))
     return Face(box, max(probabilities, key=probabilities.__getitem__), probabilities, *(affect or (None, None)))
@@ -257,6 +270,29 @@ def test_the_copy_of_a_film_has_all_its_frames_with_the_faces_in_between(run: Co
         columns = np.flatnonzero(changed[120:160].sum(0) > 20)
         middle = (columns.min() + columns.max()) / 2
         assert abs(middle - (20 + 10 * min(at, 18) + SIDE / 2)) < 25, at
+
+
+def test_frames_that_a_copy_lacks_are_counted(run: Command, workspace: Path) -> None:
+    """Of a film above 60 frames per second, and of one that has frames faster than its mean; not of others."""
+    shots = [frame((person(4), 200, 30)) for _ in range(24)]
+    write_film(workspace / "fast.mp4", shots, 120)
+    write_film(workspace / "phone.mp4", shots)
+    durations = [1 / 30] * 15 + [2 / 15] * 9
+    (workspace / "phone.mp4").write_bytes(with_durations((workspace / "phone.mp4").read_bytes(), durations))
+    write_film(workspace / "plain.mp4", shots)
+    lacking = 0
+    for name in ("fast", "phone", "plain"):
+        code, _, err = run(f"{name}.mp4", "--annotate", "copies")
+        counted = re.findall(
+            r"^predict: frames of videos that are not in the copies, which have at most 60 a second, .*: (\d+)$", err, re.MULTILINE
+        )
+        assert code == 0 and len(counted) == (name != "plain"), err
+        written = len(list(frames(f"copies/{name}.mp4", 0)))
+        if name == "fast":
+            assert int(counted[0]) == 24 - written > 8
+        lacking += sum(map(int, counted))
+    err = run("fast.mp4", "phone.mp4", "plain.mp4", "--annotate", "copies")[2]
+    assert err.endswith(f", each for the same time: {lacking}\n")
 
 
 def test_the_copy_of_a_film_of_a_variable_rate_shows_each_frame_as_long() -> None:

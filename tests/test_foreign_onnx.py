@@ -206,6 +206,30 @@ def test_info_describes_a_file_by_its_description(workspace: Path, capsys: pytes
     assert code == 2 and out == "" and err.startswith("error: --as: describes an ONNX file of other authors")
 
 
+def test_info_of_a_described_file_says_what_the_description_says_and_no_more(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    changes = {"labels": ["Sad", None, "Happy"], "channels": "bgr", "highest": 255, "layout": "nhwc", "mean": [104.0, 117.0, 123.5]}
+    name = write_description(**changes, std=[1.0, 1.0, 2.0], margin=0.2, source="the authors")
+    write_onnx(Path("model.onnx"), read_description(name))
+    out = run(capsys, "info", "model.onnx", "--as", name)[1]
+    assert dict(line.split(None, 1) for line in out.splitlines()) == {
+        "file": f"model.onnx, {Path('model.onnx').stat().st_size / 1e6:.1f} MB",
+        "description": "model.yaml",
+        "source": "the authors",
+        "labels": "Sad, null, Happy",
+        "values": "logits",
+        "outputs": "all, in the file's order",
+        "crop": "margin 0.2, square no",
+        "input": "32 × 32 px, nhwc, bgr in 0–255, less 104, 117, 123.5, by 1, 1, 2",
+    }
+    content = json.loads(run(capsys, "info", "model.onnx", "--as", name, "--json")[1])
+    assert content == {
+        "file": "model.onnx",
+        "bytes": Path("model.onnx").stat().st_size,
+        "description": "model.yaml",
+        **read_description(name).model_dump(),
+    }
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
@@ -228,6 +252,24 @@ def test_a_wrong_description_is_one_line(workspace: Path, changes: dict[str, Any
     with pytest.raises(UserError) as caught:
         Predictor.load("model.onnx", description=write_description(**changes)).predict(Image.new("RGB", (64, 64), COLOUR), "whole")
     assert "\n" not in str(caught.value) and said in str(caught.value)
+
+
+@pytest.mark.parametrize("labels", [["Happy", "Sad", "Fear"], ["Happy", None, "Fear"], ["valence", "Happy", "Sad", "arousal"]])
+def test_probabilities_that_are_described_as_logits_are_one_line(workspace: Path, labels: list[str | None]) -> None:
+    """Of one face, too; otherwise they would get a second softmax."""
+    name = write_description(labels=labels)
+    write_onnx(Path("model.onnx"), read_description(name), softmax="valence" not in labels)
+    if "valence" in labels:  # two values that are no part of the softmax
+        model = onnx.load("model.onnx")
+        model.graph.node.insert(3, helper.make_node("Split", ["raw"], ["first", "scores", "last"], axis=1, split=[1, 2, 1]))
+        model.graph.node.insert(4, helper.make_node("Softmax", ["scores"], ["shares"], axis=1))
+        model.graph.node.insert(5, helper.make_node("Concat", ["first", "shares", "last"], ["joined"], axis=1))
+        model.graph.node[6].input[0] = "joined"
+        onnx.save(model, "model.onnx")
+    with pytest.raises(UserError) as caught:
+        Predictor.load("model.onnx", description=name)
+    assert str(caught.value) == "model.onnx: values from 0 to 1 that sum to 1 are no logits; try `values: probabilities`"
+    Predictor.load("model.onnx", description=write_description(labels=labels, values="probabilities"))
 
 
 def test_what_is_no_description_or_no_onnx_is_one_line(workspace: Path, capsys: pytest.CaptureFixture[str]) -> None:

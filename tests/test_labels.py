@@ -1,5 +1,7 @@
 """Other labels than AffectNet's, from folders of photographs to predictions."""
 
+import csv
+import io
 import json
 import shutil
 from dataclasses import replace
@@ -17,10 +19,12 @@ from affectnet.__main__ import main
 from affectnet.expressions import COLUMNS, EXPRESSIONS
 from affectnet.params import parse, read_document
 from affectnet.predict.answers.tables import IMAGE_COLUMNS
-from affectnet.predict.colours import COLOURS, colours_of
+from affectnet.predict.colours import COLOURS, colour, colours_of
 from affectnet.predict.image_folder import with_labels
 from affectnet.predict.parquet_table import contract
-from affectnet.predict.writers import columns
+from affectnet.predict.paths import Shot
+from affectnet.predict.predictor import Face
+from affectnet.predict.writers import Answer, columns, csv_rows, json_lines
 from affectnet.sources.registry import open_source
 from affectnet.tables.annotations import ANNOTATIONS
 from affectnet.tables.labels import labels_metadata, read_labels
@@ -163,9 +167,33 @@ def test_a_table_without_labels_has_affectnets_and_one_with_broken_ones_is_refus
             read_labels(path)
 
 
+def test_a_label_that_is_called_box_has_all_its_digits() -> None:
+    face = Face((0.04, 0.0, 1.0, 1.0), "other", {"box": 0.3412346, "other": 0.6587654}, None, None, "d")
+    answer = Answer(Shot("a.jpg", "a.jpg"), [face])
+    table, lines = io.StringIO(), io.StringIO()
+    csv_rows(table, tuple(face.probabilities), False)(answer)
+    json_lines(lines)(answer)
+    (row,) = csv.DictReader(io.StringIO(table.getvalue()))
+    assert (row["box"], row["other"], row["left"]) == ("0.341235", "0.658765", "0.0")
+    (written,) = json.loads(lines.getvalue())["faces"]
+    assert written["probabilities"] == {"box": 0.341235, "other": 0.658765} and written["box"] == [0.0, 0.0, 1.0, 1.0]
+
+
 def test_other_labels_have_colours_of_their_own() -> None:
     colours = colours_of(["Happy", *LABELS])
     assert colours["Happy"] == COLOURS["Happy"] and len({colours[label] for label in LABELS}) == 3
+
+
+def test_a_face_has_the_colour_of_its_label_in_copies_as_in_timelines() -> None:
+    colours = colours_of(LABELS)
+    assert {label: colour(label, LABELS) for label in LABELS} == colours and len(set(colours.values())) == 3
+
+
+def test_other_labels_take_first_the_colours_that_no_label_has() -> None:
+    mixed = ("Neutral", "Happy", *(f"label {number}" for number in range(6)))
+    colours = colours_of(mixed)
+    assert colours["Neutral"] == COLOURS["Neutral"] and colours["Happy"] == COLOURS["Happy"] and len(set(colours.values())) == 8
+    assert set(colours_of([*mixed, "one more"])) == {*mixed, "one more"}
 
 
 def test_a_model_whose_labels_are_other_names_of_ours_is_right_about_folders_of_these_names() -> None:

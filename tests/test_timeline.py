@@ -64,6 +64,15 @@ def test_the_page_of_a_film_shows_its_faces(workspace: Path, capsys: pytest.Capt
     assert not re.search(r"<script|<link|@import|https?:|url\(", text) and "default-src 'none'" in text
 
 
+def test_a_film_is_as_long_as_it_is_however_far_apart_the_analysed_frames_are(workspace: Path) -> None:
+    write_model()
+    write_film(workspace / "film.mp4", [frame((person(4), 200, 30))] * 121)
+    for every, count in (("60", "1 frame"), ("8", "2 frames"), ("1", "13 frames")):
+        assert main(["predict", "film.mp4", "--timeline", "page.html", "--every", every, "--model", str(MODEL)]) == 0
+        text = Path("page.html").read_text(encoding="utf-8")
+        assert f"0:12.1 long, {count} analysed." in text and "0:00 – 0:12.1, seen for 12.1 s." in text
+
+
 def test_areas_are_stacked_to_one_and_lines_show_their_values(tmp_path: Path) -> None:
     text = page(tmp_path / "page.html", [answer(at / 5, 1) for at in range(10)])
     tops = {name: min(y for _, y in paths(text, name)[0]) for name in EXPRESSIONS}
@@ -121,6 +130,16 @@ def test_each_film_has_its_section_and_its_name_is_text(tmp_path: Path) -> None:
     text = page(tmp_path / "page.html", film, film, [answer(0.0)], name="a <b>&\n.mp4")
     assert text.count("<h2>a &lt;b&gt;&amp;\\n.mp4</h2>") == 3 and text.count("<article") == 2 and "No face was detected." in text
     assert len(re.findall(r'id="([^"]+)"', text)) == len(set(re.findall(r'id="([^"]+)"', text))) == 2
+
+
+def test_films_of_one_name_have_their_folders_in_the_heading(tmp_path: Path) -> None:
+    timeline = Timeline(tmp_path / "page.html", EXPRESSIONS, True, None)
+    for path in ("film.mp4", "/x/monday/a/film.mp4", "/x/tuesday/a/film.mp4", "other.mp4"):
+        timeline.add(answer(0.0), [])
+        timeline.end(FilmEnd(path, Path(path).name))
+    timeline.write()
+    text = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert re.findall("<h2>(.*?)</h2>", text) == ["film.mp4", "monday/a/film.mp4", "tuesday/a/film.mp4", "other.mp4"]
 
 
 def test_a_model_of_expressions_only_has_no_lines_and_one_frame_is_a_page(tmp_path: Path) -> None:

@@ -24,6 +24,9 @@ INPUT_TYPES: Final = {"tensor(float)": np.float32, "tensor(float16)": np.float16
 TOLERANCE = 0.01
 """By how much probabilities may fail to sum to 1."""
 
+SUM_TOLERANCE = 1e-3
+"""By how much the values of a softmax do, in 16 bits, too."""
+
 
 class ForeignOnnxEngine:
     """See affectnet.engines.engine.Engine."""
@@ -40,7 +43,7 @@ class ForeignOnnxEngine:
         self._input, self._type, self._batch = self._checked_input()
         self.metadata = _metadata(description)
         self._columns = _columns(description, self.metadata.labels)
-        self._values(np.zeros((1, description.image_px, description.image_px, 3), np.uint8))  # a wrong description fails here
+        self._refuse_other_values()
 
     def outputs(self, crops: NDArray[np.uint8], averaging: Averaging = "none", batch: int = BATCH) -> Outputs:
         """See Engine. Logits of probabilities are their logarithm."""
@@ -63,6 +66,17 @@ class ForeignOnnxEngine:
             logits = np.log(np.maximum(logits, LEAST_PROBABILITY))
         dimensions = _columns(self.description, DIMENSIONS) if self.metadata.affect else []
         return logits, np.clip(values[:, dimensions], -1, 1)
+
+    def _refuse_other_values(self) -> None:
+        """Errors: UserError when a black and a noisy picture do not run, or logits are probabilities, which would get a second softmax."""
+        side, labels = self.description.image_px, self.description.labels
+        noise = np.random.default_rng(0).integers(0, 256, (side, side, 3), np.uint8)
+        values = self._values(np.stack([np.zeros_like(noise), noise]))
+        scores = values[:, [at for at, label in enumerate(labels) if label not in DIMENSIONS]]  # a softmax includes what null leaves out
+        for shares in (scores, values[:, self._columns]):
+            within = shares.shape[1] > 1 and bool(((shares >= 0) & (shares <= 1)).all())
+            if self.description.values == "logits" and within and (np.abs(shares.sum(1) - 1) <= SUM_TOLERANCE).all():
+                raise UserError(f"{self.name}: values from 0 to 1 that sum to 1 are no logits; try `values: probabilities`")
 
     def _values(self, crops: NDArray[np.uint8]) -> Values:
         """(n, side, side, 3) uint8 RGB → (n, labels) float32, the outputs one after the other."""

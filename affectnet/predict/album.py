@@ -57,15 +57,18 @@ class Album:
             temporary.write_bytes(buffer.getvalue())
         return copy
 
-    def add_film(self, film: FilmEnd, answers: Sequence[Answer]) -> Path:
-        """Writes the copy of a film, as `add`. answers: for its frames, in their order. Errors: UserError when it cannot be written."""
+    def add_film(self, film: FilmEnd, answers: Sequence[Answer]) -> int:
+        """Writes the copy of a film, as `add`; returns how many of its frames are not in it.
+
+        answers: for its frames, in their order. Errors: UserError when it cannot be written.
+        """
         mark = _mark(film.path)
         copy = self._free(_copy_name(film.name, FILM), mark)
         with replacing(copy, lasting=False) as temporary:
-            write_annotated(film, answers, temporary)
+            left_out = write_annotated(film, answers, temporary)
             with temporary.open("ab") as file:
                 file.write(struct.pack(">I4s", 8 + MARK_BYTES, b"free") + mark.encode())  # a box that players skip (ISO 14496-12, 8.1.2)
-        return copy
+        return left_out
 
     def _free(self, name: Path, mark: str) -> Path:
         """The path of a copy with this mark: one that has it already, or that no file has."""

@@ -25,13 +25,15 @@ from affectnet.running.progress import progress
 BATCH = 16
 """Photographs whose faces form a batch; memory holds only their crops, and the frames of videos."""
 
+NOT_COPIED = "frames of videos that are not in the copies, which have at most 60 a second, each for the same time"
+
 
 @dataclass
 class Count:
     """How many photographs and frames were predicted, had no face or were unreadable.
 
     whole: photographs of `without` that were predicted as a whole; tracks: numbers of faces in the films that have ended; highest: in
-    the film that has not; other: files of the folders that are neither.
+    the film that has not; other: files of the folders that are neither; not_copied: frames of films that their copies lack.
     """
 
     photographs: int = 0
@@ -43,6 +45,7 @@ class Count:
     whole: int = 0
     unreadable: int = 0
     other: int = 0
+    not_copied: int = 0
 
     def add(self, answer: Answer) -> None:
         self.photographs += answer.shot.seconds is None
@@ -63,6 +66,10 @@ class Count:
         tracks = f" in {many(self.tracks, 'track')}" if self.tracks else ""
         parts += [f"{many(self.faces, 'face')}{tracks}", f"{self.without:,} without a face{whole}", f"{self.unreadable:,} unreadable"]
         return ", ".join([*parts, *([f"{many(self.other, 'other file')} skipped"] if self.other else [])])
+
+    def notes(self) -> list[str]:
+        """What else users should know, a line each."""
+        return [f"{NOT_COPIED}: {self.not_copied:,}"] if self.not_copied else []
 
 
 @dataclass(frozen=True)
@@ -129,7 +136,7 @@ def predict_paths(
             if isinstance(result, UserError):
                 unreadable(str(result))
             elif isinstance(result, FilmEnd):
-                for problem in _end_film(result, answers, album, timeline):
+                for problem in _end_film(result, answers, album, timeline, count):
                     unreadable(problem)
                 answers.clear()
                 count.end_film()
@@ -150,7 +157,7 @@ def _keep(result: Result, answers: list[Answer], album: Album | None, timeline: 
         timeline.add(result.answer, result.portraits)
 
 
-def _end_film(film: FilmEnd, answers: Sequence[Answer], album: Album | None, timeline: Timeline | None) -> Iterator[str]:
+def _end_film(film: FilmEnd, answers: Sequence[Answer], album: Album | None, timeline: Timeline | None, count: Count) -> Iterator[str]:
     """Writes the film's copy, and ends its timeline; yields the problems."""
     if film.problem is not None:
         yield str(film.problem)
@@ -158,7 +165,7 @@ def _end_film(film: FilmEnd, answers: Sequence[Answer], album: Album | None, tim
         timeline.end(film)
     if album is not None and answers:
         try:
-            album.add_film(film, answers)
+            count.not_copied += album.add_film(film, answers)
         except UserError as error:
             yield str(error)
 
@@ -173,7 +180,7 @@ def results(
     cropped = in_order(partial(_crop, predictor, options, timeline is not None), source, cores(), "thread")
     predicted = _predict(predictor, cropped)
     if options.track:
-        predicted = _follow(predicted, Follower(options.smooth))
+        predicted = _follow(predicted, Follower(options.smooth, options.every))
     yield from predicted if album is None else in_order(_annotate, predicted, cores(), "thread")
 
 

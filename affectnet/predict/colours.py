@@ -16,9 +16,14 @@ WEIGHTS = (0.2126, 0.7152, 0.0722)
 
 
 def colours_of(labels: Iterable[str]) -> dict[str, str]:
-    """`#rrggbb` per label: its fixed colour, and for labels that are not AffectNet's the palette in their order, again after the eighth."""
-    others = itertools.cycle(COLOURS.values())
-    return {label: COLOURS[label] if label in COLOURS else next(others) for label in labels}
+    """`#rrggbb` per label: its fixed colour, and for labels that are not AffectNet's those that none of these labels has, in their order.
+
+    After the last of them the whole palette follows, again and again.
+    """
+    names = list(dict.fromkeys(labels))
+    free = [colour for label, colour in COLOURS.items() if label not in names]
+    others = itertools.chain(free, itertools.cycle(COLOURS.values()))
+    return {name: COLOURS[name] if name in COLOURS else next(others) for name in names}
 
 
 def colour(expression: str | None, labels: Iterable[str] = ()) -> str:

@@ -36,9 +36,12 @@ TRUTH = "labels for a file of answers: a table (CSV, JSON lines, Parquet), or a 
 LABELS = "what another name or number means; null: left out; affectnet, fer2013 or raf_db: all numbers of the data set; may be repeated"
 LABEL_SET = "all labels of --truth and its answers where they are not AffectNet's, such as engaged,bored,confused"
 DESCRIPTION = "what an ONNX file of other authors expects and returns: the name of a shipped description, or a YAML file (docs/answers.md)"
-INFO = "Describes a model file: its labels, input, training and scores on validation."
+INFO = "Describes a model file: its labels, input, training and scores on validation; with --as what the description says."
 MODEL = f"model.onnx or model.safetensors; default {DEFAULT}, the shipped model"
-ANNOTATE = "write copies there with the faces framed and labelled; of a video an mp4 file with all its frames, without sound"
+ANNOTATE = (
+    "write copies there with the faces framed and labelled; of a video an mp4 file of its rate, of at most 60 frames per second, "
+    "without sound"
+)
 EVERY = f"time between frames of a video; 0: all; default {EVERY_S:g}, with --track {TRACKED_EVERY_S:g}"
 SMOOTH = "average the predictions for a face of a video over time, with this time constant; implies --track"
 TIMELINE = "write a page that shows the expressions of each face of a video over time; implies --track"

@@ -34,8 +34,9 @@ Write = Callable[[Answer], None]
 LONGEST_PATH = 4096
 EDGES = ("left", "top", "right", "bottom")
 AFFECT = ("valence", "arousal")
-DECIMALS = {**dict.fromkeys(("box", *EDGES), 1), **dict.fromkeys(("seconds", *AFFECT), 4)}
-"""In CSV and JSON, by field, of boxes in px; Parquet holds the numbers in full."""
+BOX_DECIMALS = 1
+DECIMALS = {**dict.fromkeys(EDGES, BOX_DECIMALS), **dict.fromkeys(("seconds", *AFFECT), 4)}
+"""In CSV and JSON, of boxes in px, and by field, none of which may be a label; Parquet holds the numbers in full."""
 
 DIGITS = 6
 """Significant digits of a probability in CSV and JSON: with four decimals a label that is unlikely would be impossible."""
@@ -161,9 +162,9 @@ def _rounded(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _round(value: Any, decimals: int | None) -> Any:
-    """decimals: None for a probability."""
+    """value: a tuple is a box, a mapping the probabilities; decimals: None for a probability."""
     if isinstance(value, float):
         return float(f"{value:.{DIGITS}g}") if decimals is None else round(value, decimals)
     if isinstance(value, tuple):
-        return [_round(edge, decimals) for edge in value]
+        return [round(edge, BOX_DECIMALS) for edge in value]
     return _rounded(value) if isinstance(value, dict) else value

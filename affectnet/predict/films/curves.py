@@ -38,9 +38,10 @@ class Curve:
 
 
 class FilmCurves:
-    """All faces of a film."""
+    """All faces of a film. stated_end: in seconds, as its file states it."""
 
     def __init__(self) -> None:
+        self.stated_end: float | None = None
         self.times = array("d")
         self.curves: dict[int, Curve] = {}
 
@@ -57,10 +58,16 @@ class FilmCurves:
 
     @property
     def edges(self) -> Values:
-        """(frames + 1,) seconds: each frame stands for the time from half way to the one before it to half way to the next."""
+        """(frames + 1,) seconds: each frame stands for the time from half way to the one before it to half way to the next.
+
+        The last one stands for as long as the others, and not beyond the film's end.
+        """
         times = np.array(self.times)
-        step = float(np.median(np.diff(times))) if len(times) > 1 else 1.0
-        return np.concatenate([times[:1], (times[1:] + times[:-1]) / 2, times[-1:] + step])
+        last, stated = float(times[-1]), self.stated_end
+        step = float(np.median(np.diff(times))) if len(times) > 1 else None
+        if stated is not None and stated > last and (step is None or stated < last + step):
+            step = stated - last
+        return np.concatenate([times[:1], (times[1:] + times[:-1]) / 2, [last + (step or 1.0)]])
 
     @property
     def across(self) -> tuple[float, float]:

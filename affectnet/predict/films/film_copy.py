@@ -1,4 +1,4 @@
-"""The annotated copy of a film: all its frames at its rate, with the faces of the frames that were analysed."""
+"""The annotated copy of a film at its rate, with the faces of the frames that were analysed."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
@@ -13,23 +13,36 @@ from affectnet.predict.predictor import Face
 from affectnet.predict.writers import Answer
 
 
-def write_annotated(film: FilmEnd, answers: Sequence[Answer], path: Path) -> None:
+def write_annotated(film: FilmEnd, answers: Sequence[Answer], path: Path) -> int:
     """Writes an mp4 file without sound, at a constant rate: a frame of a variable rate is repeated for as long as it is shown.
 
-    answers: for the analysed frames, in their order; until the next, a frame has the faces of the last, and faces that are followed
-    move in between. Of a film that ends with a problem the readable part is copied. Errors: UserError when it cannot be read or written.
+    Returns how many frames of the film are not in the copy, as they are shown for a shorter time than its own. answers: for the analysed
+    frames, in their order; until the next, a frame has the faces of the last, and faces that are followed move in between. Of a film
+    that ends with a problem the readable part is copied. Errors: UserError when it cannot be read or written.
     """
-    rate = frame_rate(film.path)
-    pictures = at_constant_rate(_annotated(film.path, answers), rate)
-    first = next(pictures)
-    with writing_video(path, rate, (first.shape[1], first.shape[0])) as write:
-        write(first)
+    read = 0
+
+    def readable() -> Iterator[tuple[float, Pixels]]:
+        nonlocal read
         try:
-            for picture in pictures:
-                write(picture)
+            for one in _annotated(film.path, answers):
+                read += 1
+                yield one
         except UserError:
             if film.problem is None:
                 raise
+
+    rate = frame_rate(film.path)
+    pictures = at_constant_rate(readable(), rate)
+    first = next(pictures)
+    written, last = 1, first
+    with writing_video(path, rate, (first.shape[1], first.shape[0])) as write:
+        write(first)
+        for picture in pictures:
+            written += picture is not last  # a frame that is repeated is the same array
+            last = picture
+            write(picture)
+    return read - written
 
 
 def at_constant_rate(frames_of_film: Iterable[tuple[float, Pixels]], rate: float) -> Iterator[Pixels]:

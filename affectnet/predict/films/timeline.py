@@ -4,12 +4,13 @@ from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 
-from affectnet.errors import UserError, one_line
+from affectnet.errors import UserError, many, one_line
 from affectnet.files.atomic import write_text
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
 from affectnet.predict.films import charts
 from affectnet.predict.films.curves import Curve, FilmCurves
+from affectnet.predict.films.length import stated_end
 from affectnet.predict.films.timeline_style import BEGINNING, CSS
 from affectnet.predict.paths import FilmEnd
 from affectnet.predict.writers import AFFECT, Answer, check_replaceable
@@ -49,15 +50,20 @@ class Timeline:
     def end(self, film: FilmEnd) -> None:
         """After the last frame of a film; of one without a readable frame nothing is shown."""
         if self.film.times:
-            self.films.append((one_line(Path(film.path).name), self._film(len(self.films) + 1)))
+            self.film.stated_end = stated_end(film.path) if film.problem is None else None
+            self.films.append((film.path, self._film(len(self.films) + 1)))
         self.film = FilmCurves()
 
     def write(self) -> None:
         """Errors: UserError when there was no film."""
         if not self.films:
             raise UserError(f"{self.path}: no page, for no video was read; --timeline shows videos")
-        heading = self.films[0][0] if len(self.films) == 1 else "Faces over time"
-        films = "".join((f"<h2>{escape(name)}</h2>" if len(self.films) > 1 else "") + content for name, content in self.films)
+        headings = _headings([path for path, _ in self.films])
+        heading = headings[0] if len(self.films) == 1 else "Faces over time"
+        films = "".join(
+            (f"<h2>{escape(name)}</h2>" if len(self.films) > 1 else "") + content
+            for name, (_, content) in zip(headings, self.films, strict=True)
+        )
         names = "".join(
             f'<span><i class="{charts.css_class(self.labels, name)}"></i>{escape(name)}</span>' for name in charts.stacked(self.labels)
         )
@@ -79,7 +85,7 @@ class Timeline:
         lasting = [curve for curve in longest if len(curve.frames) > 1] or longest
         shown = sorted(lasting[:MOST_FACES], key=lambda curve: curve.number)
         across = film.across
-        facts = [f"{charts.clock(across[1] - across[0])} long", f"{len(film.times):,} frames analysed"]
+        facts = [f"{charts.clock(across[1] - across[0])} long", f"{many(len(film.times), 'frame')} analysed"]
         facts += [f"predictions smoothed over {self.smooth:g} s"] if self.smooth else []
         parts = [f'<p class="lead">{", ".join(facts)}.</p>']
         if not shown:
@@ -127,3 +133,14 @@ class Timeline:
         means = weights @ values[:, count:]
         named = [f"{name} {round(mean, 2) + 0.0:+.2f}" for name, mean in zip(AFFECT, means.tolist(), strict=False)]  # no -0.00
         return " ".join([*parts, *([f"Mean {', '.join(named)}."] if named else [])])
+
+
+def _headings(paths: Sequence[str]) -> list[str]:
+    """The names of films, with as many of their folders as tell films of one name apart."""
+    all_parts = [Path(path).parts for path in paths]
+    headings = []
+    for parts in all_parts:
+        others = [other for other in all_parts if other != parts]
+        depth = next((depth for depth in range(1, len(parts)) if all(parts[-depth:] != other[-depth:] for other in others)), len(parts))
+        headings.append(one_line(str(Path(*parts[-depth:]))))
+    return headings

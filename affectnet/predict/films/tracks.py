@@ -16,6 +16,9 @@ from affectnet.predict.writers import Answer
 BRIDGE_S = 2.0
 """A face that was not detected for longer gets a new number when it comes back."""
 
+BRIDGE_STEPS = 1.5
+"""The same in times between two frames, where these are far apart; more than 1, because a frame may come a little late."""
+
 BUFFER, LEAST_IOU = 0.5, 0.1
 """Boxes are compared after each grows by this share of its width and height on all sides, so that a face that moved by more than its
 
@@ -108,16 +111,18 @@ class Tracker:
     the optimal assignment in few frames (measured in docs/log.md).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, every: float = 0.0) -> None:
+        """every: seconds between two frames."""
+        self.bridge_s = max(BRIDGE_S, BRIDGE_STEPS * every)
         self.tracks: list[Track] = []
         self.last = 0
         self.seen: Look | None = None
 
     def follow(self, seconds: float, shown: Look, boxes: Sequence[Box]) -> list[int]:
-        """The number of each face of the next frame. A cut ends all tracks, and BRIDGE_S seconds without a detection end one."""
+        """The number of each face of the next frame. A cut ends all tracks, and bridge_s seconds without a detection end one."""
         cut = self.seen is not None and difference(self.seen, shown) >= CUT
         self.seen = shown
-        self.tracks = [] if cut else [track for track in self.tracks if seconds - track.seconds <= BRIDGE_S]
+        self.tracks = [] if cut else [track for track in self.tracks if seconds - track.seconds <= self.bridge_s]
         assigned = _assign([track.expected(seconds) for track in self.tracks], boxes)
         numbers = []
         for at, box in enumerate(boxes):
@@ -162,13 +167,16 @@ def iou(one: Box, other: Box) -> float:
 class Follower:
     """Follows the faces of one film after another."""
 
-    def __init__(self, smooth: float | None) -> None:
-        """smooth: time constant in seconds over which predictions are averaged, None or 0 for the predictions of each frame."""
-        self.smooth = smooth
+    def __init__(self, smooth: float | None, every: float = 0.0) -> None:
+        """smooth: time constant in seconds over which predictions are averaged, None or 0 for the predictions of each frame.
+
+        every: seconds between two frames.
+        """
+        self.smooth, self.every = smooth, every
         self.next_film()
 
     def next_film(self) -> None:
-        self.tracker = Tracker()
+        self.tracker = Tracker(self.every)
         self.smoother = Smoother(self.smooth) if self.smooth else None
 
     def follow(self, answer: Answer, shown: Look) -> Answer:
