@@ -326,18 +326,133 @@ def test_the_camera_runs_after_a_click_keeps_numbers_and_stops_when_the_page_is_
     assert page.locator("#light").is_hidden() and page.evaluate("document.querySelector('video').srcObject === null")
 
 
-def test_a_film_is_followed_to_its_end(shown: Tab, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "film.webm"), cv2.VideoWriter.fourcc(*"VP80"), 10, (2 * SIDE, SIDE))
-    frame = np.asarray(Image.open(people(tmp_path / "frame.png", (0, 1))).convert("RGB"))
-    for _ in range(12):
+LIVE = """async () => {
+  const {Live} = await import('/live.mjs');
+  const [asked, rows] = [[], []];
+  let present;
+  const video = Object.assign(document.createElement('canvas'), {videoWidth: 300, paused: false, seeking: false});
+  video.requestVideoFrameCallback = (next) => (present = next);
+  const ask = (_, {bitmap, ...sent}) => new Promise((resolve) => asked.push({...sent, answer: () => resolve({bitmap, times: {}})}));
+  const live = new Live({ask}, video, ({seconds}) => rows.push(seconds), (error) => rows.push(error.message));
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  const show = (seconds) => (present(0, {mediaTime: seconds}), pause());
+  const answer = () => (asked.splice(0).forEach((one) => one.answer()), pause());
+  live.start();
+  await show(50);
+  live.restart();
+  await show(10);
+  const sent = asked.map(({seconds, first}) => [seconds, first]);
+  await answer();
+  const moved = rows.splice(0);
+  const late = show(10.1);  // its bitmap is not there when the film is moved
+  live.restart();
+  await late;
+  await show(0.6);
+  await answer();
+  const again = rows.splice(0);
+  video.seeking = true;
+  await show(0.7);
+  video.seeking = false;
+  await show(3);
+  await answer();
+  Object.assign(video, {paused: true, currentTime: 3.04});
+  video.dispatchEvent(new Event('pause'));
+  await pause();
+  await answer();
+  const frozen = rows.splice(0);
+  live.stop();
+  return {sent, moved, again, frozen}; }"""
+
+
+def test_a_moved_film_has_no_row_from_before_and_no_frame_twice(shown: Tab) -> None:
+    """Frames on their way when the film is moved are dropped; the shown one is not sent again when the film pauses."""
+    answers = shown.page.evaluate(LIVE)
+    assert answers == {"sent": [[50, True], [10, True]], "moved": [10], "again": [0.6], "frozen": [3]}
+
+
+SLOW_RUNTIME = """
+export const env = {wasm: {}};
+export class Tensor { constructor(_, data, dims) { Object.assign(this, {data, dims}); } }
+const answers = {
+  model: ({dims: [count]}) => ({probabilities: new Float32Array(7 * count).fill(1 / 7)}),
+  detector: ({dims: [, , height, width]}) => Object.fromEntries([8, 16, 32].flatMap((stride) => {
+    const count = (height / stride) * (width / stride);
+    const [cls, obj, bbox] = [1, 1, 4].map((each) => new Float32Array(each * count));
+    if (stride === 32) { cls[20] = obj[20] = 0.9; bbox.set([0, 0, 1.2, 1.2], 80); }
+    return [[`cls_${stride}`, cls], [`obj_${stride}`, obj], [`bbox_${stride}`, bbox]]; })),
+};
+const tensors = (outputs) => Object.fromEntries(Object.entries(outputs).map(([name, data]) => [name, {data}]));
+const create = async (kind) => ({
+  inputNames: ['input'], inputMetadata: [{shape: [1, 3, 'height', 'width']}],
+  run: async ({input}) => { await new Promise((resolve) => setTimeout(resolve, 50)); return tensors(answers[kind](input)); },
+});
+export const InferenceSession = {create};
+"""
+"""In place of ONNX Runtime: one face at the same place in every picture, after 50 ms."""
+
+FRAMES = """async ([source, addresses]) => {
+  const {Host} = await import('/host.mjs');
+  const bitmaps = [];
+  for (const address of addresses) bitmaps.push(await createImageBitmap(await (await fetch(address)).blob()));
+  const host = new Host();
+  host.start();
+  const settings = await (await fetch('/settings.json')).json();
+  const runtime = URL.createObjectURL(new Blob([source], {type: 'text/javascript'}));
+  await host.ask('open', {runtime, settings, files: {detector: 'detector', model: 'model'}});
+  const ask = (bitmap, seconds, first) => host.ask('frame', {bitmap, seconds, first}, [bitmap]);
+  const before = await ask(bitmaps[0], 50, true);
+  const [late, next] = await Promise.all([ask(bitmaps[1], 50.1, false), ask(bitmaps[2], 0, true)]);
+  host.worker.terminate();
+  return [before, late, next].map(({faces}) => faces.map(({number}) => number)); }"""
+
+
+def test_a_late_frame_of_the_old_film_takes_no_number_of_the_new_one(context: BrowserContext, address: str) -> None:
+    """It is still in detection when the first frame of the new film, another picture, arrives."""
+    old, new = (data_uri(np.asarray(person(number)), "PNG") for number in (0, 1))
+    page = context.new_page()
+    page.goto(f"{address}licences.txt")  # the worker without the page
+    assert page.evaluate(FRAMES, [SLOW_RUNTIME, [old, old, new]]) == [[1], [1], [1]]
+    page.close()
+
+
+def write_pair(path: Path, frames: int) -> Path:
+    """A film of two people who stand still, 10 frames a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 10, (2 * SIDE, SIDE))
+    frame = np.asarray(Image.open(people(path.with_suffix(".png"), (0, 1))).convert("RGB"))
+    for _ in range(frames):
         writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
     writer.release()
-    shown.open(tmp_path / "film.webm")
+    return path
+
+
+def test_a_film_is_followed_to_its_end(shown: Tab, tmp_path: Path) -> None:
+    shown.open(write_pair(tmp_path / "film.webm", 12))
     shown.status("film.webm: playing.")
     shown.page.get_by_role("button", name="Go on").wait_for(timeout=20_000)  # it has ended
     shown.page.wait_for_timeout(500)
     rows = shown.rows()
     assert {row["path"] for row in rows} == {"film.webm"} and {row["track"] for row in rows} == {"1", "2"}
+    assert max(float(row["seconds"]) for row in rows) == pytest.approx(1.1, abs=0.01)  # its last frame begins there
+
+
+def test_a_film_that_is_moved_back_begins_there(shown: Tab, tmp_path: Path) -> None:
+    page = shown.page
+    shown.open(write_pair(tmp_path / "film.webm", 60))
+    page.locator("#speed", has_text="2 faces").wait_for()
+    for _ in range(3):
+        page.evaluate("video.currentTime = 4.5")
+        page.wait_for_timeout(500)
+        page.evaluate("video.currentTime = 0.5")
+        page.wait_for_timeout(700)
+        rows = shown.rows()
+        seconds = [float(row["seconds"]) for row in rows]
+        assert seconds and seconds == sorted(seconds) and seconds[0] > 0.4 and seconds[-1] < 4
+        assert {row["track"] for row in rows} == {"1", "2"}
+    page.get_by_role("button", name="Freeze").click()
+    page.wait_for_timeout(500)
+    page.evaluate("video.currentTime = 3")
+    page.wait_for_timeout(700)
+    assert [float(row["seconds"]) for row in shown.rows()] == pytest.approx([3, 3], abs=0.11)
 
 
 def test_a_camera_that_is_denied_is_one_line(playwright: Playwright, address: str) -> None:
