@@ -324,6 +324,32 @@ def test_the_camera_runs_after_a_click_keeps_numbers_and_stops_when_the_page_is_
     page.evaluate(HIDE)
     shown.status("The camera is off, since the page was hidden.")
     assert page.locator("#light").is_hidden() and page.evaluate("document.querySelector('video').srcObject === null")
+    assert shown.rows()[: len(rows)] == rows
+
+
+def test_a_stopped_camera_leaves_its_rows_and_last_picture(shown: Tab) -> None:
+    page = shown.page
+    page.get_by_role("button", name="Start the camera").click()
+    page.locator("#speed", has_text="2 faces").wait_for()
+    page.get_by_role("button", name="Freeze").click()
+    page.wait_for_timeout(500)  # frames that were on their way
+    rows, picture = shown.rows(), shown.saved("Save PNG").read_bytes()
+    page.get_by_role("button", name="Stop the camera").click()
+    shown.status("The camera is off.")
+    assert page.locator("#light").is_hidden() and page.evaluate("document.querySelector('video').srcObject === null")
+    assert page.get_by_role("button", name="Freeze").is_disabled() and page.get_by_role("slider", name="Smoothing").is_disabled()
+    page.wait_for_timeout(300)
+    assert rows and shown.rows() == rows and shown.saved("Save PNG").read_bytes() == picture
+    assert page.locator("#overlay").is_visible() and page.get_by_role("radio").count() == 2
+    page.get_by_role("button", name="Start the camera").click()
+    shown.status("The camera is on.")
+    page.locator("#speed", has_text="2 faces").wait_for()
+    page.get_by_role("button", name="Stop the camera").click()
+    shown.status("The camera is off.")
+    assert {row["track"] for row in shown.rows()} == {"1", "2"}
+    page.get_by_role("button", name="example").click()
+    shown.status("example.jpg: 3 faces: ")
+    assert {row["path"] for row in shown.rows()} == {"example.jpg"}
 
 
 LIVE = """async () => {
