@@ -173,13 +173,13 @@ function setFrame(one, width, height) {
 async function showPhotograph(file) {
   const mine = turn;
   say(`Reading ${file.name} …`);
-  const {address, bitmap, width, height, jpeg} = await openPhotograph(file, settings.limits);
+  const {address, bitmap, width, height, jpeg, plain} = await openPhotograph(file, settings.limits);
   if (mine !== turn) return bitmap.close();
   Object.assign(live, {kind: 'photograph', name: file.name, address});
   photograph.src = address;
   photograph.alt = file.name;
   setFrame(photograph, width, height);
-  const answer = await host.ask('photograph', {bitmap, jpeg}, [bitmap]);
+  const answer = await host.ask('photograph', {bitmap, jpeg, plain}, [bitmap]);
   if (mine !== turn) return;
   rows = answer.faces.map((face, at) => ({seconds: null, at, face, whole: answer.whole}));
   chosen = null;

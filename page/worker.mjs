@@ -55,12 +55,12 @@ function read(bitmap, scale = 1) {
 }
 
 // The faces, the largest first, as `affectnet predict` numbers them; where there are none, the whole photograph as if it were one.
-async function photograph({bitmap, jpeg}) {
+async function photograph({bitmap, jpeg, plain}) {
   const pixels = read(bitmap);
   bitmap.close();
   Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
   const boxes = await detector.detect(pixels, settings.smallest, jpeg);
-  const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg}));
+  const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg, plain}));
   const faces = await predicted(boxes.length ? boxes : [[0, 0, pixels.width, pixels.height]], crops, settings.averaging);
   return {faces: faces.map((face, at) => ({...face, number: at + 1})), whole: !boxes.length};
 }

@@ -21,10 +21,12 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
 
 from affectnet.engines.onnx_export import export_network
+from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy
 from affectnet.images.data_uri import data_uri
+from affectnet.images.decode import open_photograph
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
 from affectnet.predict.paths import Shot
@@ -189,6 +191,91 @@ def test_every_policy_cuts_the_crop_of_python(changes: dict[str, Any], shown: Ta
         assert (crop["height"], crop["width"]) == expected.shape[:2]
         difference = np.abs(np.array(crop["data"]).reshape(expected.shape) - expected)
         assert difference.mean() < 0.1 and difference.max() <= 4, box
+
+
+WHOLE = """async ({pixels, width, height, policy, options}) => {
+  const {cropped} = await import('/crop.mjs');
+  const data = Uint8Array.from(atob(pixels), (one) => one.charCodeAt(0));
+  return Array.from(cropped({width, height, data}, null, policy, {jpeg: true, ...options}).data); }"""
+
+
+@pytest.mark.parametrize(
+    ("width", "changes", "plain", "unchanged"),
+    [
+        (48, {}, True, True),
+        (48, {}, False, False),
+        (48, {"enlarge": True}, True, False),
+        (96, {"enlarge": True}, True, True),
+        (60, {}, True, False),
+        (60, {"square": False}, True, True),
+        (48, {"format": "png"}, True, True),
+    ],
+)
+def test_a_jpeg_that_is_its_own_crop_is_not_compressed_again(
+    width: int, changes: dict[str, Any], plain: bool, unchanged: bool, shown: Tab
+) -> None:
+    values = {"margin": 0.3, "square": True, "padding": "edge", "enlarge": False, "format": "jpeg", "resampling": "bicubic", **changes}
+    policy = CropPolicy(image_px=96, align=False, quality=75, **values)
+    height = width if width != 60 else 48
+    pixels = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
+    sent = {"pixels": base64.b64encode(pixels.tobytes()).decode(), "width": width, "height": height}
+    crop = shown.page.evaluate(WHOLE, {**sent, "policy": policy.model_dump(), "options": {"plain": plain}})
+    assert (crop == pixels.flatten().tolist()) is unchanged
+
+
+def test_small_jpegs_without_a_face_have_the_answers_of_python(shown: Tab, tmp_path: Path) -> None:
+    """Python passes them through, but for those that EXIF rotates, and PNG."""
+    predictor = Predictor.load()
+    turned, upright = Image.Exif(), Image.Exif()
+    turned[0x0112], upright[0x0112] = 3, 1
+    small = Image.fromarray(np.random.default_rng(2).integers(0, 256, (12, 12, 3), np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
+    forms: dict[str, tuple[str, dict[str, Any]]] = {
+        "grey.jpg": ("L", {}),
+        "colour.jpg": ("RGB", {"subsampling": 0}),
+        "upright.jpg": ("L", {"exif": upright}),
+        "turned.jpg": ("L", {"exif": turned}),
+        "small.png": ("L", {}),
+    }
+    for name, (mode, options) in forms.items():
+        small.convert(mode).save(tmp_path / name, quality=60, **options)
+        assert predictor.predict(tmp_path / name) == []
+        (face,) = predictor.predict(tmp_path / name, "whole")
+        (row,) = shown.predicted(tmp_path / name)
+        assert row["where"] == "whole"
+        most = 0.01 if name in {"turned.jpg", "small.png"} else 0.002
+        assert {label: float(row[label]) for label in face.probabilities} == pytest.approx(face.probabilities, abs=most), name
+
+
+PLAIN = """async (files) => {
+  const {isPlainJpeg} = await import('/source.mjs');
+  return files.map((file) => isPlainJpeg(Uint8Array.from(atob(file), (one) => one.charCodeAt(0)))); }"""
+
+
+def test_a_plain_jpeg_is_one_to_python_too(shown: Tab) -> None:
+    """Both orders of bytes in EXIF; each orientation; CMYK; several photographs in one file; a file that ends in its header."""
+
+    def saved(mode: str = "RGB", form: str = "JPEG", **options: Any) -> bytes:
+        content = io.BytesIO()
+        person(0, 64).convert(mode).save(content, form, **options)
+        return content.getvalue()
+
+    def rotated(orientation: int, order: str) -> bytes:
+        exif = Image.Exif()
+        exif.endian = order
+        exif[0x010E], exif[0x0112] = "a long description", orientation
+        return saved(exif=exif)
+
+    several = saved(form="MPO", save_all=True, append_images=[person(1, 64)])
+    files = [saved(), saved("L"), saved(progressive=True), saved("CMYK"), saved(form="PNG"), saved()[:100], several]
+    files += [rotated(orientation, order) for order in "<>" for orientation in range(1, 9)]
+    expected = []
+    for file in files:
+        try:
+            expected.append(open_photograph(file, "x").plain_format == "jpeg")
+        except UserError:
+            expected.append(False)
+    assert [True, True, True, False, False, False, False, True, *[False] * 7, True, *[False] * 7] == expected
+    assert shown.page.evaluate(PLAIN, [base64.b64encode(file).decode() for file in files]) == expected
 
 
 def test_a_model_of_valence_and_arousal_has_its_bars_and_circle(of_both: tuple[Tab, Predictor], tmp_path: Path) -> None:
