@@ -2,7 +2,7 @@
 
 import {Host} from './host.mjs';
 import {Live} from './live.mjs';
-import {csv, download} from './save.mjs';
+import {csv, csvName, download} from './save.mjs';
 import {isFilm, openCamera, openClipboard, openPhotograph} from './source.mjs';
 import {Smoother} from './track.mjs';
 import {Choice, Panel, drawFrames, showFacts, summary} from './view.mjs';
@@ -241,7 +241,7 @@ function showFrame({faces, seconds, bitmap}) {
   picture = bitmap;
   const constant = Number(element('smoothing').value);
   const smooth = faces.map((face) => smoother.smooth(face.number, seconds, face, constant));
-  rows.push(...smooth.map(({seen, ...face}, at) => ({seconds, at, face, whole: false})));
+  rows.push(...smooth.map(({seen, ...face}, at) => ({seconds, at, face, whole: false, smoothing: constant})));
   show(smooth, false);
   const rate = loop.rate === null ? '' : `, ${loop.rate.toFixed(0)} frames a second`;
   element('speed').textContent = `${counted(faces.length)}${rate}`;
@@ -291,7 +291,7 @@ function pick({offsetX, offsetY}) {
 
 function saveCsv() {
   const text = csv(live.name, rows, {labels: model.labels, detector: settings.detector}, live.kind !== 'photograph');
-  download(new Blob([text], {type: 'text/csv'}), `${live.name}.faces.csv`);
+  download(new Blob([text], {type: 'text/csv'}), csvName(live.name, rows));
 }
 
 async function savePng() {

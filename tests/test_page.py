@@ -29,6 +29,7 @@ from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import open_photograph
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
+from affectnet.predict.films.smoothing import Smoother
 from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.predict.writers import Answer, csv_rows
@@ -566,6 +567,52 @@ def test_a_film_that_is_moved_back_begins_there(shown: Tab, tmp_path: Path) -> N
     page.evaluate("video.currentTime = 3")
     page.wait_for_timeout(700)
     assert [float(row["seconds"]) for row in shown.rows()] == pytest.approx([3, 3], abs=0.11)
+
+
+SMOOTH = """async () => {
+  const {Smoother} = await import('/track.mjs');
+  const face = (share) => ({probabilities: [1 - share, share], valence: 0.123456789, arousal: -0.5});
+  const smoother = new Smoother();
+  const [none, first] = [smoother.smooth(1, 0, face(1e-9), 0), smoother.smooth(1, 1, face(1e-9), 0)];
+  return {none, first, next: smoother.smooth(1, 2, face(0.5), 1).probabilities[1]}; }"""
+
+
+def test_without_smoothing_the_predictions_are_those_of_the_network(shown: Tab) -> None:
+    """Smoothing that begins later begins with the last of them."""
+    answers = shown.page.evaluate(SMOOTH)
+    face = {"probabilities": [1 - 1e-9, 1e-9], "valence": 0.123456789, "arousal": -0.5}
+    smoother = Smoother(1.0)
+    for second, share in ((1, 1e-9), (2, 0.5)):
+        expected = smoother.smooth(1, second, Face((0, 0, 1, 1), None, {"a": 1 - share, "b": share}, 0.123456789, -0.5))
+    assert answers["none"] == answers["first"] == face and answers["next"] == pytest.approx(expected.probabilities["b"])
+
+
+def test_the_name_of_a_csv_says_how_its_rows_are_smoothed(shown: Tab, tmp_path: Path) -> None:
+    page = shown.page
+
+    def name() -> str:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save CSV").click()
+        return download.value.suggested_filename
+
+    page.get_by_role("slider", name="Smoothing").evaluate("one => (one.value = 0.5)")
+    shown.open(write_pair(tmp_path / "film.webm", 12))
+    page.get_by_role("button", name="Go on").wait_for(timeout=20_000)  # it has ended
+    page.wait_for_timeout(500)
+    assert name() == "film.webm.smooth0.5.faces.csv"
+    page.get_by_role("slider", name="Smoothing").fill("0")
+    page.evaluate("video.currentTime = 0.5")
+    page.wait_for_timeout(700)
+    assert name() == "film.webm.faces.csv"
+    page.get_by_role("slider", name="Smoothing").fill("2")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Freeze").wait_for()
+    page.get_by_role("button", name="Go on").wait_for(timeout=20_000)
+    page.wait_for_timeout(500)
+    assert name() == "film.webm.smooth0-2.faces.csv"
+    page.get_by_role("button", name="example").click()
+    shown.status("example.jpg: 3 faces: ")
+    assert name() == "example.jpg.faces.csv"
 
 
 def test_a_camera_that_is_denied_is_one_line(playwright: Playwright, address: str) -> None:
