@@ -2,7 +2,7 @@
 
 import {Host} from './host.mjs';
 import {Live} from './live.mjs';
-import {csv, download} from './save.mjs';
+import {csv, csvName, download} from './save.mjs';
 import {isFilm, openCamera, openClipboard, openPhotograph} from './source.mjs';
 import {Smoother} from './track.mjs';
 import {Choice, Panel, drawFrames, showFacts, summary} from './view.mjs';
@@ -47,7 +47,7 @@ function connect() {
     target.value = '';
     if (file) open(file);
   });
-  element('camera').addEventListener('click', () => (live.kind === 'camera' ? stop('The camera is off.') : attempt(startCamera)));
+  element('camera').addEventListener('click', () => (live.stream ? stop('The camera is off.') : attempt(startCamera)));
   element('paste').addEventListener('click', () => attempt(async () => open(await openClipboard())));
   element('example').addEventListener('click', () => open(host.example));
   element('freeze').addEventListener('click', () => (video.paused ? video.play() : video.pause()));
@@ -64,7 +64,7 @@ function connect() {
   video.addEventListener('seeking', () => live.kind === 'film' && restart());
   document.addEventListener('paste', ({clipboardData}) => clipboardData.files.length && open(clipboardData.files[0]));
   document.addEventListener('visibilitychange', () => document.hidden && hide());
-  window.addEventListener('pagehide', () => live.kind === 'camera' && stop(''));
+  window.addEventListener('pagehide', () => live.stream && stop(''));
   new ResizeObserver(draw).observe(frame);
   connectDrop(element('drop'));
   for (const id of ['file', 'camera', 'paste', 'example']) element(id).disabled = false;
@@ -110,21 +110,16 @@ function open(file) {
 // Ends what runs, and empties the page.
 function clear() {
   turn += 1;
-  loop.stop();
-  for (const track of live.stream?.getTracks() ?? []) track.stop();
+  endVideo();
   if (live.address) URL.revokeObjectURL(live.address);
-  Object.assign(live, {kind: null, name: '', stream: null, address: null});
-  video.srcObject = null;
+  Object.assign(live, {kind: null, name: '', address: null});
   video.removeAttribute('src');
   video.load();
   picture?.close();
   picture = null;
-  for (const one of [video, photograph, frame, ...['light', 'problem', 'whole', 'position'].map(element)]) one.hidden = true;
+  for (const one of [video, photograph, frame, ...['problem', 'whole', 'position'].map(element)]) one.hidden = true;
   element('empty').hidden = false;
-  setButton('camera', false, 'Start the camera');
-  setButton('freeze', false, 'Freeze');
-  for (const id of ['freeze', 'smoothing', 'csv', 'png']) element(id).disabled = true;
-  element('speed').textContent = '';
+  for (const id of ['csv', 'png']) element(id).disabled = true;
   say('');
   restart();
   show([], false);
@@ -137,14 +132,28 @@ function restart() {
   loop.restart();
 }
 
-// Ends the camera or film.
+// Ends the camera or film; what it showed stays.
+function endVideo() {
+  loop.stop();
+  for (const track of live.stream?.getTracks() ?? []) track.stop();
+  live.stream = null;
+  video.srcObject = null;
+  element('light').hidden = true;
+  setButton('camera', false, 'Start the camera');
+  setButton('freeze', false, 'Freeze');
+  for (const id of ['freeze', 'smoothing']) element(id).disabled = true;
+  element('speed').textContent = '';
+}
+
+// The camera's last picture and rows can be saved until something else is opened.
 function stop(text) {
-  clear();
+  if (picture) endVideo();
+  else clear();
   say(text);
 }
 
 function hide() {
-  if (live.kind === 'camera') stop('The camera is off, since the page was hidden.');
+  if (live.stream) stop('The camera is off, since the page was hidden.');
   if (live.kind === 'film') video.pause();
 }
 
@@ -164,13 +173,13 @@ function setFrame(one, width, height) {
 async function showPhotograph(file) {
   const mine = turn;
   say(`Reading ${file.name} …`);
-  const {address, bitmap, width, height, jpeg} = await openPhotograph(file, settings.limits);
+  const {address, bitmap, width, height, jpeg, plain} = await openPhotograph(file, settings.limits);
   if (mine !== turn) return bitmap.close();
   Object.assign(live, {kind: 'photograph', name: file.name, address});
   photograph.src = address;
   photograph.alt = file.name;
   setFrame(photograph, width, height);
-  const answer = await host.ask('photograph', {bitmap, jpeg}, [bitmap]);
+  const answer = await host.ask('photograph', {bitmap, jpeg, plain}, [bitmap]);
   if (mine !== turn) return;
   rows = answer.faces.map((face, at) => ({seconds: null, at, face, whole: answer.whole}));
   chosen = null;
@@ -223,7 +232,7 @@ async function startVideo() {
 }
 
 function showFrozen() {
-  if (live.kind === 'camera' || live.kind === 'film') setButton('freeze', video.paused, video.paused ? 'Go on' : 'Freeze');
+  if (live.stream || live.kind === 'film') setButton('freeze', video.paused, video.paused ? 'Go on' : 'Freeze');
 }
 
 // The answer for a frame.
@@ -232,7 +241,7 @@ function showFrame({faces, seconds, bitmap}) {
   picture = bitmap;
   const constant = Number(element('smoothing').value);
   const smooth = faces.map((face) => smoother.smooth(face.number, seconds, face, constant));
-  rows.push(...smooth.map(({seen, ...face}, at) => ({seconds, at, face, whole: false})));
+  rows.push(...smooth.map(({seen, ...face}, at) => ({seconds, at, face, whole: false, smoothing: constant})));
   show(smooth, false);
   const rate = loop.rate === null ? '' : `, ${loop.rate.toFixed(0)} frames a second`;
   element('speed').textContent = `${counted(faces.length)}${rate}`;
@@ -282,7 +291,7 @@ function pick({offsetX, offsetY}) {
 
 function saveCsv() {
   const text = csv(live.name, rows, {labels: model.labels, detector: settings.detector}, live.kind !== 'photograph');
-  download(new Blob([text], {type: 'text/csv'}), `${live.name}.faces.csv`);
+  download(new Blob([text], {type: 'text/csv'}), csvName(live.name, rows));
 }
 
 async function savePng() {

@@ -40,16 +40,24 @@ export function target([left, top, right, bottom], policy) {
 }
 
 // The crop as it is stored for training. jpeg: whether the photograph is a JPEG, which Python decodes smaller where the crop allows it;
+// plain: whether isPlainJpeg() says so of it, which is not compressed once more where it is its own crop;
 // grey: only for a network that sees no colour; saves two thirds of the time of the JPEG's loss, and differs in saturated colours.
-export function cropped(pixels, box, policy, {jpeg = false, grey = false} = {}) {
+export function cropped(pixels, box, policy, {jpeg = false, plain = false, grey = false} = {}) {
   const cut = region(pixels, box, policy);
   const [width, height] = target(cut, policy);
+  if (plain && policy.format === 'jpeg' && isWhole(pixels, cut, [width, height])) return pixels;
   const room = Math.min((cut[2] - cut[0]) / width, (cut[3] - cut[1]) / height) / DECODE_GAP;
   const shrink = jpeg ? [8, 4, 2, 1].find((factor) => factor <= Math.max(1, room)) : 1;
   const part = extracted(pixels, snapped(cut, shrink), policy, shrink);
   const resize = policy.resampling === 'area' ? resizedByOpencv : resized;
   const crop = resize(part, width, height);
   return policy.format === 'jpeg' ? asJpeg(crop === pixels ? {...crop, data: crop.data.slice()} : crop, policy.quality, grey) : crop;
+}
+
+// Whether the crop is the whole photograph at its own size.
+function isWhole(pixels, cut, size) {
+  const whole = [0, 0, pixels.width, pixels.height];
+  return size.every((side, at) => side === whole[2 + at]) && cut.every((edge, at) => Math.abs(edge - whole[at]) <= 0.5);
 }
 
 // The nearest region with edges on multiples of `grid` px, in units of the grid.

@@ -23,6 +23,14 @@ export function csv(name, rows, {labels, detector}, tracked) {
   return [columns, ...lines].map((line) => `${line.map(quoted).join(',')}\n`).join('');
 }
 
+// The name of the CSV: with the seconds over which its predictions are smoothed, or the least and most of them; none for no smoothing.
+export function csvName(name, rows) {
+  const constants = [...new Set(rows.map(({smoothing}) => smoothing ?? 0))].sort((one, other) => one - other);
+  const most = constants.at(-1);
+  const range = constants.length > 1 ? `${constants[0]}-${most}` : most;
+  return `${name}${most ? `.smooth${range}` : ''}.faces.csv`;
+}
+
 function quoted(value) {
   const text = String(value);
   return /[",\n\r]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;

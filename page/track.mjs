@@ -169,6 +169,7 @@ export class Smoother {
       values = before.values.map((old, at) => old + weight * (values[at] - old));
     }
     this.states.set(number, {seconds, values});
+    if (constant === 0) return face;
     const [valence, arousal] = affect.length ? values.slice(logs.length) : [null, null];
     return {...face, probabilities: logs.length ? softmax(values.slice(0, logs.length)) : [], valence, arousal};
   }

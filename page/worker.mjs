@@ -55,12 +55,12 @@ function read(bitmap, scale = 1) {
 }
 
 // The faces, the largest first, as `affectnet predict` numbers them; where there are none, the whole photograph as if it were one.
-async function photograph({bitmap, jpeg}) {
+async function photograph({bitmap, jpeg, plain}) {
   const pixels = read(bitmap);
   bitmap.close();
   Object.assign(canvas, {width: 1, height: 1}); // a photograph takes four bytes a px
   const boxes = await detector.detect(pixels, settings.smallest, jpeg);
-  const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg}));
+  const crops = (boxes.length ? boxes : [null]).map((box) => crop(pixels, box, {jpeg, plain}));
   const faces = await predicted(boxes.length ? boxes : [[0, 0, pixels.width, pixels.height]], crops, settings.averaging);
   return {faces: faces.map((face, at) => ({...face, number: at + 1})), whole: !boxes.length};
 }
@@ -80,12 +80,13 @@ async function predicted(boxes, crops, averaging) {
 // first: of a camera or film.
 async function frame({bitmap, seconds, first}) {
   if (first || !tracker) tracker = new Tracker(settings.tracks);
+  const follower = tracker; // the first frame of the next film may come while this one waits
   const times = [performance.now()];
   const scale = Math.min(1, MOST_PX / Math.max(bitmap.width, bitmap.height));
   const pixels = read(bitmap, scale);
   times.push(performance.now());
   const boxes = await detector.detect(pixels, settings.live_smallest);
-  const numbers = tracker.follow(seconds, look(pixels, settings.tracks), boxes);
+  const numbers = follower.follow(seconds, look(pixels, settings.tracks), boxes);
   times.push(performance.now());
   const crops = boxes.map((box) => crop(pixels, box, {grey: settings.model.grey}));
   const faces = await predicted(boxes, crops, 'none'); // frames are averaged over time

@@ -21,12 +21,15 @@ from PIL import Image
 from playwright.sync_api import BrowserContext, Playwright, sync_playwright
 
 from affectnet.engines.onnx_export import export_network
+from affectnet.errors import UserError
 from affectnet.expressions import EXPRESSIONS
 from affectnet.images.crop import crop_face
 from affectnet.images.crop_policy import Box, CropPolicy
 from affectnet.images.data_uri import data_uri
+from affectnet.images.decode import open_photograph
 from affectnet.models.backbones.registry import ModelParams
 from affectnet.models.network import build
+from affectnet.predict.films.smoothing import Smoother
 from affectnet.predict.paths import Shot
 from affectnet.predict.predictor import Face, Predictor
 from affectnet.predict.writers import Answer, csv_rows
@@ -191,6 +194,91 @@ def test_every_policy_cuts_the_crop_of_python(changes: dict[str, Any], shown: Ta
         assert difference.mean() < 0.1 and difference.max() <= 4, box
 
 
+WHOLE = """async ({pixels, width, height, policy, options}) => {
+  const {cropped} = await import('/crop.mjs');
+  const data = Uint8Array.from(atob(pixels), (one) => one.charCodeAt(0));
+  return Array.from(cropped({width, height, data}, null, policy, {jpeg: true, ...options}).data); }"""
+
+
+@pytest.mark.parametrize(
+    ("width", "changes", "plain", "unchanged"),
+    [
+        (48, {}, True, True),
+        (48, {}, False, False),
+        (48, {"enlarge": True}, True, False),
+        (96, {"enlarge": True}, True, True),
+        (60, {}, True, False),
+        (60, {"square": False}, True, True),
+        (48, {"format": "png"}, True, True),
+    ],
+)
+def test_a_jpeg_that_is_its_own_crop_is_not_compressed_again(
+    width: int, changes: dict[str, Any], plain: bool, unchanged: bool, shown: Tab
+) -> None:
+    values = {"margin": 0.3, "square": True, "padding": "edge", "enlarge": False, "format": "jpeg", "resampling": "bicubic", **changes}
+    policy = CropPolicy(image_px=96, align=False, quality=75, **values)
+    height = width if width != 60 else 48
+    pixels = np.random.default_rng(5).integers(0, 256, (height, width, 3), np.uint8)
+    sent = {"pixels": base64.b64encode(pixels.tobytes()).decode(), "width": width, "height": height}
+    crop = shown.page.evaluate(WHOLE, {**sent, "policy": policy.model_dump(), "options": {"plain": plain}})
+    assert (crop == pixels.flatten().tolist()) is unchanged
+
+
+def test_small_jpegs_without_a_face_have_the_answers_of_python(shown: Tab, tmp_path: Path) -> None:
+    """Python passes them through, but for those that EXIF rotates, and PNG."""
+    predictor = Predictor.load()
+    turned, upright = Image.Exif(), Image.Exif()
+    turned[0x0112], upright[0x0112] = 3, 1
+    small = Image.fromarray(np.random.default_rng(2).integers(0, 256, (12, 12, 3), np.uint8)).resize((48, 48), Image.Resampling.BICUBIC)
+    forms: dict[str, tuple[str, dict[str, Any]]] = {
+        "grey.jpg": ("L", {}),
+        "colour.jpg": ("RGB", {"subsampling": 0}),
+        "upright.jpg": ("L", {"exif": upright}),
+        "turned.jpg": ("L", {"exif": turned}),
+        "small.png": ("L", {}),
+    }
+    for name, (mode, options) in forms.items():
+        small.convert(mode).save(tmp_path / name, quality=60, **options)
+        assert predictor.predict(tmp_path / name) == []
+        (face,) = predictor.predict(tmp_path / name, "whole")
+        (row,) = shown.predicted(tmp_path / name)
+        assert row["where"] == "whole"
+        most = 0.01 if name in {"turned.jpg", "small.png"} else 0.002
+        assert {label: float(row[label]) for label in face.probabilities} == pytest.approx(face.probabilities, abs=most), name
+
+
+PLAIN = """async (files) => {
+  const {isPlainJpeg} = await import('/source.mjs');
+  return files.map((file) => isPlainJpeg(Uint8Array.from(atob(file), (one) => one.charCodeAt(0)))); }"""
+
+
+def test_a_plain_jpeg_is_one_to_python_too(shown: Tab) -> None:
+    """Both orders of bytes in EXIF; each orientation; CMYK; several photographs in one file; a file that ends in its header."""
+
+    def saved(mode: str = "RGB", form: str = "JPEG", **options: Any) -> bytes:
+        content = io.BytesIO()
+        person(0, 64).convert(mode).save(content, form, **options)
+        return content.getvalue()
+
+    def rotated(orientation: int, order: str) -> bytes:
+        exif = Image.Exif()
+        exif.endian = order
+        exif[0x010E], exif[0x0112] = "a long description", orientation
+        return saved(exif=exif)
+
+    several = saved(form="MPO", save_all=True, append_images=[person(1, 64)])
+    files = [saved(), saved("L"), saved(progressive=True), saved("CMYK"), saved(form="PNG"), saved()[:100], several]
+    files += [rotated(orientation, order) for order in "<>" for orientation in range(1, 9)]
+    expected = []
+    for file in files:
+        try:
+            expected.append(open_photograph(file, "x").plain_format == "jpeg")
+        except UserError:
+            expected.append(False)
+    assert [True, True, True, False, False, False, False, True, *[False] * 7, True, *[False] * 7] == expected
+    assert shown.page.evaluate(PLAIN, [base64.b64encode(file).decode() for file in files]) == expected
+
+
 def test_a_model_of_valence_and_arousal_has_its_bars_and_circle(of_both: tuple[Tab, Predictor], tmp_path: Path) -> None:
     tab, predictor = of_both
     path = people(tmp_path / "two.png", (0, 1))
@@ -324,20 +412,207 @@ def test_the_camera_runs_after_a_click_keeps_numbers_and_stops_when_the_page_is_
     page.evaluate(HIDE)
     shown.status("The camera is off, since the page was hidden.")
     assert page.locator("#light").is_hidden() and page.evaluate("document.querySelector('video').srcObject === null")
+    assert shown.rows()[: len(rows)] == rows
+
+
+def test_a_stopped_camera_leaves_its_rows_and_last_picture(shown: Tab) -> None:
+    page = shown.page
+    page.get_by_role("button", name="Start the camera").click()
+    page.locator("#speed", has_text="2 faces").wait_for()
+    page.get_by_role("button", name="Freeze").click()
+    page.wait_for_timeout(500)  # frames that were on their way
+    rows, picture = shown.rows(), shown.saved("Save PNG").read_bytes()
+    page.get_by_role("button", name="Stop the camera").click()
+    shown.status("The camera is off.")
+    assert page.locator("#light").is_hidden() and page.evaluate("document.querySelector('video').srcObject === null")
+    assert page.get_by_role("button", name="Freeze").is_disabled() and page.get_by_role("slider", name="Smoothing").is_disabled()
+    page.wait_for_timeout(300)
+    assert rows and shown.rows() == rows and shown.saved("Save PNG").read_bytes() == picture
+    assert page.locator("#overlay").is_visible() and page.get_by_role("radio").count() == 2
+    page.get_by_role("button", name="Start the camera").click()
+    shown.status("The camera is on.")
+    page.locator("#speed", has_text="2 faces").wait_for()
+    page.get_by_role("button", name="Stop the camera").click()
+    shown.status("The camera is off.")
+    assert {row["track"] for row in shown.rows()} == {"1", "2"}
+    page.get_by_role("button", name="example").click()
+    shown.status("example.jpg: 3 faces: ")
+    assert {row["path"] for row in shown.rows()} == {"example.jpg"}
+
+
+LIVE = """async () => {
+  const {Live} = await import('/live.mjs');
+  const [asked, rows] = [[], []];
+  let present;
+  const video = Object.assign(document.createElement('canvas'), {videoWidth: 300, paused: false, seeking: false});
+  video.requestVideoFrameCallback = (next) => (present = next);
+  const ask = (_, {bitmap, ...sent}) => new Promise((resolve) => asked.push({...sent, answer: () => resolve({bitmap, times: {}})}));
+  const live = new Live({ask}, video, ({seconds}) => rows.push(seconds), (error) => rows.push(error.message));
+  const pause = () => new Promise((resolve) => setTimeout(resolve, 50));
+  const show = (seconds) => (present(0, {mediaTime: seconds}), pause());
+  const answer = () => (asked.splice(0).forEach((one) => one.answer()), pause());
+  live.start();
+  await show(50);
+  live.restart();
+  await show(10);
+  const sent = asked.map(({seconds, first}) => [seconds, first]);
+  await answer();
+  const moved = rows.splice(0);
+  const late = show(10.1);  // its bitmap is not there when the film is moved
+  live.restart();
+  await late;
+  await show(0.6);
+  await answer();
+  const again = rows.splice(0);
+  video.seeking = true;
+  await show(0.7);
+  video.seeking = false;
+  await show(3);
+  await answer();
+  Object.assign(video, {paused: true, currentTime: 3.04});
+  video.dispatchEvent(new Event('pause'));
+  await pause();
+  await answer();
+  const frozen = rows.splice(0);
+  live.stop();
+  return {sent, moved, again, frozen}; }"""
+
+
+def test_a_moved_film_has_no_row_from_before_and_no_frame_twice(shown: Tab) -> None:
+    """Frames on their way when the film is moved are dropped; the shown one is not sent again when the film pauses."""
+    answers = shown.page.evaluate(LIVE)
+    assert answers == {"sent": [[50, True], [10, True]], "moved": [10], "again": [0.6], "frozen": [3]}
+
+
+SLOW_RUNTIME = """
+export const env = {wasm: {}};
+export class Tensor { constructor(_, data, dims) { Object.assign(this, {data, dims}); } }
+const answers = {
+  model: ({dims: [count]}) => ({probabilities: new Float32Array(7 * count).fill(1 / 7)}),
+  detector: ({dims: [, , height, width]}) => Object.fromEntries([8, 16, 32].flatMap((stride) => {
+    const count = (height / stride) * (width / stride);
+    const [cls, obj, bbox] = [1, 1, 4].map((each) => new Float32Array(each * count));
+    if (stride === 32) { cls[20] = obj[20] = 0.9; bbox.set([0, 0, 1.2, 1.2], 80); }
+    return [[`cls_${stride}`, cls], [`obj_${stride}`, obj], [`bbox_${stride}`, bbox]]; })),
+};
+const tensors = (outputs) => Object.fromEntries(Object.entries(outputs).map(([name, data]) => [name, {data}]));
+const create = async (kind) => ({
+  inputNames: ['input'], inputMetadata: [{shape: [1, 3, 'height', 'width']}],
+  run: async ({input}) => { await new Promise((resolve) => setTimeout(resolve, 50)); return tensors(answers[kind](input)); },
+});
+export const InferenceSession = {create};
+"""
+"""In place of ONNX Runtime: one face at the same place in every picture, after 50 ms."""
+
+FRAMES = """async ([source, addresses]) => {
+  const {Host} = await import('/host.mjs');
+  const bitmaps = [];
+  for (const address of addresses) bitmaps.push(await createImageBitmap(await (await fetch(address)).blob()));
+  const host = new Host();
+  host.start();
+  const settings = await (await fetch('/settings.json')).json();
+  const runtime = URL.createObjectURL(new Blob([source], {type: 'text/javascript'}));
+  await host.ask('open', {runtime, settings, files: {detector: 'detector', model: 'model'}});
+  const ask = (bitmap, seconds, first) => host.ask('frame', {bitmap, seconds, first}, [bitmap]);
+  const before = await ask(bitmaps[0], 50, true);
+  const [late, next] = await Promise.all([ask(bitmaps[1], 50.1, false), ask(bitmaps[2], 0, true)]);
+  host.worker.terminate();
+  return [before, late, next].map(({faces}) => faces.map(({number}) => number)); }"""
+
+
+def test_a_late_frame_of_the_old_film_takes_no_number_of_the_new_one(context: BrowserContext, address: str) -> None:
+    """It is still in detection when the first frame of the new film, another picture, arrives."""
+    old, new = (data_uri(np.asarray(person(number)), "PNG") for number in (0, 1))
+    page = context.new_page()
+    page.goto(f"{address}licences.txt")  # the worker without the page
+    assert page.evaluate(FRAMES, [SLOW_RUNTIME, [old, old, new]]) == [[1], [1], [1]]
+    page.close()
+
+
+def write_pair(path: Path, frames: int) -> Path:
+    """A film of two people who stand still, 10 frames a second."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"VP80"), 10, (2 * SIDE, SIDE))
+    frame = np.asarray(Image.open(people(path.with_suffix(".png"), (0, 1))).convert("RGB"))
+    for _ in range(frames):
+        writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
+    writer.release()
+    return path
 
 
 def test_a_film_is_followed_to_its_end(shown: Tab, tmp_path: Path) -> None:
-    writer = cv2.VideoWriter(str(tmp_path / "film.webm"), cv2.VideoWriter.fourcc(*"VP80"), 10, (2 * SIDE, SIDE))
-    frame = np.asarray(Image.open(people(tmp_path / "frame.png", (0, 1))).convert("RGB"))
-    for _ in range(12):
-        writer.write(np.ascontiguousarray(frame[:, :, ::-1]))
-    writer.release()
-    shown.open(tmp_path / "film.webm")
+    shown.open(write_pair(tmp_path / "film.webm", 12))
     shown.status("film.webm: playing.")
     shown.page.get_by_role("button", name="Go on").wait_for(timeout=20_000)  # it has ended
     shown.page.wait_for_timeout(500)
     rows = shown.rows()
     assert {row["path"] for row in rows} == {"film.webm"} and {row["track"] for row in rows} == {"1", "2"}
+    assert max(float(row["seconds"]) for row in rows) == pytest.approx(1.1, abs=0.01)  # its last frame begins there
+
+
+def test_a_film_that_is_moved_back_begins_there(shown: Tab, tmp_path: Path) -> None:
+    page = shown.page
+    shown.open(write_pair(tmp_path / "film.webm", 60))
+    page.locator("#speed", has_text="2 faces").wait_for()
+    for _ in range(3):
+        page.evaluate("video.currentTime = 4.5")
+        page.wait_for_timeout(500)
+        page.evaluate("video.currentTime = 0.5")
+        page.wait_for_timeout(700)
+        rows = shown.rows()
+        seconds = [float(row["seconds"]) for row in rows]
+        assert seconds and seconds == sorted(seconds) and seconds[0] > 0.4 and seconds[-1] < 4
+        assert {row["track"] for row in rows} == {"1", "2"}
+    page.get_by_role("button", name="Freeze").click()
+    page.wait_for_timeout(500)
+    page.evaluate("video.currentTime = 3")
+    page.wait_for_timeout(700)
+    assert [float(row["seconds"]) for row in shown.rows()] == pytest.approx([3, 3], abs=0.11)
+
+
+SMOOTH = """async () => {
+  const {Smoother} = await import('/track.mjs');
+  const face = (share) => ({probabilities: [1 - share, share], valence: 0.123456789, arousal: -0.5});
+  const smoother = new Smoother();
+  const [none, first] = [smoother.smooth(1, 0, face(1e-9), 0), smoother.smooth(1, 1, face(1e-9), 0)];
+  return {none, first, next: smoother.smooth(1, 2, face(0.5), 1).probabilities[1]}; }"""
+
+
+def test_without_smoothing_the_predictions_are_those_of_the_network(shown: Tab) -> None:
+    """Smoothing that begins later begins with the last of them."""
+    answers = shown.page.evaluate(SMOOTH)
+    face = {"probabilities": [1 - 1e-9, 1e-9], "valence": 0.123456789, "arousal": -0.5}
+    smoother = Smoother(1.0)
+    for second, share in ((1, 1e-9), (2, 0.5)):
+        expected = smoother.smooth(1, second, Face((0, 0, 1, 1), None, {"a": 1 - share, "b": share}, 0.123456789, -0.5))
+    assert answers["none"] == answers["first"] == face and answers["next"] == pytest.approx(expected.probabilities["b"])
+
+
+def test_the_name_of_a_csv_says_how_its_rows_are_smoothed(shown: Tab, tmp_path: Path) -> None:
+    page = shown.page
+
+    def name() -> str:
+        with page.expect_download() as download:
+            page.get_by_role("button", name="Save CSV").click()
+        return download.value.suggested_filename
+
+    page.get_by_role("slider", name="Smoothing").evaluate("one => (one.value = 0.5)")
+    shown.open(write_pair(tmp_path / "film.webm", 12))
+    page.get_by_role("button", name="Go on").wait_for(timeout=20_000)  # it has ended
+    page.wait_for_timeout(500)
+    assert name() == "film.webm.smooth0.5.faces.csv"
+    page.get_by_role("slider", name="Smoothing").fill("0")
+    page.evaluate("video.currentTime = 0.5")
+    page.wait_for_timeout(700)
+    assert name() == "film.webm.faces.csv"
+    page.get_by_role("slider", name="Smoothing").fill("2")
+    page.get_by_role("button", name="Go on").click()
+    page.get_by_role("button", name="Freeze").wait_for()
+    page.get_by_role("button", name="Go on").wait_for(timeout=20_000)
+    page.wait_for_timeout(500)
+    assert name() == "film.webm.smooth0-2.faces.csv"
+    page.get_by_role("button", name="example").click()
+    shown.status("example.jpg: 3 faces: ")
+    assert name() == "example.jpg.faces.csv"
 
 
 def test_a_camera_that_is_denied_is_one_line(playwright: Playwright, address: str) -> None:
