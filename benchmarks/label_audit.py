@@ -35,8 +35,9 @@ from affectnet.training.distributed import Group
 from affectnet.training.fit import fit
 from affectnet.training.resume import TrainingState, training_state
 from affectnet.training.trainer import Trainer, learned_classes
-from benchmarks.label_errors import Line, Lines, with_errors
+from benchmarks.label_errors import Line, Lines, classes_of, with_errors
 from benchmarks.spread import mean_and_deviation
+from stages.rebalance import RebalanceParams
 
 SHOWN = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true", "accuracy", "macro_f1")
 
@@ -47,6 +48,7 @@ class Bench:
 
     training: FoldParams
     audit: AuditParams
+    rebalance: RebalanceParams
     shared: TrainingFaces
     test: FaceDataset
     groups: Codes
@@ -63,6 +65,12 @@ def errors(faces: FaceDataset, share: float, generator: np.random.Generator) -> 
 
 def relabelled(faces: FaceDataset, labels: Codes) -> FaceDataset:
     return replace(faces, expression=torch.from_numpy(labels))
+
+
+def training_faces(bench: Bench, labels: Codes, rows: Codes, validation: FaceDataset) -> TrainingFaces:
+    """The training faces with these labels; the loss corrects for their shares, as it does when `rebalance` runs on them."""
+    classes = classes_of(labels, rows, bench.rebalance, bench.training.task)
+    return TrainingFaces(classes, rows, relabelled(bench.shared.faces, labels), validation)
 
 
 def audited(bench: Bench, faces: TrainingFaces, name: str) -> Judgement:
@@ -114,8 +122,9 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
     """Injects errors with this seed, audits, and trains on all faces, and without the doubtful ones and with the suggested labels."""
     generator = np.random.default_rng(seed)
     true = bench.shared.faces.expression.numpy()
-    labels, validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
-    noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
+    labels, wrong_validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
+    rows, validation = bench.shared.rows, relabelled(bench.shared.validation, wrong_validation)
+    noisy = training_faces(bench, labels, rows, validation)
     name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}-{bench.training.batch}"
     judgement = audited(bench, noisy, name)
     key = {
@@ -138,8 +147,8 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
     once("keep", partial(score, bench, noisy, seed))
     for confidence in confidences:
         issues = judgement.doubtful(confidence)
-        without = replace(noisy, rows=noisy.rows[~issues[noisy.rows]])
-        suggested = replace(noisy, faces=relabelled(noisy.faces, np.where(issues, judgement.suggested, labels)))
+        without = training_faces(bench, labels, rows[~issues[rows]], validation)
+        suggested = training_faces(bench, np.where(issues, judgement.suggested, labels), rows, validation)
         for way, faces in (("reject", without), ("relabel", suggested)):
             once(f"{way} at most {confidence:g}", partial(score, bench, faces, seed))
 
@@ -164,6 +173,7 @@ def opened(options: argparse.Namespace) -> Bench:
     if options.image_px:
         document["models"][document["model"]]["image_px"] = options.image_px
     training, audit = parse(document, "train", FoldParams), parse(document, "audit", AuditParams)
+    rebalance = parse(document, "rebalance", RebalanceParams)
     audit = audit.model_copy(update={"folds": options.folds or audit.folds})
     device = torch.device("cpu")
     configure_torch(device)
@@ -173,7 +183,7 @@ def opened(options: argparse.Namespace) -> Bench:
     groups = training_rows(ANNOTATED)["group"].to_numpy().astype(np.int64)
     if len(groups) != len(train):
         raise UserError(f"{FACES}: not the faces of {ANNOTATED}; run `dvc repro crop rebalance`")
-    return Bench(training, audit, shared, test, groups, Group(device))
+    return Bench(training, audit, rebalance, shared, test, groups, Group(device))
 
 
 def main() -> None:
