@@ -60,6 +60,7 @@ def test_each_training_corrects_for_the_labels_it_learns(monkeypatch: pytest.Mon
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(label_audit, "audited", judged)
     monkeypatch.setattr(label_audit, "score", scored)
+    monkeypatch.setattr(label_audit.Bench, "recipe", lambda _: "one")
     label_audit.run_seed(bench(), Lines(tmp_path / "lines.jsonl"), 0.25, 11, [1.0])
     counts = {}
     for part, trained in zip(PARTS, seen, strict=True):
@@ -68,3 +69,57 @@ def test_each_training_corrects_for_the_labels_it_learns(monkeypatch: pytest.Mon
         assert trained.classes.weights.numpy() == pytest.approx(counts[part].max() / counts[part]), part
     assert counts["keep"].tolist() == counts["fold"].tolist() != counts["true labels"].tolist() == counts["relabel"].tolist()
     assert counts["reject"].sum() == 48
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder whose files of the data set are any bytes."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("faces/train-0.parquet", "annotations.parquet", "plan.parquet", "class_weights.parquet"):
+        path = tmp_path / "data" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"any")
+    monkeypatch.setattr(label_audit, "shard_paths", lambda folder, _: [folder / "train-0.parquet"])
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"loss": "plain"},
+        {"optimizer": "sgd"},
+        {"optimizers.adam.lr": 0.01},
+        {"models.vgg16_small.width": 0.125},
+        {"train.precision": "float32"},
+        {"audit.seed": 4},
+        {"rebalance.weights": "none"},
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("data")
+def test_a_part_of_another_recipe_is_another_part(changes: dict[str, Any]) -> None:
+    assert (
+        bench(**changes).recipe() != bench(**{"train.precision": "bfloat16"}).recipe() == bench(**{"train.precision": "bfloat16"}).recipe()
+    )
+
+
+def test_other_faces_are_another_recipe_and_name_other_folds(data: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    folds: list[str] = []
+
+    def stopped(_: Any, __: Any, name: str) -> Judgement:
+        folds.append(name)
+        raise InterruptedError
+
+    monkeypatch.setattr(label_audit, "audited", stopped)
+    for content, share, seed in ((b"any", 0.25, 11), (b"any", 0.25, 12), (b"any", 0.5, 11), (b"other", 0.25, 11), (b"any", 0.25, 11)):
+        (data / "faces" / "train-0.parquet").write_bytes(content)
+        with pytest.raises(InterruptedError):
+            label_audit.run_seed(bench(), Lines(tmp_path / "lines.jsonl"), share, seed, [1.0])
+    assert len(set(folds)) == 4 and folds[0] == folds[-1]
+
+
+def test_lines_without_a_recipe_are_shown_and_not_mixed_with_others() -> None:
+    old = Lines(ROOT / "benchmarks" / "label_audit.jsonl").rows
+    first, second = label_audit.tables([*old, {**old[0], "recipe": "0f", "in_first_2x": 0.5}]).strip().split("\n\n10 %")
+    assert "in_first_2x 0.955 ± 0.006" in first and "recipe not recorded" in first
+    assert second.startswith(" wrong labels, recipe 0f") and "| audit | 1 |" in second
