@@ -1,18 +1,20 @@
 """The program for a machine with a GPU, on the processor at its smallest size."""
 
 import json
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from chain import ROOT
 from clones import Clone
 
 from affectnet.models.checkpoint import load_model
 from affectnet.params import read_document
-from benchmarks.gpu import correctness, speed
+from benchmarks.gpu import correctness, speed, trainings
 from benchmarks.gpu.trainings import listed_params
 
 LIST = """
@@ -21,6 +23,7 @@ trainings:
   - {name: second, data: CLONE, after: first, set: {models.vgg16_small.image_px: 32, train.epochs: 1,
      models.vgg16_small.weights: '{out}/first.safetensors'}}
 """
+ENTRY = {"name": "first", "data": "CLONE", "set": {"models.vgg16_small.image_px": 32, "train.epochs": 2}}
 COMPILED = "compiled_vgg16_48"
 """torch.compile takes a minute of a processor."""
 
@@ -93,10 +96,52 @@ def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path
     command = ["-m", "benchmarks.gpu.trainings", str(listed), "first", str(reproduced.folder.parent), str(out), "cpu", "--seconds"]
     out.mkdir()
     cut = reproduced.attempt("python", *command, "1")
-    assert "first: 1 epochs" in cut.stdout, cut.stderr
+    assert "first: 1 of 4 epochs" in cut.stdout, cut.stderr
+    assert results(out)["first.training"]["time over"]
     whole = reproduced.attempt("python", *command, "600")
     assert "first: 4 epochs" in whole.stdout, whole.stderr
     assert "resume: continuing after epoch 1" in whole.stderr
+    assert "time over" not in results(out)["first.training"]
+
+
+SCORES = {"test": {"none": {"accuracy": 0.5}}}
+
+
+@pytest.fixture
+def started(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The names of the trainings that a list starts; each fails at once."""
+    names: list[str] = []
+
+    class Failed:
+        def __init__(self, command: list[str], **_: Any) -> None:
+            names.append(command[4])
+
+        def poll(self) -> int:
+            return 1
+
+    monkeypatch.setattr("benchmarks.gpu.trainings.subprocess.Popen", Failed)
+    return names
+
+
+def list_of(tmp_path: Path, first: Mapping[str, Any]) -> None:
+    """Runs the list in a folder with this result of its first training."""
+    (tmp_path / "list.yaml").write_text(LIST)
+    (tmp_path / "first.training.json").write_text(json.dumps(first))
+    trainings.run_list(tmp_path / "list.yaml", tmp_path, tmp_path, torch.device("cpu"), 2, time.monotonic() + 60)
+
+
+@pytest.mark.parametrize("first", [{}, {"time over": True, **SCORES}], ids=["without scores", "time over"])
+def test_a_training_that_was_cut_off_continues_and_none_starts_after_it(
+    first: dict[str, Any], tmp_path: Path, started: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    list_of(tmp_path, ENTRY | first)
+    assert started == ["first"]
+    assert capsys.readouterr().err == "not started, for what they come after has not ended: second\n"
+
+
+def test_a_training_that_ended_is_not_repeated_and_the_next_starts(tmp_path: Path, started: list[str]) -> None:
+    list_of(tmp_path, ENTRY | SCORES)
+    assert started == ["second"]
 
 
 @pytest.mark.parametrize(("name", "line"), [("third", "lists no training third; it has first, second")])
