@@ -23,7 +23,7 @@ trainings:
   - {name: second, data: CLONE, after: first, set: {models.vgg16_small.image_px: 32, train.epochs: 1,
      models.vgg16_small.weights: '{out}/first.safetensors'}}
 """
-ENTRY = {"name": "first", "data": "CLONE", "set": {"models.vgg16_small.image_px": 32, "train.epochs": 2}}
+ENTRY: dict[str, Any] = {"name": "first", "data": "CLONE", "set": {"models.vgg16_small.image_px": 32, "train.epochs": 2}}
 COMPILED = "compiled_vgg16_48"
 """torch.compile takes a minute of a processor."""
 
@@ -98,6 +98,11 @@ def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path
     cut = reproduced.attempt("python", *command, "1")
     assert "first: 1 of 4 epochs" in cut.stdout, cut.stderr
     assert results(out)["first.training"]["time over"]
+    text = listed.read_text()
+    listed.write_text(text.replace("train.epochs: 4", "train.epochs: 2"))
+    edited = reproduced.attempt("python", *command, "600")
+    assert "first: 2 epochs" in edited.stdout and "resume" not in edited.stderr, edited.stderr
+    listed.write_text(text)
     whole = reproduced.attempt("python", *command, "600")
     assert "first: 4 epochs" in whole.stdout, whole.stderr
     assert "resume: continuing after epoch 1" in whole.stderr
@@ -127,6 +132,8 @@ def list_of(tmp_path: Path, first: Mapping[str, Any]) -> None:
     """Runs the list in a folder with this result of its first training."""
     (tmp_path / "list.yaml").write_text(LIST)
     (tmp_path / "first.training.json").write_text(json.dumps(first))
+    for name in ("first.safetensors", "first.npz"):
+        (tmp_path / name).touch()
     trainings.run_list(tmp_path / "list.yaml", tmp_path, tmp_path, torch.device("cpu"), 2, time.monotonic() + 60)
 
 
@@ -142,6 +149,12 @@ def test_a_training_that_was_cut_off_continues_and_none_starts_after_it(
 def test_a_training_that_ended_is_not_repeated_and_the_next_starts(tmp_path: Path, started: list[str]) -> None:
     list_of(tmp_path, ENTRY | SCORES)
     assert started == ["second"]
+
+
+@pytest.mark.parametrize("other", [{"data": "other"}, {"set": {**ENTRY["set"], "train.seed": 99}}, {"set": {}}], ids=str)
+def test_the_result_of_an_entry_that_was_edited_since_is_not_its_own(other: dict[str, Any], tmp_path: Path, started: list[str]) -> None:
+    list_of(tmp_path, ENTRY | SCORES | other)
+    assert started == ["first"]
 
 
 @pytest.mark.parametrize(("name", "line"), [("third", "lists no training third; it has first, second")])

@@ -3,7 +3,7 @@
 The list is a YAML document; those of docs/experiments.md are in this folder. One mapping a training:
 
     trainings:
-      - name: half_width     # of its files
+      - name: half_width     # of its files; a result of other data or another `set` is replaced
         data: fer2013        # a clone below --data in which `dvc repro crop rebalance` ran, or a copy of its folder data/
         set: {model: vgg16_48, train.epochs: 240, optimizers.sgd.lr: 0.1} # on params.yaml, as `dvc exp run -S`; {out} is the --out folder
         after: other_name    # starts when this training has ended, not when it was cut off; may be left out, as the two below
@@ -37,12 +37,14 @@ from affectnet.models.device import configure_torch, select_device
 from affectnet.models.forward import VIEWS, predict
 from affectnet.models.transforms import all_grey
 from affectnet.params import parse, read_document
+from affectnet.tables.face_shards import shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group
 from affectnet.training.fit import Progress, fit, model_metadata
 from affectnet.training.resume import TrainingState
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Metrics, Trainer, learned_classes
+from benchmarks.recipes import recipe_key
 from benchmarks.timing import ROOT
 from stages.train import TrainParams
 
@@ -111,10 +113,18 @@ def _listed(file: Path) -> dict[str, Mapping[str, Any]]:
 
 
 def _ended(out: Path, one: Mapping[str, Any]) -> bool:
-    """Whether the entry of the list has its scores, after its last epoch or by its patience."""
+    """Whether the entry of the list, as it is now, has its scores, after its last epoch or by its patience, and the files that it keeps."""
     path = _result(out, one["name"])
     result = json.loads(path.read_text()) if path.exists() else {}
-    return "test" in result and not result.get(TIME_OVER)
+    files = [out / f"{one['name']}.{ending}" for key, ending in (("keep", "safetensors"), ("logits", "npz")) if one.get(key)]
+    of_this = {name: result.get(name) for name in ("data", "set")} == _decisive(one)
+    return "test" in result and not result.get(TIME_OVER) and of_this and all(file.exists() for file in files)
+
+
+def _decisive(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an entry decides its result, as JSON reads it back."""
+    decisive: dict[str, Any] = json.loads(json.dumps({"data": one["data"], "set": one.get("set", {})}))
+    return decisive
 
 
 def _may_start(out: Path, listed: Mapping[str, Mapping[str, Any]], one: Mapping[str, Any]) -> bool:
@@ -141,10 +151,8 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     soft = soft_targets(params, classes, faces, load, group)
     rows, shares = planned_rows(data / "plan.parquet"), soft.shares if soft else None
     trainer = Trainer(params, group, classes, rows, splits["train"], splits["validation"], shares)
-    folder = out.resolve().parent / f"{out.name}.states" / one["name"]
-    folder.mkdir(parents=True, exist_ok=True)
-    state = TimedState(folder, until)
-    result: dict[str, Any] = {"name": one["name"], "set": dict(one.get("set", {})), "seconds to load": time.monotonic() - began}
+    state = _state(params, data, device, out.resolve().parent / f"{out.name}.states" / one["name"], until)
+    result: dict[str, Any] = {"name": one["name"], **_decisive(one), "seconds to load": time.monotonic() - began}
     curve: list[Metrics] = []
 
     def log(metrics: Metrics) -> None:
@@ -168,6 +176,15 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     shown = {name: round(values["accuracy"], 4) for name, values in result["test"].items()}
     took = f"{reached.epoch}{f' of {last}' if cut else ''} epochs in {result['seconds']:.0f} s{', time over' if cut else ''}"
     return f"{one['name']}: {took}, best {reached.best_epoch}, {reached.best_score:.4f}, test {shown}"
+
+
+def _state(params: TrainParams, data: Path, device: torch.device, folder: Path, until: float) -> TimedState:
+    """The state of this recipe and these data, in a folder of its own: the key is the end of its name."""
+    shards = [path for split in ("train", "validation") for path in shard_paths(data / "faces", split)]
+    key = recipe_key(params, device, [*shards, data / "plan.parquet", data / "class_weights.parquet"])
+    of_key = folder.with_name(f"{folder.name}-{key}")
+    of_key.mkdir(parents=True, exist_ok=True)
+    return TimedState(of_key, until)
 
 
 def listed_params(changes: Mapping[str, Any], out: Path) -> TrainParams:
