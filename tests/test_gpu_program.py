@@ -1,6 +1,8 @@
 """The program for a machine with a GPU, on the processor at its smallest size."""
 
+import argparse
 import json
+import subprocess
 import time
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,6 +16,7 @@ from clones import Clone
 
 from affectnet.models.checkpoint import load_model
 from affectnet.params import read_document
+from benchmarks.gpu import __main__ as program
 from benchmarks.gpu import correctness, speed, trainings
 from benchmarks.gpu.trainings import listed_params
 
@@ -67,9 +70,9 @@ def test_each_part_leaves_its_figures_and_is_not_run_again(reproduced: Clone, tm
     assert {*correctness.parts(smallest=True)} - {"precisions"} <= held  # few faces in few epochs teach nothing
     rates = [rate for result in first.values() for rate in result.get("faces/s", {}).values()]
     assert len(rates) == 7 and min(rates) > 0
-    written = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json") if path.stem != "machine"}
-    run_program(reproduced, tmp_path, "--only", "agreement", "feeds")
-    assert written == {path: path.stat().st_mtime_ns for path in written}
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.glob("*.json") if path.stem != "machine"}
+    assert "2 of 2 parts hold\n" in run_program(reproduced, tmp_path, "--only", "agreement", "feeds")
+    assert times == {path: path.stat().st_mtime_ns for path in times}
 
 
 def test_the_trainings_of_a_list_end_with_scores_and_a_model(reproduced: Clone, tmp_path: Path) -> None:
@@ -78,6 +81,7 @@ def test_the_trainings_of_a_list_end_with_scores_and_a_model(reproduced: Clone, 
     options = ["--only", "--trainings", str(listed), "--data", str(reproduced.folder.parent), "--jobs", "2"]
     said = run_program(reproduced, out, *options)
     trained = results(out)
+    assert said.endswith(f"{out}: 2 of 2 trainings ended\n")
     assert said.index("first: 2 epochs") < said.index("second: 1 epochs")
     for name, epochs in (("first", 2), ("second", 1)):
         result = trained[f"{name}.training"]
@@ -107,6 +111,43 @@ def test_a_training_whose_time_is_over_resumes(reproduced: Clone, tmp_path: Path
     assert "first: 4 epochs" in whole.stdout, whole.stderr
     assert "resume: continuing after epoch 1" in whole.stderr
     assert "time over" not in results(out)["first.training"]
+
+
+OF = {"commit": "1a2b3c4", "GPU": "A100"}
+
+
+def written(out: Path, **parts: Mapping[str, Any]) -> None:
+    for name, result in parts.items():
+        (out / f"{name}.json").write_text(json.dumps({**OF, **result}))
+
+
+def test_the_summary_counts_the_parts_of_this_commit_and_gpu_and_names_the_others(tmp_path: Path) -> None:
+    names = ["agreement", "feeds", "memory", "resumed", "one_process"]
+    written(tmp_path, machine={})
+    assert program.summary(tmp_path, names[:2], OF, None) == f"{tmp_path}: 0 of 2 parts hold; not run: agreement, feeds"
+    written(tmp_path, agreement={"holds": True}, feeds={"holds": False}, memory={"failed": "KeyError"}, resumed={"commit": "another"})
+    expected = "1 of 5 parts hold; not: feeds, memory; not run: resumed, one_process"
+    assert program.summary(tmp_path, names, OF, None) == f"{tmp_path}: {expected}"
+    (tmp_path / "list.yaml").write_text(LIST)
+    written(tmp_path, **{"first.training": {**ENTRY, **SCORES, "time over": True}})
+    assert program.summary(tmp_path, [], OF, tmp_path / "list.yaml") == f"{tmp_path}: 0 of 2 trainings ended; not: first, second"
+
+
+def test_a_part_of_another_commit_or_gpu_runs_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
+
+    def run(command: list[str], **_: Any) -> subprocess.CompletedProcess[str]:
+        """The first process dies in its second part."""
+        ran.append(command[command.index("--only") + 1 :])
+        written(tmp_path, **{name: {} for name in ran[-1][: None if len(ran) > 1 else 1]})
+        return subprocess.CompletedProcess(command, 0 if len(ran) > 1 else 9)
+
+    written(tmp_path, kept={}, commit={"commit": "another"}, gpu={"GPU": None})
+    monkeypatch.setattr("benchmarks.gpu.__main__.subprocess.run", run)
+    options = argparse.Namespace(out=tmp_path, device="cpu", smallest=True)
+    program._run_in_processes(["kept", "commit", "gpu", "absent"], OF, options, time.monotonic() + 60)
+    assert ran == [["commit", "gpu", "absent"], ["absent"]]
+    assert results(tmp_path)["gpu"] == {"failed": "the process ended with exit code 9", **OF} and results(tmp_path)["commit"] == OF
 
 
 SCORES = {"test": {"none": {"accuracy": 0.5}}}

@@ -103,6 +103,11 @@ def run_list(file: Path, data: Path, out: Path, device: torch.device, jobs: int,
         process.kill()
 
 
+def ended(file: Path, out: Path) -> dict[str, bool]:
+    """Whether each training of the list has ended, by name."""
+    return {name: _ended(out, one) for name, one in _listed(file).items()}
+
+
 def _listed(file: Path) -> dict[str, Mapping[str, Any]]:
     """The entries by name. Errors: UserError when one comes after an entry that is not listed."""
     listed = {one["name"]: one for one in read_document(file)["trainings"]}
