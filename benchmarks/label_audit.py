@@ -3,8 +3,8 @@
 Run from the project's folder after `dvc repro crop rebalance`: `python -m benchmarks.label_audit --out audit.jsonl`. In the lists
 of training and validation a share of the labels is replaced, test keeps its own; then the audit of `make audit` ranks the training
 labels, and the recipe of params.yaml is trained on all training faces, without the doubtful ones, and with the suggested labels. Each
-finished training is a line of the file, and the same command continues an interrupted run. On one core of an AMD EPYC two minutes per
-training at the shipped size.
+finished training is a line of the file, and the same command continues an interrupted run; lines of another recipe, data set or code are
+another table. On one core of an AMD EPYC two minutes per training at the shipped size.
 """
 
 import argparse
@@ -30,13 +30,16 @@ from affectnet.params import parse, read_document
 from affectnet.search.audit.audit import ANNOTATED, FACES, PLANNED, WEIGHED, AuditParams, training_rows
 from affectnet.search.audit.confident_learning import Judgement, judge
 from affectnet.search.audit.folds import Codes, FoldParams, TrainingFaces, cut_folds, out_of_fold
+from affectnet.tables.face_shards import shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group
 from affectnet.training.fit import fit
 from affectnet.training.resume import TrainingState, training_state
 from affectnet.training.trainer import Trainer, learned_classes
-from benchmarks.label_errors import Line, Lines, with_errors
+from benchmarks.label_errors import Line, Lines, classes_of, with_errors
+from benchmarks.recipes import recipe_key
 from benchmarks.spread import mean_and_deviation
+from stages.rebalance import RebalanceParams
 
 SHOWN = ("in_first_1x", "in_first_2x", "recall", "precision", "suggested_true", "accuracy", "macro_f1")
 
@@ -47,10 +50,17 @@ class Bench:
 
     training: FoldParams
     audit: AuditParams
+    rebalance: RebalanceParams
     shared: TrainingFaces
     test: FaceDataset
     groups: Codes
     group: Group
+
+    def recipe(self) -> str:
+        """Key of all that decides the results of a share and a seed."""
+        shards = [path for split in ("train", "validation", "test") for path in shard_paths(FACES, split)]
+        others = {**self.rebalance.model_dump(), "folds": self.audit.folds, "audit seed": self.audit.seed}
+        return recipe_key(self.training, self.group.device, [*shards, ANNOTATED, PLANNED, WEIGHED], others)
 
 
 def errors(faces: FaceDataset, share: float, generator: np.random.Generator) -> Codes:
@@ -63,6 +73,12 @@ def errors(faces: FaceDataset, share: float, generator: np.random.Generator) -> 
 
 def relabelled(faces: FaceDataset, labels: Codes) -> FaceDataset:
     return replace(faces, expression=torch.from_numpy(labels))
+
+
+def training_faces(bench: Bench, labels: Codes, rows: Codes, validation: FaceDataset) -> TrainingFaces:
+    """The training faces with these labels; the loss corrects for their shares, as it does when `rebalance` runs on them."""
+    classes = classes_of(labels, rows, bench.rebalance, bench.training.task)
+    return TrainingFaces(classes, rows, relabelled(bench.shared.faces, labels), validation)
 
 
 def audited(bench: Bench, faces: TrainingFaces, name: str) -> Judgement:
@@ -114,10 +130,11 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
     """Injects errors with this seed, audits, and trains on all faces, and without the doubtful ones and with the suggested labels."""
     generator = np.random.default_rng(seed)
     true = bench.shared.faces.expression.numpy()
-    labels, validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
-    noisy = replace(bench.shared, faces=relabelled(bench.shared.faces, labels), validation=relabelled(bench.shared.validation, validation))
-    name = f"audit-{share:g}-{seed}-{bench.audit.folds}-{bench.training.epochs}-{bench.training.model.image_px}-{bench.training.batch}"
-    judgement = audited(bench, noisy, name)
+    labels, wrong_validation = (errors(faces, share, generator) for faces in (bench.shared.faces, bench.shared.validation))
+    rows, validation = bench.shared.rows, relabelled(bench.shared.validation, wrong_validation)
+    noisy = training_faces(bench, labels, rows, validation)
+    recipe = bench.recipe()
+    judgement = audited(bench, noisy, f"audit-{recipe}-{share:g}-{seed}")
     key = {
         "share": share,
         "seed": seed,
@@ -125,6 +142,7 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
         "epochs_at_most": bench.training.epochs,
         "batch": bench.training.batch,
         "image_px": bench.training.model.image_px,
+        "recipe": recipe,
     }
     wrong = labels != true
 
@@ -138,8 +156,8 @@ def run_seed(bench: Bench, lines: Lines, share: float, seed: int, confidences: S
     once("keep", partial(score, bench, noisy, seed))
     for confidence in confidences:
         issues = judgement.doubtful(confidence)
-        without = replace(noisy, rows=noisy.rows[~issues[noisy.rows]])
-        suggested = replace(noisy, faces=relabelled(noisy.faces, np.where(issues, judgement.suggested, labels)))
+        without = training_faces(bench, labels, rows[~issues[rows]], validation)
+        suggested = training_faces(bench, np.where(issues, judgement.suggested, labels), rows, validation)
         for way, faces in (("reject", without), ("relabel", suggested)):
             once(f"{way} at most {confidence:g}", partial(score, bench, faces, seed))
 
@@ -155,6 +173,15 @@ def markdown(rows: Sequence[Line]) -> str:
     return "\n".join(table)
 
 
+def tables(rows: Sequence[Line]) -> str:
+    """A table per share and recipe; lines of earlier versions have no recipe."""
+    shown = []
+    for share, recipe in dict.fromkeys((row["share"], row.get("recipe")) for row in rows):
+        alike = [row for row in rows if (row["share"], row.get("recipe")) == (share, recipe)]
+        shown.append(f"\n{100 * share:g} % wrong labels, recipe {recipe or 'not recorded'}\n\n{markdown(alike)}")
+    return "\n".join(shown)
+
+
 def opened(options: argparse.Namespace) -> Bench:
     """The faces and the recipe of params.yaml, with the options' changes. Errors: UserError."""
     document = read_document()
@@ -164,6 +191,7 @@ def opened(options: argparse.Namespace) -> Bench:
     if options.image_px:
         document["models"][document["model"]]["image_px"] = options.image_px
     training, audit = parse(document, "train", FoldParams), parse(document, "audit", AuditParams)
+    rebalance = parse(document, "rebalance", RebalanceParams)
     audit = audit.model_copy(update={"folds": options.folds or audit.folds})
     device = torch.device("cpu")
     configure_torch(device)
@@ -173,7 +201,7 @@ def opened(options: argparse.Namespace) -> Bench:
     groups = training_rows(ANNOTATED)["group"].to_numpy().astype(np.int64)
     if len(groups) != len(train):
         raise UserError(f"{FACES}: not the faces of {ANNOTATED}; run `dvc repro crop rebalance`")
-    return Bench(training, audit, shared, test, groups, Group(device))
+    return Bench(training, audit, rebalance, shared, test, groups, Group(device))
 
 
 def main() -> None:
@@ -191,8 +219,8 @@ def main() -> None:
     bench, lines = opened(options), Lines(options.out)
     for seed in options.seeds:
         run_seed(bench, lines, options.share, seed, options.confidence)
-    print(f"{len(bench.shared.faces):,} training faces, {100 * options.share:g} % wrong labels")
-    print(markdown(lines.rows))
+    print(f"{len(bench.shared.faces):,} training faces")
+    print(tables(lines.rows))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
 from affectnet.errors import UserError
 from affectnet.files.atomic import write_text
+from affectnet.training.losses.expression_loss import Classes
+from affectnet.training.tasks import TaskParams
+from affectnet.training.trainer import learned_classes
+from stages.rebalance import RebalanceParams, expression_weights
 
 Codes = NDArray[np.int64]
 Line = dict[str, Any]
@@ -26,6 +31,13 @@ def with_errors(labels: Codes, chances: NDArray[np.float64], share: float, gener
     for row in generator.permutation(len(labels))[: round(share * len(labels))]:
         wrong[row] = generator.choice(len(chances), p=others[labels[row]])
     return wrong
+
+
+def classes_of(labels: Codes, rows: Codes, params: RebalanceParams, task: TaskParams) -> Classes:
+    """The expressions of a training with these labels, counted and weighted as `rebalance` does. rows: of the plan, repeats included."""
+    planned = np.bincount(labels[rows])
+    weights = expression_weights(planned, params.weights, params.beta, params.exponent)
+    return learned_classes(pa.table({"planned": planned, "weight": weights}), task)
 
 
 class Lines:

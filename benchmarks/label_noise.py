@@ -36,8 +36,9 @@ from affectnet.training.resume import ReadOnlyState
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Trainer, learned_classes
 from benchmarks.__main__ import commit
-from benchmarks.label_errors import Codes, Line, Lines, with_errors
+from benchmarks.label_errors import Codes, Line, Lines, classes_of, with_errors
 from benchmarks.spread import mean_and_deviation
+from stages.rebalance import RebalanceParams
 from stages.train import TrainParams
 
 BASELINE, BORN_AGAIN = "logit_adjusted", "born_again"
@@ -164,8 +165,7 @@ def train(case: Case, start: str, folder: Path, confusion: Codes, models: Path) 
     noisy = clean.copy()
     noisy[learned] = codes[with_errors(np.searchsorted(codes, clean[learned]), chances, case.share, draws)]
     faces, validation = replace(data.splits["train"], expression=torch.from_numpy(noisy)), data.splits["validation"]
-    counts = np.bincount(noisy[data.rows], minlength=8)[codes].clip(1)
-    classes = replace(data.classes, plan_counts=torch.from_numpy(counts))
+    classes = classes_of(noisy, data.rows, parse(read_document(), "rebalance", RebalanceParams), params.task)
     soft = soft_targets(params, classes, data.faces, cache(lambda _: (faces, validation)), group)
     trainer = Trainer(params, group, classes, data.rows, faces, validation, soft.shares if soft else None)
     reached = fit(trainer, params.patience, params.epochs, ReadOnlyState(models), lambda _: None)
@@ -173,7 +173,8 @@ def train(case: Case, start: str, folder: Path, confusion: Codes, models: Path) 
         models.mkdir(exist_ok=True)
         metadata = model_metadata(trainer, params, reached, data.faces, False, {}, {})
         save_model(models / case.teacher, trainer.evaluated, metadata, "float16")
-    answers = {split: codes[_logits(trainer, one).argmax(1)] for split, one in {**data.splits, "train": faces}.items()}
+    trained = classes.codes.numpy()
+    answers = {split: trained[_logits(trainer, one).argmax(1)] for split, one in {**data.splits, "train": faces}.items()}
     scored, _ = scores_of_codes(data.splits["test"].expression.numpy(), answers["test"], codes)
     wrong = noisy != clean
     known = np.isin(validation.expression.numpy(), codes)

@@ -1,7 +1,8 @@
 """Mean and spread over seeds of the experiments that DVC knows: `python -m benchmarks.spread [expression.macro_f1]`.
 
 Experiments that differ only in `train.seed` are one line; a line is named by the params in which the lines differ. The
-spread is the sample standard deviation; `n` is the number of seeds.
+spread is the sample standard deviation; `n` is the number of seeds. Of several experiments of one seed the last that DVC shows
+counts, which the line says.
 """
 
 import json
@@ -22,13 +23,16 @@ Params = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True)
 class Line:
-    """One setting: the params in which it differs from the others, and a score for each seed."""
+    """One setting: the params in which it differs from the others, and a score for each seed; repeated: (seed, experiments) of several."""
 
     params: Params
     values: tuple[float, ...]
+    repeated: tuple[tuple[int, int], ...] = ()
 
     def __str__(self) -> str:
-        return f"{mean_and_deviation(self.values)} (n = {len(self.values)})  {', '.join(f'{name} {value}' for name, value in self.params)}"
+        named = ", ".join(f"{name} {value}" for name, value in self.params)
+        repeated = "".join(f"; seed {seed}: {count} experiments, the last counts" for seed, count in self.repeated)
+        return f"{mean_and_deviation(self.values)} (n = {len(self.values)})  {named}{repeated}"
 
 
 def mean_and_deviation(values: Sequence[float]) -> str:
@@ -38,7 +42,7 @@ def mean_and_deviation(values: Sequence[float]) -> str:
 
 def lines(shown: list[dict[str, Any]], score: str) -> list[Line]:
     """The settings, best mean first, from the parsed output of `dvc exp show --json`."""
-    groups: dict[Params, dict[int, float]] = defaultdict(dict)
+    groups: dict[Params, dict[int, list[float]]] = defaultdict(lambda: defaultdict(list))
     for commit in shown:
         for experiment in commit.get("experiments") or []:
             data = experiment["revs"][0]["data"]
@@ -50,10 +54,14 @@ def lines(shown: list[dict[str, Any]], score: str) -> list[Line]:
             scores = dict(leaves(data["metrics"][METRICS]["data"]))
             if score in scores:
                 seed = params.pop(SEED)
-                groups[tuple(sorted(params.items()))][seed] = scores[score]
+                groups[tuple(sorted(params.items()))][seed].append(scores[score])
     shared = set.intersection(*(set(params) for params in groups)) if groups else set()
     settings = [
-        Line(tuple(item for item in params if item not in shared), tuple(values[seed] for seed in sorted(values)))
+        Line(
+            tuple(item for item in params if item not in shared),
+            tuple(values[seed][-1] for seed in sorted(values)),
+            tuple((seed, len(values[seed])) for seed in sorted(values) if len(values[seed]) > 1),
+        )
         for params, values in groups.items()
     ]
     return sorted(settings, key=lambda line: -mean(line.values))

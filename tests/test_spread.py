@@ -26,3 +26,12 @@ def test_seeds_are_one_line_named_by_what_differs_and_the_best_comes_first() -> 
     assert [line.params for line in settings] == [(("loss", "focal"),), (("loss", "plain"),)]
     assert str(settings[1]) == "0.600 ± 0.141 (n = 2)  loss plain" and str(settings[0]) == "0.800 (n = 1)  loss focal"
     assert lines(shown, "valence.ccc") == []
+
+
+def test_a_seed_that_was_trained_twice_counts_once_and_is_named() -> None:
+    shown = [
+        {"rev": "1", "experiments": [experiment(11, "plain", 0.9), experiment(12, "plain", 0.52)]},
+        {"rev": "2", "experiments": [experiment(11, "plain", 0.5), experiment(12, "focal", 0.4)]},
+    ]
+    said = [str(line) for line in lines(shown, "expression.macro_f1")]
+    assert said == ["0.510 ± 0.014 (n = 2)  loss plain; seed 11: 2 experiments, the last counts", "0.400 (n = 1)  loss focal"]

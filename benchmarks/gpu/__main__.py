@@ -1,8 +1,9 @@
 """Everything that a machine with a GPU is to show: `python -m benchmarks.gpu --minutes 10 --out DIR`. See docs/benchmarks.md.
 
 It needs Python 3.11 or newer, torch 2.11 or newer and the packages that the pipeline's stages import; no network, no DVC, no data
-set. Each part writes `<DIR>/<part>.json` when it is done, and a part whose file is there is not run again: a run that was cut short
-continues. With --trainings FILE the rest of the minutes trains what the file lists; see benchmarks/gpu/trainings.py.
+set. Each part writes `<DIR>/<part>.json` when it is done, and a part whose file is there, of this commit and this GPU, is not run again:
+a run that was cut short continues. With --trainings FILE the rest of the minutes trains what the file lists; see
+benchmarks/gpu/trainings.py.
 """
 
 import argparse
@@ -49,13 +50,13 @@ def main() -> None:
     if arguments.here:
         _run(device, {name: parts[name] for name in names}, arguments.out)
         return
-    described = machine(device)
+    described, of = machine(device), _measured_by(device)
     write_json(arguments.out / "machine.json", described)
     print(json.dumps(described), flush=True)
-    _run_in_processes(names, arguments, until)
+    _run_in_processes(names, of, arguments, until)
     if arguments.trainings:
         trainings.run_list(arguments.trainings.resolve(), arguments.data.resolve(), arguments.out.resolve(), device, arguments.jobs, until)
-    print(summary(arguments.out), flush=True)
+    print(summary(arguments.out, names, of, arguments.trainings), flush=True)
 
 
 def _parts(*, smallest: bool) -> dict[str, Callable[[torch.device], Result]]:
@@ -66,8 +67,7 @@ def machine(device: torch.device) -> Result:
     """What this ran on."""
     gpu = torch.cuda.get_device_properties(device) if device.type == "cuda" else None
     return {
-        "commit": commit(),
-        "GPU": gpu.name if gpu else None,
+        **_measured_by(device),
         "GPU's memory, GB": round(gpu.total_memory / 1e9, 1) if gpu else None,
         "processor": processor(),
         "cores": cores(),
@@ -77,9 +77,14 @@ def machine(device: torch.device) -> Result:
     }
 
 
-def _run_in_processes(names: Sequence[str], arguments: argparse.Namespace, until: float) -> None:
-    """Runs the parts that have no result in one process; when it dies, the parts after the one it died in get another."""
-    left = [name for name in names if not _result(arguments.out, name).exists()]
+def _measured_by(device: torch.device) -> Result:
+    """The commit and the GPU, which each result has."""
+    return {"commit": commit(), "GPU": torch.cuda.get_device_name(device) if device.type == "cuda" else None}
+
+
+def _run_in_processes(names: Sequence[str], of: Result, arguments: argparse.Namespace, until: float) -> None:
+    """Runs the parts without a result of this commit and GPU in one process; when it dies, the parts after that one get another."""
+    left = [name for name in names if _read(arguments.out, name, of) is None]
     options = ["--minutes", "0", "--out", str(arguments.out), "--device", arguments.device, *["--smallest"] * arguments.smallest]
     command = [sys.executable, "-m", "benchmarks.gpu", "--here", *options, "--only"]
     while left and time.monotonic() < until:
@@ -88,14 +93,16 @@ def _run_in_processes(names: Sequence[str], arguments: argparse.Namespace, until
         except subprocess.TimeoutExpired:
             print("time is over", file=sys.stderr)
             return
-        done = [name for name in left if _result(arguments.out, name).exists()]
-        left = left[len(done) :]
-        if code and left:
-            write_json(_result(arguments.out, left[0]), {"failed": f"the process ended with exit code {code}"})
+        if not code:
+            return
+        left = [name for name in left if _read(arguments.out, name, of) is None]
+        if left:
+            write_json(_result(arguments.out, left[0]), {"failed": f"the process ended with exit code {code}", **of})
             left = left[1:]
 
 
 def _run(device: torch.device, parts: dict[str, Callable[[torch.device], Result]], out: Path) -> None:
+    of = _measured_by(device)
     for name, part in parts.items():
         began = time.perf_counter()
         try:
@@ -103,7 +110,7 @@ def _run(device: torch.device, parts: dict[str, Callable[[torch.device], Result]
         except Exception as error:  # whatever it is, the other parts run
             traceback.print_exc()
             result = {"failed": f"{type(error).__name__}: {error}"}
-        write_json(_result(out, name), {**result, "seconds": round(time.perf_counter() - began, 2)})
+        write_json(_result(out, name), {**result, **of, "seconds": round(time.perf_counter() - began, 2)})
         print(f"{name}: {json.dumps(result)}", flush=True)
         if device.type == "cuda":
             torch.cuda.empty_cache()
@@ -113,11 +120,28 @@ def _result(out: Path, name: str) -> Path:
     return out / f"{name}.json"
 
 
-def summary(out: Path) -> str:
-    """One line: how many parts are done, and which did not hold or failed."""
-    results = {path.stem: json.loads(path.read_text()) for path in sorted(out.glob("*.json"))}
-    bad = [name for name, result in results.items() if "failed" in result or not result.get("holds", True)]
-    return f"{len(results)} results in {out}; {'all hold' if not bad else 'not: ' + ', '.join(bad)}"
+def _read(out: Path, name: str, of: Result) -> Result | None:
+    """The result of a part; None without one of this commit and this GPU."""
+    path = _result(out, name)
+    result: Result = json.loads(path.read_text()) if path.exists() else {}
+    return result if of.items() <= result.items() else None
+
+
+def summary(out: Path, names: Sequence[str], of: Result, listed: Path | None) -> str:
+    """One line: how many parts hold, which did not hold or failed, which have no result of this commit and GPU; and the trainings."""
+    results = {name: _read(out, name, of) for name in names}
+    bad = [name for name, result in results.items() if result and ("failed" in result or not result.get("holds", True))]
+    absent = [name for name, result in results.items() if result is None]
+    held = f"{len(names) - len(bad) - len(absent)} of {len(names)} parts hold" if names else ""
+    said = [held, _named("not", bad), _named("not run", absent)]
+    if listed:
+        ended = trainings.ended(listed, out)
+        said += [f"{sum(ended.values())} of {len(ended)} trainings ended", _named("not", [name for name in ended if not ended[name]])]
+    return f"{out}: {'; '.join(filter(None, said))}"
+
+
+def _named(what: str, names: Sequence[str]) -> str:
+    return f"{what}: {', '.join(names)}" if names else ""
 
 
 if __name__ == "__main__":

@@ -3,15 +3,15 @@
 The list is a YAML document; those of docs/experiments.md are in this folder. One mapping a training:
 
     trainings:
-      - name: half_width     # of its files
+      - name: half_width     # of its files; a result of other data or another `set` is replaced
         data: fer2013        # a clone below --data in which `dvc repro crop rebalance` ran, or a copy of its folder data/
         set: {model: vgg16_48, train.epochs: 240, optimizers.sgd.lr: 0.1} # on params.yaml, as `dvc exp run -S`; {out} is the --out folder
-        after: other_name    # starts when this training has ended; may be left out, as the two below
+        after: other_name    # starts when this training has ended, not when it was cut off; may be left out, as the two below
         keep: true           # writes the model file, float16
         logits: true         # writes the outputs for all three splits, float16
 
 A step of a small network leaves most of a GPU idle, so several share it. `<out>/<name>.training.json` has the curve after each
-epoch and the scores at the end.
+epoch and the scores at the end; of a training that was cut off it says `time over`, and the same command continues it.
 """
 
 import argparse
@@ -37,12 +37,14 @@ from affectnet.models.device import configure_torch, select_device
 from affectnet.models.forward import VIEWS, predict
 from affectnet.models.transforms import all_grey
 from affectnet.params import parse, read_document
+from affectnet.tables.face_shards import shard_paths
 from affectnet.tables.sampling_plan import CLASS_WEIGHTS, planned_rows
 from affectnet.training.distributed import Group
 from affectnet.training.fit import Progress, fit, model_metadata
 from affectnet.training.resume import TrainingState
 from affectnet.training.teacher import soft_targets
 from affectnet.training.trainer import Metrics, Trainer, learned_classes
+from benchmarks.recipes import recipe_key
 from benchmarks.timing import ROOT
 from stages.train import TrainParams
 
@@ -51,6 +53,9 @@ SAVE_EVERY = 20.0
 
 SCORING = 20.0
 """Seconds before the end after which no epoch is begun."""
+
+TIME_OVER = "time over"
+"""Key of a result, true where the training was cut off."""
 
 
 class TimeOverError(Exception):
@@ -79,13 +84,16 @@ class TimedState(TrainingState):
 def run_list(file: Path, data: Path, out: Path, device: torch.device, jobs: int, until: float) -> None:
     """Runs the trainings of the list in its order, `jobs` at a time, until the monotonic clock shows `until`."""
     listed = _listed(file)
-    waiting = [name for name in listed if not _ended(out, name)]
+    waiting = [name for name, one in listed.items() if not _ended(out, one)]
     running: dict[str, subprocess.Popen[bytes]] = {}
     while (waiting or running) and time.monotonic() < until:
         running = {name: process for name, process in running.items() if process.poll() is None}
-        ready = [name for name in waiting if listed[name].get("after") not in {*waiting, *running}]
+        ready = [name for name in waiting if _may_start(out, listed, listed[name])]
         if time.monotonic() > until - 2 * SCORING:
             waiting = ready = []
+        if waiting and not ready and not running:
+            print(f"not started, for what they come after has not ended: {', '.join(waiting)}", file=sys.stderr)
+            return
         for name in ready[: jobs - len(running)]:
             waiting.remove(name)
             command = [sys.executable, "-m", "benchmarks.gpu.trainings", str(file), name, str(data), str(out), device.type]
@@ -95,13 +103,38 @@ def run_list(file: Path, data: Path, out: Path, device: torch.device, jobs: int,
         process.kill()
 
 
+def ended(file: Path, out: Path) -> dict[str, bool]:
+    """Whether each training of the list has ended, by name."""
+    return {name: _ended(out, one) for name, one in _listed(file).items()}
+
+
 def _listed(file: Path) -> dict[str, Mapping[str, Any]]:
-    return {one["name"]: one for one in read_document(file)["trainings"]}
+    """The entries by name. Errors: UserError when one comes after an entry that is not listed."""
+    listed = {one["name"]: one for one in read_document(file)["trainings"]}
+    for name, one in listed.items():
+        if one.get("after") not in {None, *listed}:
+            raise UserError(f"{file}: {name}: after: {one['after']}, which is not listed; the list has {', '.join(listed)}")
+    return listed
 
 
-def _ended(out: Path, name: str) -> bool:
-    path = _result(out, name)
-    return path.exists() and "test" in json.loads(path.read_text())
+def _ended(out: Path, one: Mapping[str, Any]) -> bool:
+    """Whether the entry of the list, as it is now, has its scores, after its last epoch or by its patience, and the files that it keeps."""
+    path = _result(out, one["name"])
+    result = json.loads(path.read_text()) if path.exists() else {}
+    files = [out / f"{one['name']}.{ending}" for key, ending in (("keep", "safetensors"), ("logits", "npz")) if one.get(key)]
+    of_this = {name: result.get(name) for name in ("data", "set")} == _decisive(one)
+    return "test" in result and not result.get(TIME_OVER) and of_this and all(file.exists() for file in files)
+
+
+def _decisive(one: Mapping[str, Any]) -> dict[str, Any]:
+    """What of an entry decides its result, as JSON reads it back."""
+    decisive: dict[str, Any] = json.loads(json.dumps({"data": one["data"], "set": one.get("set", {})}))
+    return decisive
+
+
+def _may_start(out: Path, listed: Mapping[str, Mapping[str, Any]], one: Mapping[str, Any]) -> bool:
+    after = one.get("after")
+    return after is None or _ended(out, listed[after])
 
 
 def _result(out: Path, name: str) -> Path:
@@ -123,17 +156,18 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
     soft = soft_targets(params, classes, faces, load, group)
     rows, shares = planned_rows(data / "plan.parquet"), soft.shares if soft else None
     trainer = Trainer(params, group, classes, rows, splits["train"], splits["validation"], shares)
-    folder = out.resolve().parent / f"{out.name}.states" / one["name"]
-    folder.mkdir(parents=True, exist_ok=True)
-    state = TimedState(folder, until)
-    result: dict[str, Any] = {"name": one["name"], "set": dict(one.get("set", {})), "seconds to load": time.monotonic() - began}
+    state = _state(params, data, device, out.resolve().parent / f"{out.name}.states" / one["name"], until)
+    result: dict[str, Any] = {"name": one["name"], **_decisive(one), "seconds to load": time.monotonic() - began}
     curve: list[Metrics] = []
 
     def log(metrics: Metrics) -> None:
         curve.append({name: round(value, 6) for name, value in metrics.items() if not name.startswith("loss_weight/")})
         write_json(_result(out, one["name"]), {**result, "seconds": time.monotonic() - began, "curve": curve})
 
-    reached = _fitted(trainer, params, state, log)
+    last = min(params.epochs, params.stop_after or params.epochs)
+    reached = _fitted(trainer, params.patience, last, state, log)
+    cut = reached.epoch < last and reached.epoch - reached.best_epoch < params.patience
+    result |= {TIME_OVER: True} if cut else {}
     result |= {"epochs": reached.epoch, "best epoch": reached.best_epoch, "score": reached.best_score, "seconds": time.monotonic() - began}
     result["test"] = {averaging: _scores(trainer, splits["test"], averaging) for averaging in VIEWS}
     result["validation"] = {averaging: _scores(trainer, splits["validation"], averaging) for averaging in VIEWS}
@@ -145,8 +179,17 @@ def train(one: Mapping[str, Any], data: Path, out: Path, device: torch.device, u
         _write_logits(out / f"{one['name']}.npz", trainer, splits)
     write_json(_result(out, one["name"]), {**result, "curve": curve})
     shown = {name: round(values["accuracy"], 4) for name, values in result["test"].items()}
-    took = f"{reached.epoch} epochs in {result['seconds']:.0f} s"
+    took = f"{reached.epoch}{f' of {last}' if cut else ''} epochs in {result['seconds']:.0f} s{', time over' if cut else ''}"
     return f"{one['name']}: {took}, best {reached.best_epoch}, {reached.best_score:.4f}, test {shown}"
+
+
+def _state(params: TrainParams, data: Path, device: torch.device, folder: Path, until: float) -> TimedState:
+    """The state of this recipe and these data, in a folder of its own: the key is the end of its name."""
+    shards = [path for split in ("train", "validation") for path in shard_paths(data / "faces", split)]
+    key = recipe_key(params, device, [*shards, data / "plan.parquet", data / "class_weights.parquet"])
+    of_key = folder.with_name(f"{folder.name}-{key}")
+    of_key.mkdir(parents=True, exist_ok=True)
+    return TimedState(of_key, until)
 
 
 def listed_params(changes: Mapping[str, Any], out: Path) -> TrainParams:
@@ -168,10 +211,10 @@ def _with_out(value: Any, out: str) -> Any:
     return value.replace("{out}", out) if isinstance(value, str) else value
 
 
-def _fitted(trainer: Trainer, params: TrainParams, state: TimedState, log: Any) -> Progress:
+def _fitted(trainer: Trainer, patience: int, last: int, state: TimedState, log: Any) -> Progress:
     """The progress at the end, or when time is over; the trainer has the best epoch's weights."""
     try:
-        return fit(trainer, params.patience, min(params.epochs, params.stop_after or params.epochs), state, log)
+        return fit(trainer, patience, last, state, log)
     except TimeOverError:
         reached = Progress(**state.latest["progress"])
         trainer.evaluated.load_state_dict(reached.best_weights)
