@@ -3,7 +3,7 @@
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,7 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
     """
     cv2 = opencv(path)
     with _opened(path) as video:
-        rate, count = video.get(cv2.CAP_PROP_FPS), video.get(cv2.CAP_PROP_FRAME_COUNT)
+        count = video.get(cv2.CAP_PROP_FRAME_COUNT)
         number, due, seconds = 0, 0.0, 0.0
         while video.grab():
             seconds = round(video.get(cv2.CAP_PROP_POS_MSEC) / 1000, 3)
@@ -46,7 +46,7 @@ def frames(path: str, every: float) -> Iterator[tuple[float, Pixels]]:
                 yield seconds, np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
                 due = (np.floor((seconds + HALF_A_MS) / every) + 1) * every if every else 0.0
             number += 1
-        stated = count / rate if rate > 0 and count > 0 else 0.0
+        stated = _stated_end(video, cv2) or 0.0
         early = stated - seconds > max(SLACK_S, SLACK_SHARE * stated)
         if not number or (early and number < count and not _is_whole_matroska(path)):
             raise UserError(f"{path}: unreadable video: {number:,} frames, up to {seconds:.1f} s of the {stated:.1f} s that it states")
@@ -57,6 +57,13 @@ def frame_rate(path: str) -> float:
     with _opened(path) as video:
         rate = float(video.get(opencv(path).CAP_PROP_FPS))
     return min(rate, HIGHEST_RATE) if rate > 0 else USUAL_RATE
+
+
+def stated_end(path: str) -> float | None:
+    """Seconds from the video's beginning to its end, as its file states them; None without a statement, or where it cannot be opened."""
+    with suppress(UserError), _opened(path) as video:
+        return _stated_end(video, opencv(path))
+    return None
 
 
 @contextmanager
@@ -78,6 +85,11 @@ def writing_video(path: Path, rate: float, dimensions: tuple[int, int]) -> Itera
             yield lambda frame: writer.write(cv2.cvtColor(frame, cv2.COLOR_RGB2BGR))
         finally:
             writer.release()
+
+
+def _stated_end(video: Any, cv2: Any) -> float | None:
+    rate, count = float(video.get(cv2.CAP_PROP_FPS)), float(video.get(cv2.CAP_PROP_FRAME_COUNT))
+    return count / rate if rate > 0 and count > 0 else None
 
 
 @contextmanager

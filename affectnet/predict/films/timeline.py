@@ -8,9 +8,9 @@ from affectnet.errors import UserError, many, one_line
 from affectnet.files.atomic import write_text
 from affectnet.images.data_uri import data_uri
 from affectnet.images.decode import Pixels
+from affectnet.images.video import stated_end
 from affectnet.predict.films import charts
 from affectnet.predict.films.curves import Curve, FilmCurves
-from affectnet.predict.films.length import stated_end
 from affectnet.predict.films.timeline_style import BEGINNING, CSS
 from affectnet.predict.paths import FilmEnd
 from affectnet.predict.writers import AFFECT, Answer, check_replaceable

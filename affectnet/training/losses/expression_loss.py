@@ -34,7 +34,7 @@ class LossParams(Section):
         return False
 
     def first_weighted_epoch(self, _epochs: int) -> int:
-        """Of a training of so many epochs, from 0: the first in which the class weights count, where the loss takes them."""
+        """Index, from 0, of the first epoch with the class weights of rebalance. _epochs: how many the training has."""
         return 0
 
     @property
