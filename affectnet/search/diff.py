@@ -46,21 +46,22 @@ def main() -> None:
         raise UserError(f"--draws: {options.draws}, at least 100 are needed")
     base, head = Revision.named(options.base), Revision(None) if options.head is None else Revision.named(options.head)
     with replacing_folder(options.out) as folder:
-        drawing = None if not_current(base) or not_current(head) else confusion_difference(base, head)
+        warnings = [not_current(side) for side in (base, head)]
+        drawing = None if any(warnings) else confusion_difference(base, head)
         if drawing is not None:
             write_text(folder / "confusion.svg", drawing[0])
-        write_text(folder / "diff.md", report(base, head, None if drawing is None else drawing[1], options.draws, options.seed))
+        rows = None if drawing is None else drawing[1]
+        write_text(folder / "diff.md", report(base, head, warnings, rows, options.draws, options.seed))
     print(f"diff: {base.title} to {head.title}: {options.out / 'diff.md'}")
 
 
-def report(base: Revision, head: Revision, confusions: Rows | None, draws: int, seed: int) -> str:
-    """The page in Markdown. Errors: UserError when a side has no scores."""
+def report(base: Revision, head: Revision, warnings: Sequence[str], confusions: Rows | None, draws: int, seed: int) -> str:
+    """The page in Markdown. warnings: `not_current` of each side. Errors: UserError when a side has no scores."""
     before, after = base.metrics("evaluate"), head.metrics("evaluate")
     for side, document in ((base, before), (head, after)):
         if not document:
             raise UserError(f"metrics/evaluate.json: {side.title} has none; run `dvc repro` there and commit its metrics")
     params = [base.document("params.yaml"), head.document("params.yaml")]
-    warnings = [not_current(side) for side in (base, head)]
     before, after = ({} if warning else document for warning, document in zip(warnings, (before, after), strict=True))
     parts = [f"# {base.title} → {head.title}", "", *(line for warning in warnings if warning for line in (warning, ""))]
     parts += _scores(base, head, before, after, draws, seed) if before or after else ()
